@@ -1,0 +1,2 @@
+"""A command parses, calls one function, prints. Nothing is computed here.
+"""

@@ -1,0 +1,42 @@
+"""The error boundary, our own log, and what our failures are called.
+
+Whose fault decides what happens. Theirs (an odd transcript): counted, and on we
+go. The user's (a bad endpoint): a `ConfigurationError`. Ours: caught here,
+logged, and raised when `CLAUDE_OTEL_RAISE=1`.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+log = logging.getLogger("claude_otel")
+
+
+class ConfigurationError(Exception):
+    """A setting cannot be used. The text says which, its value and the remedy."""
+
+
+def log_to(path: Path, *, level: int = logging.INFO) -> None:
+    """Send our log to an owner-only file at `path`, and nowhere else."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.handlers[:] = [handler]
+    log.setLevel(level)
+    log.propagate = False
+
+
+@contextmanager
+def telemetry_must_not_break_the_host(doing: str, *, raise_ours: bool) -> Iterator[None]:
+    """Log what fails inside and go on; with `raise_ours` (our own tests) raise it.
+
+    `doing` is what the log line says was being done: "reading the spool".
+    """
+    try:
+        yield
+    except Exception:
+        log.exception("failed while %s", doing)
+        if raise_ours:
+            raise

@@ -1,0 +1,4 @@
+"""JOINS THEM: tails the sources of its sessions, feeds, emits, delivers.
+
+One process per distinct configuration.
+"""
