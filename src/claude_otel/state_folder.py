@@ -1,0 +1,153 @@
+"""Where everything of ours is kept on disk. Paths only: nothing here opens a file.
+
+<state>/sessions/<session id>/   spool environ alive.lock worker off
+<state>/workers/<key>/           environ lock log status.json
+<state>/                         ledger.sqlite projects.json registrations.json log backups/
+<data>/                          hook.py mlflow.db
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+# The same as `capture/hook.py` accepts: the id becomes a folder's name.
+_SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFolder:
+    """What the hooks of one session leave, and who serves it."""
+
+    path: Path
+
+    @property
+    def session_id(self) -> str:
+        return self.path.name
+
+    @property
+    def spool(self) -> Path:
+        """Hook records, one a line; see `capture/spool.py`."""
+        return self.path / "spool"
+
+    @property
+    def environ(self) -> Path:
+        """The kept part of the `claude` process's environment, NUL-separated."""
+        return self.path / "environ"
+
+    @property
+    def alive_lock(self) -> Path:
+        """Held by who serves the session. Dated in the future: no hook tries before that."""
+        return self.path / "alive.lock"
+
+    @property
+    def worker(self) -> Path:
+        """Text: the key of the configuration whose worker serves the session."""
+        return self.path / "worker"
+
+    @property
+    def off(self) -> Path:
+        """There when the session's configuration has no destination: hooks record nothing."""
+        return self.path / "off"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFolder:
+    """One worker: one distinct configuration."""
+
+    path: Path
+
+    @property
+    def key(self) -> str:
+        return self.path.name
+
+    @property
+    def environ(self) -> Path:
+        """The whole environment of the worker, NUL-separated."""
+        return self.path / "environ"
+
+    @property
+    def lock(self) -> Path:
+        """Held while the worker lives."""
+        return self.path / "lock"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log"
+
+    @property
+    def status(self) -> Path:
+        return self.path / "status.json"
+
+
+@dataclass(frozen=True, slots=True)
+class StateFolder:
+    """The user's state folder."""
+
+    path: Path
+
+    def session(self, session_id: str) -> SessionFolder:
+        """Raises ValueError for what cannot be a session id."""
+        if not _SESSION_ID.fullmatch(session_id):
+            raise ValueError(f"not a session id: {session_id!r}")
+        return SessionFolder(self.path / "sessions" / session_id)
+
+    def sessions(self) -> list[SessionFolder]:
+        """Every session that hooks have left something of, oldest name first."""
+        return [SessionFolder(path) for path in _folders(self.path / "sessions")]
+
+    def worker(self, key: str) -> WorkerFolder:
+        """Raises ValueError for what cannot be a configuration key."""
+        if not _SESSION_ID.fullmatch(key):
+            raise ValueError(f"not a configuration key: {key!r}")
+        return WorkerFolder(self.path / "workers" / key)
+
+    def workers(self) -> list[WorkerFolder]:
+        return [WorkerFolder(path) for path in _folders(self.path / "workers")]
+
+    @property
+    def ledger(self) -> Path:
+        return self.path / "ledger.sqlite"
+
+    @property
+    def projects(self) -> Path:
+        """What `setup` recorded of destinations, by project path."""
+        return self.path / "projects.json"
+
+    @property
+    def registrations(self) -> Path:
+        """What `setup` changed in which settings file, so that it can be taken back."""
+        return self.path / "registrations.json"
+
+    @property
+    def backups(self) -> Path:
+        """Settings files as they were before each change of ours."""
+        return self.path / "backups"
+
+    @property
+    def log(self) -> Path:
+        """What goes wrong before a session has a worker."""
+        return self.path / "log"
+
+
+@dataclass(frozen=True, slots=True)
+class DataFolder:
+    """The user's data folder."""
+
+    path: Path
+
+    @property
+    def hook(self) -> Path:
+        """The copy of `capture/hook.py` that Claude Code runs."""
+        return self.path / "hook.py"
+
+    @property
+    def mlflow_store(self) -> Path:
+        """The embedded MLflow store (SQLite), used when no destination is named."""
+        return self.path / "mlflow.db"
+
+
+def _folders(parent: Path) -> list[Path]:
+    try:
+        return sorted(path for path in parent.iterdir() if path.is_dir())
+    except OSError:
+        return []
