@@ -1,0 +1,112 @@
+"""MLflow as a standard span exporter, for any OpenTelemetry application.
+
+Spans are logged as they come; when the trace's root has ended its own record is
+written, and again after each late span. How: the two roads, `mlflow_http.py`
+for http(s) and `mlflow_client.py` for the rest.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from claude_otel.export.mlflow_road import Experiment, Road
+from claude_otel.export.outcome import DELIVERED, Outcome, refused
+from claude_otel.export.trace_record import InMemoryTotals, TraceTotals, facts_of, trace_record
+
+log = logging.getLogger("claude_otel")
+
+_EXPORT_TIMEOUT_S: Final = 10.0  # what OpenTelemetry's own exporters take
+
+
+class MLflowSpanExporter(SpanExporter):
+    """Sends GenAI spans to an MLflow experiment, http(s), sqlite, file or databricks.
+
+    What is not given comes from MLFLOW_TRACKING_URI, MLFLOW_EXPERIMENT_ID and
+    MLFLOW_EXPERIMENT_NAME; an experiment that does not exist is created.
+    Raises `ConfigurationError` where the store needs the missing mlflow package.
+    `trace_totals` holds what is known of earlier spans (default: in memory).
+    """
+
+    def __init__(
+        self,
+        tracking_uri: str | None = None,
+        experiment_id: str | None = None,
+        experiment_name: str | None = None,
+        *,
+        trace_totals: TraceTotals | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        own: Mapping[str, str] = environ or {}
+        uri = tracking_uri or own.get("MLFLOW_TRACKING_URI") or "http://127.0.0.1:5000"
+        if experiment_id is None and experiment_name is None:
+            experiment_id = own.get("MLFLOW_EXPERIMENT_ID") or None
+            experiment_name = own.get("MLFLOW_EXPERIMENT_NAME") or None
+        self._road = _road(uri, Experiment(id=experiment_id, name=experiment_name), own)
+        self._totals = InMemoryTotals() if trace_totals is None else trace_totals
+        self._shutdown = threading.Event()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Deliver, trying again for some seconds; never raises."""
+        deadline = time.monotonic() + _EXPORT_TIMEOUT_S
+        pause_s = 0.5
+        while not self._shutdown.is_set():
+            outcome = self.send(spans)
+            if outcome.delivered:
+                return SpanExportResult.SUCCESS
+            wait_s = outcome.retry_after_s or pause_s
+            if not outcome.retryable or time.monotonic() + wait_s > deadline:
+                log.error("%d spans did not reach MLflow: %s", len(spans), outcome.error)
+                break
+            self._shutdown.wait(wait_s)
+            pause_s *= 2
+        return SpanExportResult.FAILURE
+
+    def send(self, spans: Sequence[ReadableSpan]) -> Outcome:
+        """Make one attempt to deliver spans of any traces, in any order; never raises.
+
+        A failed attempt may be repeated whole: what is there already is replaced.
+        """
+        if not spans:
+            return DELIVERED
+        try:
+            facts = [facts_of(span) for span in spans]
+            outcome = self._road.log_spans(spans)
+            for trace_id in dict.fromkeys(fact.trace_id for fact in facts):
+                if not outcome.delivered:
+                    return outcome
+                group = [
+                    s for s, fact in zip(spans, facts, strict=True) if fact.trace_id == trace_id
+                ]
+                record = trace_record(group, self._totals.spans_of(trace_id))
+                if record is not None:
+                    outcome = self._road.write_record(record)
+            if outcome.delivered:
+                self._totals.delivered(facts)
+            return outcome
+        except Exception as error:
+            log.exception("failed while giving spans to MLflow")
+            return refused(f"our own mistake: {type(error).__name__}: {error}")
+
+    def shutdown(self) -> None:
+        self._shutdown.set()
+        self._road.close()
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Nothing is kept back here."""
+        return True
+
+
+def _road(uri: str, experiment: Experiment, environ: Mapping[str, str]) -> Road:
+    if uri.startswith(("http://", "https://")):
+        from claude_otel.export.mlflow_http import HttpRoad
+
+        return HttpRoad(uri, experiment, environ=environ)
+    from claude_otel.export.mlflow_client import ClientRoad, require_mlflow
+
+    require_mlflow()
+    return ClientRoad(uri, experiment)

@@ -1,0 +1,209 @@
+"""The road to MLflow stores that are no plain server: sqlite, file, databricks.
+
+Goes through MLflow's tracing client, which is semi-private: this is the only
+file that imports `mlflow`, lazily (it takes a second and 200 MB), and it never
+calls what sets up a process (`set_tracking_uri` and the like).
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from opentelemetry.sdk.trace import ReadableSpan
+
+from claude_otel.diagnostics import ConfigurationError
+from claude_otel.export.mlflow_road import Experiment
+from claude_otel.export.mlflow_view import mlflow_attributes, trace_id_in_mlflow
+from claude_otel.export.outcome import DELIVERED, REFUSED_STATUSES, Outcome, refused, unavailable
+from claude_otel.export.span_copy import encodable, rebuilt
+from claude_otel.export.trace_record import TraceRecord
+
+
+class ClientRoad:
+    """Delivers to one experiment of the store behind a tracking URI."""
+
+    def __init__(self, tracking_uri: str, experiment: Experiment) -> None:
+        self._uri = tracking_uri
+        self._experiment = experiment
+        self._experiment_id = experiment.id
+        self._client: Any = None
+
+    def log_spans(self, spans: Sequence[ReadableSpan]) -> Outcome:
+        def log(client: Any, location: str) -> None:
+            _log(client, location, spans)
+
+        return self._attempt(log)
+
+    def write_record(self, record: TraceRecord) -> Outcome:
+        def write(client: Any, location: str) -> None:
+            client.start_trace(_trace_info(record, location))
+
+        return self._attempt(write)
+
+    def close(self) -> None:
+        self._client = None
+
+    def _attempt(self, call: Callable[[Any, str], None]) -> Outcome:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            if self._client is None:
+                from mlflow.tracing.client import TracingClient
+
+                self._client = TracingClient(self._uri)
+            if self._experiment_id is None:
+                self._experiment_id = self._resolve()
+            call(self._client, self._experiment_id)
+        except MlflowException as error:
+            return self._failure(error)
+        except Exception as error:  # of the database driver, the disk, a client of some cloud
+            return unavailable(
+                f"the MLflow store {_shown(self._uri)} failed: {type(error).__name__}: "
+                f"{str(error)[:500]} Spans wait."
+            )
+        return DELIVERED
+
+    def _failure(self, error: Any) -> Outcome:
+        told = f"the MLflow store {_shown(self._uri)} said: {str(error.message)[:500]}"
+        if error.get_http_status_code() not in REFUSED_STATUSES:
+            return unavailable(f"{told} Spans wait.")
+        if self._experiment_id is None or not self._experiment_is_active():
+            # Nothing is wrong with the spans.
+            self._experiment_id = self._experiment.id
+            return unavailable(
+                f"{told} Spans wait; restore the experiment (mlflow experiments restore) "
+                "or choose another with `claude-otel setup`."
+            )
+        return refused(told)
+
+    def _resolve(self) -> str:
+        """Find the experiment by its name, or create it."""
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
+        name = self._experiment.name
+        if name is None:
+            return "0"
+        client: Any = MlflowClient(tracking_uri=self._uri)
+        if (found := client.get_experiment_by_name(name)) is None:
+            try:
+                return str(client.create_experiment(name, _artifacts_beside(self._uri)))
+            except MlflowException:
+                # Another process may have created it in between.
+                if (found := client.get_experiment_by_name(name)) is None:
+                    raise
+        return str(found.experiment_id)
+
+    def _experiment_is_active(self) -> bool:
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
+        client: Any = MlflowClient(tracking_uri=self._uri)
+        try:
+            return client.get_experiment(self._experiment_id).lifecycle_stage == "active"
+        except MlflowException:
+            return False
+
+
+def require_mlflow() -> None:
+    """Raise a ConfigurationError where the package is missing."""
+    from importlib.util import find_spec
+
+    if find_spec("mlflow") is None:
+        raise ConfigurationError(
+            "This MLflow store needs the mlflow package, which is not installed. "
+            "Install it: pip install 'claude-otel[mlflow]', or use an http(s) tracking URI."
+        )
+
+
+def _log(client: Any, location: str, spans: Sequence[ReadableSpan]) -> None:
+    converted = [_as_stored(span) for span in spans]
+    try:
+        client.log_spans(location, converted)
+    except NotImplementedError:  # a file store: whole traces only, as artifacts
+        by_trace: dict[str, list[Any]] = {}
+        for span in converted:
+            by_trace.setdefault(span.trace_id, []).append(span)
+        for trace_id, group in by_trace.items():
+            _upload(client, location, trace_id, group)
+
+
+def _upload(client: Any, location: str, trace_id: str, spans: Sequence[Any]) -> None:
+    """Upload a trace with the spans that the store has already, and these."""
+    from mlflow.entities import TraceData, TraceInfo, TraceLocation, TraceState
+    from mlflow.exceptions import MlflowException
+
+    together: dict[str, Any] = {}
+    try:
+        trace = client.get_trace(trace_id)
+        info = trace.info
+        together = {span.span_id: span for span in trace.data.spans}
+    except MlflowException:
+        started_at_ns = min(span.start_time_ns for span in spans)
+        info = client.start_trace(
+            TraceInfo(
+                trace_id=trace_id,
+                trace_location=TraceLocation.from_experiment_id(location),
+                request_time=started_at_ns // 10**6,
+                state=TraceState.IN_PROGRESS,
+            )
+        )
+    together |= {span.span_id: span for span in spans}
+    ordered = sorted(together.values(), key=lambda span: span.start_time_ns)
+    client._upload_trace_data(info, TraceData(spans=ordered))
+
+
+def _as_stored(span: ReadableSpan) -> Any:
+    """Build MLflow's span: every attribute dumped to JSON exactly once."""
+    from mlflow.entities import Span
+
+    sent = encodable(span)
+    view = {**(sent.attributes or {}), **mlflow_attributes(sent)}
+    context = sent.get_span_context()
+    assert context is not None  # checked when the facts were read
+    view["mlflow.traceRequestId"] = trace_id_in_mlflow(context.trace_id)
+    return Span(
+        rebuilt(
+            sent,
+            name=sent.name,
+            attributes={
+                name: json.dumps(value, ensure_ascii=False, default=str)
+                for name, value in view.items()
+            },
+            events=sent.events,
+            links=sent.links,
+            status=sent.status,
+        )
+    )
+
+
+def _trace_info(record: TraceRecord, location: str) -> Any:
+    from mlflow.entities import TraceInfo, TraceLocation, TraceState
+
+    return TraceInfo(
+        trace_id=record.trace_id,
+        trace_location=TraceLocation.from_experiment_id(location),
+        request_time=record.requested_at_ns // 10**6,
+        execution_duration=record.duration_ns // 10**6,
+        state=TraceState.ERROR if record.failed else TraceState.OK,
+        request_preview=record.request_preview,
+        response_preview=record.response_preview,
+        client_request_id=record.client_request_id,
+        trace_metadata=dict(record.metadata),
+        tags=dict(record.tags),
+    )
+
+
+def _artifacts_beside(uri: str) -> str | None:
+    """Put an experiment's files beside its SQLite file; MLflow's default is our own cwd."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    database = Path(uri.removeprefix("sqlite:///").partition("?")[0]).absolute()
+    return (database.parent / "mlartifacts").as_uri()
+
+
+def _shown(uri: str) -> str:
+    """Show a store without the password that its URI may hold."""
+    scheme, _, rest = uri.partition("://")
+    return f"{scheme}://…@{rest.rpartition('@')[2]}" if "@" in rest else uri

@@ -1,0 +1,234 @@
+"""The road to an MLflow server: OTLP for the spans, REST for a trace's record.
+
+Needs no mlflow package. What the spans and the record say is decided in
+`mlflow_view.py` and `trace_record.py`.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any, Final
+
+import requests
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.trace import ReadableSpan
+
+from claude_otel.export.mlflow_road import Experiment
+from claude_otel.export.mlflow_view import mlflow_attributes
+from claude_otel.export.outcome import (
+    DELIVERED,
+    Outcome,
+    outcome_of_status,
+    refused,
+    unavailable,
+)
+from claude_otel.export.span_copy import clean, encodable, rebuilt
+from claude_otel.export.trace_record import TraceRecord
+
+_TIMEOUT_S: Final = (5.0, 30.0)  # to connect, and between two bytes of an answer
+_JSON: Final = {"Content-Type": "application/json"}
+
+
+class HttpRoad:
+    """Delivers to one experiment of the MLflow server at an http(s) address."""
+
+    def __init__(
+        self, tracking_uri: str, experiment: Experiment, *, environ: Mapping[str, str]
+    ) -> None:
+        self._base = tracking_uri.rstrip("/")
+        self._experiment = experiment
+        self._experiment_id = experiment.id
+        self._session = _session(environ)
+
+    def log_spans(self, spans: Sequence[ReadableSpan]) -> Outcome:
+        try:
+            body = encode_spans([_as_sent(span) for span in spans]).SerializeToString()
+        except (ValueError, TypeError) as error:
+            return refused(f"the span cannot be encoded: {error}")
+
+        def post(experiment_id: str) -> requests.Response:
+            media_type = "application/x-protobuf"
+            headers = {"Content-Type": media_type, "x-mlflow-experiment-id": experiment_id}
+            return self._post("/v1/traces", data=body, headers=headers)
+
+        return self._into_experiment(post)
+
+    def write_record(self, record: TraceRecord) -> Outcome:
+        def post(experiment_id: str) -> requests.Response:
+            body = json.dumps(_record_body(record, experiment_id)).encode()
+            return self._post("/api/3.0/mlflow/traces", data=body, headers=_JSON)
+
+        return self._into_experiment(post)
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _into_experiment(self, post: Callable[[str], requests.Response]) -> Outcome:
+        """Call `post` with the experiment's id; tell a bad batch from a bad experiment."""
+        try:
+            if self._experiment_id is None:
+                self._experiment_id = self._resolve()
+            response = post(self._experiment_id)
+            outcome = _outcome(response)
+            if outcome.delivered or response.status_code not in (400, 404):
+                return outcome
+            # A deleted experiment answers like a bad span; the spans must wait, not be refused.
+            return self._experiment_trouble(self._experiment_id) or outcome
+        except _Unresolved as trouble:
+            return trouble.outcome
+        except requests.RequestException as error:
+            return unavailable(
+                f"no answer from the MLflow server {self._base}: {_reason(error)}. "
+                "Spans wait; start the server or correct the tracking URI."
+            )
+
+    def _resolve(self) -> str:
+        """Find the experiment by its name, or create it."""
+        name = self._experiment.name
+        if name is None:
+            return "0"  # the server's Default experiment
+        found = self._get("/api/2.0/mlflow/experiments/get-by-name", {"experiment_name": name})
+        if found.status_code == 404:
+            body = json.dumps({"name": name}).encode()
+            created = self._post("/api/2.0/mlflow/experiments/create", data=body, headers=_JSON)
+            if created.status_code == 200:
+                return str(created.json()["experiment_id"])
+            # Another process may have created it in between.
+            found = self._get("/api/2.0/mlflow/experiments/get-by-name", {"experiment_name": name})
+        if found.status_code != 200:
+            raise _Unresolved(_waiting(_outcome(found)))
+        experiment = found.json()["experiment"]
+        if experiment.get("lifecycle_stage") == "deleted":
+            raise _Unresolved(_deleted(f"{name!r}"))
+        return str(experiment["experiment_id"])
+
+    def _experiment_trouble(self, experiment_id: str) -> Outcome | None:
+        found = self._get("/api/2.0/mlflow/experiments/get", {"experiment_id": experiment_id})
+        gone = found.status_code == 404
+        if not gone and found.status_code != 200:
+            return _waiting(_outcome(found))
+        if not gone and found.json()["experiment"].get("lifecycle_stage") != "deleted":
+            return None
+        self._experiment_id = self._experiment.id  # by name: look again, it may be made anew
+        return _deleted(self._experiment.name or experiment_id)
+
+    def _get(self, path: str, query: Mapping[str, str]) -> requests.Response:
+        return self._session.get(
+            self._base + path, params=dict(query), timeout=_TIMEOUT_S, allow_redirects=False
+        )
+
+    def _post(self, path: str, *, data: bytes, headers: Mapping[str, str]) -> requests.Response:
+        return self._session.post(
+            self._base + path,
+            data=data,
+            headers=dict(headers),
+            timeout=_TIMEOUT_S,
+            allow_redirects=False,
+        )
+
+
+class _Unresolved(Exception):
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.error)
+        self.outcome = outcome
+
+
+def _session(environ: Mapping[str, str]) -> requests.Session:
+    """Build a session with MLflow's own variables for authentication and TLS."""
+    session = requests.Session()
+    user = environ.get("MLFLOW_TRACKING_USERNAME")
+    password = environ.get("MLFLOW_TRACKING_PASSWORD")
+    if user and password:
+        session.auth = (user, password)
+    elif token := environ.get("MLFLOW_TRACKING_TOKEN"):
+        session.headers["Authorization"] = f"Bearer {token}"
+    if workspace := environ.get("MLFLOW_WORKSPACE"):
+        session.headers["X-MLFLOW-WORKSPACE"] = workspace
+    if certificate := environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH"):
+        session.verify = certificate
+    elif environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
+        session.verify = False
+    if client_certificate := environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH"):
+        session.cert = client_certificate
+    return session
+
+
+def _as_sent(span: ReadableSpan) -> ReadableSpan:
+    """Add MLflow's attributes as JSON strings, which the server takes as they are."""
+    sent = encodable(span)
+    added = {
+        name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for name, value in mlflow_attributes(sent).items()
+    }
+    return rebuilt(
+        sent,
+        name=sent.name,
+        attributes={**(sent.attributes or {}), **added},
+        events=sent.events,
+        links=sent.links,
+        status=sent.status,
+    )
+
+
+def _record_body(record: TraceRecord, experiment_id: str) -> dict[str, Any]:
+    requested_at = datetime.fromtimestamp(record.requested_at_ns / 1e9, tz=timezone.utc)
+    info: dict[str, Any] = {
+        "trace_id": record.trace_id,
+        "trace_location": {
+            "type": "MLFLOW_EXPERIMENT",
+            "mlflow_experiment": {"experiment_id": experiment_id},
+        },
+        "request_time": requested_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "execution_duration": f"{record.duration_ns / 1e9:.3f}s",
+        "state": "ERROR" if record.failed else "OK",
+        "trace_metadata": dict(record.metadata),
+        "tags": dict(record.tags),
+    }
+    for name in ("request_preview", "response_preview", "client_request_id"):
+        if (value := getattr(record, name)) is not None:
+            info[name] = value
+    return {"trace": {"trace_info": info}}
+
+
+def _outcome(response: requests.Response) -> Outcome:
+    status = response.status_code
+    told = _told(response)
+    match status:
+        case 200:
+            return DELIVERED
+        case 401 | 403:
+            advice = "Set MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN."
+        case 404:
+            advice = "Check that the tracking URI is an MLflow server of version 3 or later."
+        case 501:
+            advice = "A server on a file store takes no spans: start it on a database."
+        case _:
+            advice = ""
+    where = response.request.path_url.partition("?")[0]
+    error = f"the MLflow server answered {status} to {where}: {told} {advice}".strip()
+    return outcome_of_status(status, error, response.headers)
+
+
+def _told(response: requests.Response) -> str:
+    try:
+        body = response.json()
+        return clean(str(body.get("message") or body.get("detail") or body))[:500]
+    except (ValueError, AttributeError):
+        return clean(response.text)[:200] or str(response.reason)
+
+
+def _waiting(outcome: Outcome) -> Outcome:
+    """Spans do not become bad because the experiment could not be looked up."""
+    return unavailable(outcome.error or "", retry_after_s=outcome.retry_after_s)
+
+
+def _deleted(name: str) -> Outcome:
+    return unavailable(
+        f"the MLflow experiment {name} is deleted or missing. Spans wait; restore it "
+        "(mlflow experiments restore) or choose another with `claude-otel setup`."
+    )
+
+
+def _reason(error: requests.RequestException) -> str:
+    """Keep the cause, without the address' credentials that a URL may hold."""
+    return type(error).__name__

@@ -1,0 +1,372 @@
+"""How MLflow names what a GenAI span says: a pure mapping, no I/O, no mlflow.
+
+Everything here is a function of one span. What is known of a whole trace is in
+`trace_totals.py`, how it is sent in `mlflow_http.py` and `mlflow_client.py`.
+The values are Python objects; each road dumps them to JSON in its own way.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, cast
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import StatusCode
+
+from claude_otel.export.span_copy import clean, cleaned
+from claude_otel.semconv import attributes as key
+
+# MLflow's own names (mlflow/tracing/constant.py, 3.17.2).
+SPAN_TYPE: Final = "mlflow.spanType"
+INPUTS: Final = "mlflow.spanInputs"
+OUTPUTS: Final = "mlflow.spanOutputs"
+CHAT_USAGE: Final = "mlflow.chat.tokenUsage"
+CHAT_TOOLS: Final = "mlflow.chat.tools"
+LLM_COST: Final = "mlflow.llm.cost"
+LLM_MODEL: Final = "mlflow.llm.model"
+LLM_PROVIDER: Final = "mlflow.llm.provider"
+MESSAGE_FORMAT: Final = "mlflow.message.format"
+TRACE_NAME_TAG: Final = "mlflow.traceName"
+TRACE_SESSION: Final = "mlflow.trace.session"
+TRACE_TOKEN_USAGE: Final = "mlflow.trace.tokenUsage"
+TRACE_COST: Final = "mlflow.trace.cost"
+
+PREVIEW_CHARACTERS: Final = 1000
+METADATA_CHARACTERS: Final = 250  # longer values: the server refuses the whole batch
+
+_SPAN_TYPES: Final[Mapping[str, str]] = {
+    "chat": "CHAT_MODEL",
+    "generate_content": "LLM",
+    "text_completion": "LLM",
+    "embeddings": "EMBEDDING",
+    "retrieval": "RETRIEVER",
+    "invoke_agent": "AGENT",
+    "create_agent": "AGENT",
+    "execute_tool": "TOOL",
+    "invoke_workflow": "WORKFLOW",
+    "plan": "CHAIN",
+}
+_MODEL_CALLS: Final = frozenset({"chat", "generate_content", "text_completion", "embeddings"})
+_IMAGE_TYPES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+
+_METADATA_OF: Final[Mapping[str, str]] = {
+    "mlflow.trace.user": key.USER_ID,
+    "mlflow.trace.working_directory": key.SESSION_CWD,
+    "mlflow.trace.permission_mode": key.PERMISSION_MODE,
+    "mlflow.claude_code_version": key.CLI_VERSION,
+    "mlflow.source.git.branch": key.SESSION_GIT_BRANCH,
+    "mlflow.source.git.commit": key.SESSION_GIT_COMMIT,
+}
+
+
+def trace_id_in_mlflow(trace_id: int) -> str:
+    """Name an OpenTelemetry trace as MLflow does: `tr-` and 32 hex digits."""
+    return f"tr-{trace_id:032x}"
+
+
+def is_local_root(span: ReadableSpan) -> bool:
+    """Say whether the span has no parent in this process (none, or a remote one)."""
+    return span.parent is None or span.parent.is_remote
+
+
+def is_model_call(span: ReadableSpan) -> bool:
+    """Say whether the span is one call to a model: the level at which tokens live."""
+    return _attribute(span, key.OPERATION_NAME) in _MODEL_CALLS
+
+
+def mlflow_attributes(span: ReadableSpan) -> dict[str, Any]:
+    """Give the `mlflow.*` attributes of a span, as Python values.
+
+    Inputs and outputs are absent where the span carries no content.
+    """
+    operation = _attribute(span, key.OPERATION_NAME)
+    view: dict[str, Any] = {}
+    if span_type := _SPAN_TYPES.get(str(operation)):
+        view[SPAN_TYPE] = span_type
+    if is_model_call(span):
+        view |= _model_call(span)
+    elif operation == "execute_tool":
+        view |= _tool_call(span)
+    else:
+        view |= _agent(span)
+    own = {name for name in span.attributes or {} if name in view}
+    return {name: value for name, value in view.items() if name not in own}
+
+
+def token_usage(span: ReadableSpan) -> dict[str, int] | None:
+    """Give a model call's tokens under MLflow's names; input includes the cached ones."""
+    if not is_model_call(span):
+        return None
+    given = _integer(span, key.USAGE_INPUT_TOKENS)
+    made = _integer(span, key.USAGE_OUTPUT_TOKENS)
+    if given is None and made is None:
+        return None
+    usage = {
+        "input_tokens": given or 0,
+        "output_tokens": made or 0,
+        "total_tokens": (given or 0) + (made or 0),
+    }
+    if (read := _integer(span, key.USAGE_CACHE_READ)) is not None:
+        usage["cache_read_input_tokens"] = read
+    if (written := _integer(span, key.USAGE_CACHE_WRITE)) is not None:
+        usage["cache_creation_input_tokens"] = written
+    return usage
+
+
+def cost(span: ReadableSpan) -> dict[str, float] | None:
+    """Give a model call's cost in US dollars, or None where it is not known."""
+    total = _number(span, key.COST_USD)
+    if total is None or not is_model_call(span):
+        return None
+    given = _number(span, key.COST_INPUT_USD)
+    made = _number(span, key.COST_OUTPUT_USD)
+    # MLflow shows a cost only when all three are there.
+    if given is None:
+        given = total - made if made is not None else total
+    if made is None:
+        made = total - given
+    return {"input_cost": given, "output_cost": made, "total_cost": total}
+
+
+def trace_metadata(root: ReadableSpan) -> dict[str, str]:
+    """Give the metadata of the trace that `root` opens, each value short enough."""
+    metadata = {"mlflow.trace_schema.version": "3"}
+    if (name := root.resource.attributes.get("service.name")) is not None:
+        metadata["mlflow.source.name"] = str(name)
+    session = _attribute(root, key.CONVERSATION_ID) or _attribute(root, "session.id")
+    if session is not None:
+        metadata[TRACE_SESSION] = str(session)
+    for name, source in _METADATA_OF.items():
+        if (value := _attribute(root, source)) is not None:
+            metadata[name] = str(value)
+    return {name: clean(value)[:METADATA_CHARACTERS] for name, value in metadata.items()}
+
+
+def previews(root: ReadableSpan) -> tuple[str | None, str | None]:
+    """Give the last text the user sent and the text that came back, or None for absent."""
+    asked = [
+        text
+        for message in _messages(root, key.INPUT_MESSAGES)
+        if message.get("role") == "user" and (text := _text(message))
+    ]
+    answered = [
+        text for message in _messages(root, key.OUTPUT_MESSAGES) if (text := _text(message))
+    ]
+    return (
+        clean(asked[-1])[:PREVIEW_CHARACTERS] if asked else None,
+        clean("\n\n".join(answered))[:PREVIEW_CHARACTERS] if answered else None,
+    )
+
+
+def client_request_id(root: ReadableSpan) -> str | None:
+    """Give the prompt's id, by which a caller may find the trace again."""
+    prompt = _attribute(root, key.PROMPT_ID)
+    return None if prompt is None else clean(str(prompt))[:50]  # the column's width
+
+
+def _model_call(span: ReadableSpan) -> dict[str, Any]:
+    view: dict[str, Any] = {}
+    model = _attribute(span, key.RESPONSE_MODEL) or _attribute(span, key.REQUEST_MODEL)
+    if model is not None:
+        view[LLM_MODEL] = model
+    if (provider := _attribute(span, key.PROVIDER_NAME)) is not None:
+        view[LLM_PROVIDER] = provider
+    if (usage := token_usage(span)) is not None:
+        view[CHAT_USAGE] = usage
+    if (paid := cost(span)) is not None:
+        view[LLM_COST] = paid
+    if tools := _chat_tools(span):
+        view[CHAT_TOOLS] = tools
+    asked = _messages(span, key.INPUT_MESSAGES)
+    answered = _messages(span, key.OUTPUT_MESSAGES)
+    if asked or answered:
+        # The chat view needs both sides in one format, or it shows neither.
+        view[MESSAGE_FORMAT] = "anthropic"
+        view[INPUTS] = {"model": model, "messages": _anthropic_messages(asked)}
+        view[OUTPUTS] = {
+            "type": "message",
+            "role": "assistant",
+            "content": [block for message in answered for block in _blocks(message)],
+        }
+        if instructions := _text({"parts": _decoded(span, key.SYSTEM_INSTRUCTIONS)}):
+            view[INPUTS]["system"] = instructions  # as a message its role would be refused
+    return view
+
+
+def _tool_call(span: ReadableSpan) -> dict[str, Any]:
+    view: dict[str, Any] = {}
+    if (given := _decoded(span, key.TOOL_CALL_ARGUMENTS)) is not None:
+        view[INPUTS] = given
+    if (result := _decoded(span, key.TOOL_CALL_RESULT)) is not None:
+        view[OUTPUTS] = result
+    elif span.status.status_code is StatusCode.ERROR and span.status.description:
+        view[OUTPUTS] = {"error": span.status.description}
+    return view
+
+
+def _agent(span: ReadableSpan) -> dict[str, Any]:
+    view: dict[str, Any] = {}
+    if asked := _readable(_messages(span, key.INPUT_MESSAGES)):
+        view[INPUTS] = {"prompt": asked}
+    if answered := _readable(_messages(span, key.OUTPUT_MESSAGES)):
+        view[OUTPUTS] = {"response": answered}
+    return view
+
+
+def _readable(messages: Sequence[Mapping[str, Any]]) -> Any:
+    """Give text where the messages are only text, else their blocks."""
+    blocks = [block for message in messages for block in _blocks(message)]
+    if all(block["type"] == "text" for block in blocks):
+        return "\n\n".join(block["text"] for block in blocks)
+    return blocks
+
+
+def _chat_tools(span: ReadableSpan) -> list[dict[str, Any]]:
+    """Nest the flat definitions of the conventions as MLflow's validator wants them."""
+    tools: list[dict[str, Any]] = []
+    for tool in _dicts(_decoded(span, key.TOOL_DEFINITIONS)):
+        if "name" in tool:
+            function = {k: tool[k] for k in ("name", "description", "parameters") if k in tool}
+            tools.append({"type": "function", "function": function})
+        elif "function" in tool:
+            tools.append(dict(tool))
+    return tools
+
+
+def _anthropic_messages(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Give messages whose only roles are user and assistant: one other refuses the list."""
+    return [
+        {
+            "role": "assistant" if message.get("role") == "assistant" else "user",
+            "content": _blocks(message),
+        }
+        for message in messages
+        if message.get("role") != "system"
+    ]
+
+
+def _blocks(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [_block(part) for part in _dicts(message.get("parts"))]
+
+
+def _block(part: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn one message part into a block that MLflow's chat view accepts.
+
+    The view drops a whole conversation for one block that it does not know, so
+    what has no block of its own becomes text.
+    """
+    match part:
+        case {"type": "text", "content": str(text)}:
+            return {"type": "text", "text": text}
+        case {"type": "reasoning", "content": str(text)}:
+            return {"type": "thinking", "thinking": text}
+        case {"type": "tool_call", "id": str(call), "name": str(name)}:
+            given: Any = part.get("arguments")
+            # The view wants an object; a call without arguments has an empty one.
+            if not isinstance(given, Mapping):
+                given = {} if given is None else {"input": given}
+            return {"type": "tool_use", "id": call, "name": name, "input": given}
+        case {"type": "tool_call_response", "id": str(call)}:
+            content = _result_content(part.get("response", part.get("result")))
+            return {"type": "tool_result", "tool_use_id": call, "content": content}
+        case {"type": "blob", "mime_type": str(mime), "content": str(data)} if mime in _IMAGE_TYPES:
+            source = {"type": "base64", "media_type": mime, "data": data}
+            return {"type": "image", "source": source}
+        case {"type": "uri", "modality": "image", "uri": str(uri)}:
+            return {"type": "image", "source": {"type": "url", "url": uri}}
+        case _:
+            return {"type": "text", "text": _described(part)}
+
+
+def _result_content(response: Any) -> str | list[dict[str, Any]]:
+    """Give a tool's result as text, or as text and image blocks."""
+    match response:
+        case None:
+            return ""
+        case str():
+            return response
+        case list() if response and all(_is_block(item) for item in cast(list[Any], response)):
+            return [_result_block(item) for item in cast(list[Any], response)]
+        case _:
+            return _dumped(response)
+
+
+def _is_block(item: Any) -> bool:
+    return isinstance(item, Mapping) and isinstance(cast(Mapping[str, Any], item).get("type"), str)
+
+
+def _result_block(item: Mapping[str, Any]) -> dict[str, Any]:
+    match item:
+        case {"type": "text", "text": str(text)}:
+            return {"type": "text", "text": text}
+        case {"type": "image", "source": {"type": "base64", "media_type": mime, "data": str()}} if (
+            mime in _IMAGE_TYPES
+        ):
+            return dict(item)
+        case {"type": "image", "source": {"type": "url", "url": str()}}:
+            return dict(item)
+        case _:
+            block = _block(item)
+            # Only text and images may stand inside a tool's result.
+            if block["type"] in ("text", "image"):
+                return block
+            return {"type": "text", "text": _dumped(item)}
+
+
+def _described(part: Mapping[str, Any]) -> str:
+    """Say in words what a part is that has no block of its own."""
+    kind = str(part.get("type", "part"))
+    if isinstance(content := part.get("content"), str) and kind not in ("blob", "file", "uri"):
+        return f"[{kind}] {content}"
+    told = {name: value for name, value in part.items() if name not in ("type", "content")}
+    return f"[{kind}] {_dumped(told)}" if told else f"[{kind}]"
+
+
+def _text(message: Mapping[str, Any]) -> str:
+    parts = _dicts(message.get("parts"))
+    return "\n\n".join(
+        part["content"]
+        for part in parts
+        if part.get("type") == "text" and isinstance(part.get("content"), str)
+    )
+
+
+def _messages(span: ReadableSpan, name: str) -> list[dict[str, Any]]:
+    return _dicts(_decoded(span, name))
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    if not isinstance(value, Iterable) or isinstance(value, (str, bytes, Mapping)):
+        return []
+    items = cast(Iterable[Any], value)
+    return [dict(cast(Mapping[str, Any], item)) for item in items if isinstance(item, Mapping)]
+
+
+def _attribute(span: ReadableSpan, name: str) -> Any:
+    return (span.attributes or {}).get(name)
+
+
+def _decoded(span: ReadableSpan, name: str) -> Any:
+    """Read a structured value, which a span carries as such or as a JSON string."""
+    value = _attribute(span, name)
+    if not isinstance(value, str):
+        return cleaned(value)
+    try:
+        return cleaned(json.loads(value))
+    except ValueError:
+        return clean(value)
+
+
+def _integer(span: ReadableSpan, name: str) -> int | None:
+    value = _attribute(span, name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _number(span: ReadableSpan, name: str) -> float | None:
+    value = _attribute(span, name)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value)
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)

@@ -1,0 +1,67 @@
+"""What became of a batch: the one value by which a destination answers.
+
+Knows no protocol beyond HTTP's status codes, which every road shares.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from math import isfinite
+from typing import Final
+
+# The request is at fault: smaller or other spans may pass. Anything else that is not a
+# success (401, 404, 5xx, ...) is the destination's state, which may change: spans wait.
+REFUSED_STATUSES: Final = frozenset({400, 413, 422})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """The answer to one attempt to deliver a batch.
+
+    Either `delivered`; or `retryable` (the same batch may pass later); or
+    neither: the batch itself was refused. `rejected_count` is how many spans of
+    a delivered batch the destination said that it dropped.
+    """
+
+    delivered: bool
+    retryable: bool = False
+    retry_after_s: float | None = None
+    error: str | None = None
+    rejected_count: int = 0
+
+
+DELIVERED: Final = Outcome(delivered=True)
+
+
+def refused(error: str) -> Outcome:
+    """The batch itself was refused; trying the same again is of no use."""
+    return Outcome(delivered=False, error=error)
+
+
+def unavailable(error: str, *, retry_after_s: float | None = None) -> Outcome:
+    """The destination cannot take spans now; they wait."""
+    return Outcome(delivered=False, retryable=True, retry_after_s=retry_after_s, error=error)
+
+
+def outcome_of_status(status: int, error: str, headers: Mapping[str, str]) -> Outcome:
+    """Read an HTTP status. A redirect is no success: nothing was stored."""
+    if 200 <= status < 300:
+        return DELIVERED
+    if status in REFUSED_STATUSES:
+        return refused(error)
+    return unavailable(error, retry_after_s=_seconds(headers.get("Retry-After")))
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """Read a Retry-After header: seconds, or a date (RFC 9110, 10.2.3)."""
+    if retry_after is None:
+        return None
+    try:
+        seconds = float(retry_after)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(retry_after).timestamp() - time.time()
+        except ValueError:
+            return None
+    return max(seconds, 0.0) if isfinite(seconds) else None

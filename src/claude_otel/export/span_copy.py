@@ -1,0 +1,80 @@
+"""Copies of finished spans with other values: ReadableSpan itself has no such method.
+
+Never decides what leaves (`pipeline.py`) nor what it is called (`mlflow_view.py`).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.trace import Link, Status, StatusCode
+
+
+def rebuilt(
+    span: ReadableSpan,
+    *,
+    name: str,
+    attributes: Mapping[str, Any],
+    events: Sequence[Event],
+    links: Sequence[Link],
+    status: Status,
+) -> ReadableSpan:
+    """Copy a span; what is not named here (ids, times, resource) stays."""
+    return ReadableSpan(
+        name=name,
+        context=span.get_span_context(),
+        parent=span.parent,
+        resource=span.resource,
+        attributes=attributes,
+        events=events,
+        links=links,
+        kind=span.kind,
+        status=status,
+        start_time=span.start_time,
+        end_time=span.end_time,
+        instrumentation_scope=span.instrumentation_scope,
+    )
+
+
+def encodable(span: ReadableSpan) -> ReadableSpan:
+    """Copy a span with every text made valid UTF-8: one lone surrogate refuses a batch."""
+    return rebuilt(
+        span,
+        name=clean(span.name),
+        attributes=cleaned(span.attributes or {}),
+        events=[
+            Event(clean(event.name), cleaned(event.attributes or {}), event.timestamp)
+            for event in span.events
+        ],
+        links=[Link(link.context, cleaned(link.attributes or {})) for link in span.links],
+        status=with_description(span.status, clean(span.status.description or "") or None),
+    )
+
+
+def with_description(status: Status, description: str | None) -> Status:
+    """Copy a status; OpenTelemetry allows a description on an error only."""
+    is_error = status.status_code is StatusCode.ERROR
+    return Status(status.status_code, description if is_error else None)
+
+
+def clean(text: str) -> str:
+    """Replace lone surrogates, which are not UTF-8."""
+    if text.isascii():
+        return text
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def cleaned(value: Any) -> Any:
+    """Give `value` in plain lists and dicts with every string in it cleaned."""
+    match value:
+        case str():
+            return clean(value)
+        case bytes():
+            return value.decode("utf-8", "replace")
+        case Mapping():
+            pairs = cast(Mapping[Any, Any], value).items()
+            return {clean(str(name)): cleaned(inner) for name, inner in pairs}
+        case Sequence():
+            return [cleaned(inner) for inner in cast(Sequence[Any], value)]
+        case _:
+            return value

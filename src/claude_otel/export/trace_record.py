@@ -1,0 +1,174 @@
+"""A trace's own record in MLflow: what it says, from facts about its spans.
+
+MLflow sums tokens and cost by itself only until a trace has a record; from then
+on they stay as they were. So the record carries our own totals, and is written
+again after each late span. No content is kept here: a late record leaves out
+the previews, and MLflow keeps those that it has.
+"""
+
+import json
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import StatusCode
+
+from claude_otel.export import mlflow_view as view
+from claude_otel.export.span_copy import clean
+
+_USAGE_NAMES: Final = (
+    "input_tokens",
+    "output_tokens",
+    "total_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+)
+_COST_NAMES: Final = ("input_cost", "output_cost", "total_cost")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanFacts:
+    """What a trace's record needs of one span; no content.
+
+    `usage` and `cost` (US dollars) have MLflow's names and are None for a span
+    that is not a model call, or where they are not known.
+    """
+
+    trace_id: int
+    span_id: int
+    started_at_ns: int
+    ended_at_ns: int
+    is_root: bool
+    failed: bool
+    usage: Mapping[str, int] | None = None
+    cost: Mapping[str, float] | None = None
+    client_request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceRecord:
+    """The trace's own record. None and missing entries leave what MLflow has."""
+
+    trace_id: str
+    requested_at_ns: int
+    duration_ns: int
+    failed: bool
+    request_preview: str | None
+    response_preview: str | None
+    client_request_id: str | None
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+class TraceTotals(Protocol):
+    """What is known of the spans that the destination already has."""
+
+    def spans_of(self, trace_id: int) -> Iterable[SpanFacts]:
+        """Give the facts of every span of the trace that was delivered before."""
+        ...
+
+    def delivered(self, spans: Sequence[SpanFacts]) -> None:
+        """Note that the destination has taken these spans."""
+        ...
+
+
+class InMemoryTotals:
+    """Totals for an application's own exporter: the latest traces, in memory."""
+
+    def __init__(self, *, traces: int = 1000) -> None:
+        self._limit = traces
+        self._traces: OrderedDict[int, dict[int, SpanFacts]] = OrderedDict()
+
+    def spans_of(self, trace_id: int) -> Iterable[SpanFacts]:
+        return tuple(self._traces.get(trace_id, {}).values())
+
+    def delivered(self, spans: Sequence[SpanFacts]) -> None:
+        for span in spans:
+            self._traces.setdefault(span.trace_id, {})[span.span_id] = span
+            self._traces.move_to_end(span.trace_id)
+        while len(self._traces) > self._limit:
+            self._traces.popitem(last=False)
+
+
+def facts_of(span: ReadableSpan) -> SpanFacts:
+    """Read from a finished span what its trace's record needs."""
+    context = span.get_span_context()
+    if context is None:
+        raise ValueError("a span without a context cannot be delivered")
+    root = view.is_local_root(span)
+    started_at_ns = span.start_time or 0
+    return SpanFacts(
+        trace_id=context.trace_id,
+        span_id=context.span_id,
+        started_at_ns=started_at_ns,
+        ended_at_ns=span.end_time or started_at_ns,
+        is_root=root,
+        failed=span.status.status_code is StatusCode.ERROR,
+        usage=view.token_usage(span),
+        cost=view.cost(span),
+        client_request_id=view.client_request_id(span) if root else None,
+    )
+
+
+def trace_record(spans: Sequence[ReadableSpan], known: Iterable[SpanFacts]) -> TraceRecord | None:
+    """Build the record of the one trace that `spans` belong to, or None while it runs.
+
+    `known` are the spans delivered before; one that is sent again counts once.
+    Under a remote parent a trace has a root for each turn: the record spans all,
+    fails if one failed, shows the first request and the last response.
+    """
+    batch = {facts.span_id: (facts, span) for span in spans for facts in (facts_of(span),)}
+    everything = {facts.span_id: facts for facts in known}
+    everything |= {span_id: facts for span_id, (facts, _) in batch.items()}
+    roots = sorted(
+        (facts for facts in everything.values() if facts.is_root),
+        key=lambda facts: (facts.started_at_ns, facts.span_id),
+    )
+    if not roots:
+        return None
+    first = roots[0]
+    last = max(roots, key=lambda facts: (facts.ended_at_ns, facts.started_at_ns))
+    metadata: dict[str, str] = {}
+    tags: dict[str, str] = {}
+    request = response = None
+    for root in roots:
+        if root.span_id in batch:
+            metadata |= view.trace_metadata(batch[root.span_id][1])
+    if first.span_id in batch:
+        span = batch[first.span_id][1]
+        request = view.previews(span)[0]
+        tags[view.TRACE_NAME_TAG] = clean(span.name)[: view.METADATA_CHARACTERS]
+    if last.span_id in batch:
+        response = view.previews(batch[last.span_id][1])[1]
+    return TraceRecord(
+        trace_id=view.trace_id_in_mlflow(first.trace_id),
+        requested_at_ns=first.started_at_ns,
+        duration_ns=max(root.ended_at_ns for root in roots) - first.started_at_ns,
+        failed=any(root.failed for root in roots),
+        request_preview=request,
+        response_preview=response,
+        client_request_id=first.client_request_id,
+        metadata=metadata | _totals(everything.values()),
+        tags=tags,
+    )
+
+
+def _totals(spans: Iterable[SpanFacts]) -> dict[str, str]:
+    usage: dict[str, int] = {}
+    dollars: dict[str, float] = {}
+    for span in spans:
+        for name, tokens in (span.usage or {}).items():
+            usage[name] = usage.get(name, 0) + tokens
+        for name, amount in (span.cost or {}).items():
+            dollars[name] = dollars.get(name, 0.0) + amount
+    totals: dict[str, str] = {}
+    if usage:
+        totals[view.TRACE_TOKEN_USAGE] = json.dumps(
+            {name: usage[name] for name in _USAGE_NAMES if name in usage}
+        )
+    if dollars:
+        # Sums of floats end in noise; ten digits hold a ten-billionth of a dollar.
+        totals[view.TRACE_COST] = json.dumps({n: round(dollars[n], 10) for n in _COST_NAMES})
+    return totals
