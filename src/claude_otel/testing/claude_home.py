@@ -46,9 +46,7 @@ class ClaudeHome:
         if settings is not None:
             self.write_settings(settings)
         for name, text in (files or {}).items():
-            target = self.project / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, encoding="utf-8")
+            self.write_file(name, text)
 
     def __enter__(self) -> ClaudeHome:
         return self
@@ -68,6 +66,12 @@ class ClaudeHome:
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         (self.config / "settings.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
+
+    def write_file(self, name: str, text: str) -> None:
+        """Writes a file of the project, by its relative path."""
+        target = self.project / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
 
     def _write_state(self) -> None:
         # What the program otherwise asks for on its first interactive start.

@@ -104,6 +104,12 @@ class ScriptedApi:
         with self._changed:
             return list(self._other_requests)
 
+    @property
+    def received(self) -> int:
+        """How many calls have come in, finished or not."""
+        with self._changed:
+            return self._received
+
     def wait_for_requests(self, count: int, *, timeout_s: float = 30) -> None:
         """Returns when `count` calls have been received, finished or not; else TimeoutError."""
         self._wait(lambda: self._received >= count, f"{count} requests", timeout_s)
