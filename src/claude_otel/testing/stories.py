@@ -429,10 +429,12 @@ def max_tokens() -> Story:
 
 
 def refusal() -> Story:
+    """The client says once that the reply was stopped and asks again; the second one is final."""
     return _one(
         "refusal",
         "Do something bad.",
         reply("I cannot", stop_reason="refusal", usage=_COLD),
+        reply("I will not", stop_reason="refusal", usage=_WARM),
     )
 
 
