@@ -1,0 +1,232 @@
+"""One agent's talk with the model: which answer belongs to which request.
+
+Requests, answers and what was said in between come in the order of the agent's
+transcript. Everything about when a model call starts, what it was asked and
+when it is final is decided here; whose call it is, in `session.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from claude_otel.model.events import (
+    ModelResponded,
+    RequestFailed,
+    RequestMessage,
+    RequestSent,
+    RequestShape,
+)
+from claude_otel.model.nodes import Failure, ModelCall, Outcome, Subagent, Turn
+from claude_otel.model.parts import Message, Part, Text, ToolResult, text_of
+
+# A request that another one follows, with no record of what became of it: the
+# CLI drops parameters step by step after a 400 without saying so.
+SUPERSEDED = Failure(type="_OTHER", message="The request was repeated; no answer was recorded.")
+
+
+@dataclass(slots=True, kw_only=True)
+class _Pending:
+    owner: Turn | Subagent
+    turn: Turn
+    request: RequestSent
+    inputs: tuple[Message, ...]
+    history_offset: int | None
+    shape: RequestShape | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Conversation:
+    agent_id: str | None
+    last_fact_ns: int = 0
+    open_calls: dict[str, ModelCall] = field(default_factory=dict[str, ModelCall])
+    last_text: str = ""
+    last_answer: tuple[Part, ...] = ()
+    _pending: dict[str, _Pending] = field(default_factory=dict[str, _Pending])
+    _shapes: dict[str, RequestShape] = field(default_factory=dict[str, RequestShape])
+    _messages: dict[str, Message] = field(default_factory=dict[str, Message])
+    _said: list[Message] = field(default_factory=list[Message])
+    _shape_told: tuple[str, str] | None = None
+
+    def says(self, message: Message) -> None:
+        """The next request will carry `message`; results of one answer become one message."""
+        previous = self._said[-1] if self._said else None
+        if (
+            previous is not None
+            and previous.role == message.role
+            and all(isinstance(part, ToolResult) for part in (*previous.parts, *message.parts))
+        ):
+            message = Message(role=message.role, parts=(*previous.parts, *message.parts))
+            self._said.pop()
+        self._said.append(message)
+
+    def stores(self, record: RequestShape | RequestMessage) -> None:
+        if isinstance(record, RequestShape):
+            self._shapes = {**dict(list(self._shapes.items())[-3:]), record.shape_hash: record}
+        else:
+            self._messages[record.hash] = record.message
+
+    def sends(self, request: RequestSent, owner: Turn | Subagent, turn: Turn) -> list[ModelCall]:
+        """Take a request; return the calls that it makes final (it follows them)."""
+        final = [*self._give_up(None, request.at_ns, SUPERSEDED), *self.open_calls.values()]
+        inputs = self._inputs_of(request)
+        self._said = list(inputs)
+        self._pending[request.id] = _Pending(
+            owner=owner,
+            turn=turn,
+            request=request,
+            inputs=inputs,
+            history_offset=max(0, request.keep + len(request.tail) - len(inputs)),
+            shape=self._shape_of(request, turn),
+        )
+        self.last_fact_ns = max(self.last_fact_ns, request.at_ns)
+        return final
+
+    def responds(self, record: ModelResponded, owner: Turn | Subagent, turn: Turn) -> ModelCall:
+        """Add one record to its call, opening it at the first."""
+        call = self.open_calls.get(record.message_id)
+        if call is None:
+            call = self._open(record, owner, turn)
+            self.open_calls[record.message_id] = call
+        self._fill(call, record)
+        self.last_fact_ns = max(self.last_fact_ns, record.at_ns)
+        return call
+
+    def fails(self, record: RequestFailed, owner: Turn | Subagent, turn: Turn) -> list[ModelCall]:
+        """Close the waiting request as failed; without one, state the failure alone."""
+        failure = Failure(type=record.error_type, message=record.message)
+        failed = self._give_up(None, record.at_ns, failure)
+        if not failed and record.record_id is not None and not record.is_final:
+            failed = [
+                ModelCall(
+                    key=record.record_id,
+                    turn=turn,
+                    owner=owner,
+                    agent_id=self.agent_id,
+                    inputs=tuple(self._said),
+                    started_at_ns=self.last_fact_ns or record.at_ns,
+                    start_source="previous-record",
+                    ended_at_ns=record.at_ns,
+                    outcome="failed",
+                    failure=failure,
+                )
+            ]
+        self.last_fact_ns = max(self.last_fact_ns, record.at_ns)
+        return failed
+
+    def ends(self, turn: Turn, at_ns: int, outcome: Outcome) -> list[ModelCall]:
+        """Nothing more will come for `turn`: return its calls that are still open."""
+        failure = None if outcome == "completed" else Failure(type=outcome)
+        open_calls = [call for call in self.open_calls.values() if call.turn is turn]
+        waiting = self._give_up(turn, at_ns, failure or SUPERSEDED)
+        for call in waiting:
+            call.outcome = "failed" if outcome == "completed" else outcome
+        for call in open_calls:
+            if call.stop_reason is None:
+                call.outcome = "abandoned" if outcome == "completed" else outcome
+                call.failure = Failure(type=call.outcome)
+        return [*open_calls, *waiting]
+
+    def forget(self, call: ModelCall) -> None:
+        """`call` is closed: nothing more is added to it here."""
+        if call.message_id is not None:
+            self.open_calls.pop(call.message_id, None)
+
+    # -- parts of the above ---------------------------------------------------
+
+    def _give_up(self, turn: Turn | None, at_ns: int, failure: Failure) -> list[ModelCall]:
+        """Make each waiting request (of `turn`, if given) a failed call that ended by `at_ns`."""
+        waiting = [p for p in self._pending.values() if turn is None or p.turn is turn]
+        self._pending = {p.request.id: p for p in self._pending.values() if p not in waiting}
+        if waiting:
+            self._shape_told = None  # the attempt that succeeds tells it again
+        return [
+            ModelCall(
+                key=pending.request.id,
+                turn=pending.turn,
+                owner=pending.owner,
+                agent_id=self.agent_id,
+                request=pending.request,
+                shape=pending.shape,
+                inputs=pending.inputs,
+                history_offset=pending.history_offset,
+                started_at_ns=pending.request.at_ns,
+                start_source="api-request",
+                ended_at_ns=max(at_ns, pending.request.at_ns),
+                requested_model=pending.request.model,
+                effort=pending.request.effort,
+                outcome="failed",
+                failure=failure,
+            )
+            for pending in waiting
+        ]
+
+    def _open(self, record: ModelResponded, owner: Turn | Subagent, turn: Turn) -> ModelCall:
+        pending = self._pending.pop(record.request_ref or "", None)
+        if pending is None and record.request_ref is None and self._pending:
+            pending = self._pending.pop(next(iter(self._pending)))
+        inputs = pending.inputs if pending else tuple(self._said)
+        self._said = []
+        request = pending.request if pending else None
+        if request is not None:
+            started_at_ns, start_source = request.at_ns, "api-request"
+        elif self.last_fact_ns:
+            started_at_ns, start_source = self.last_fact_ns, "previous-record"
+        else:
+            started_at_ns, start_source = record.at_ns, "own-record"
+        return ModelCall(
+            key=record.message_id,
+            turn=turn,
+            owner=owner,
+            agent_id=self.agent_id,
+            request=request,
+            shape=pending.shape if pending else None,
+            inputs=inputs,
+            history_offset=pending.history_offset if pending else None,
+            started_at_ns=min(started_at_ns, record.at_ns),
+            start_source=start_source,
+            ended_at_ns=record.at_ns,
+            message_id=record.message_id,
+        )
+
+    def _fill(self, call: ModelCall, record: ModelResponded) -> None:
+        if record.record_id is not None and record.record_id in call.record_ids:
+            return
+        if record.record_id is not None:
+            call.record_ids.add(record.record_id)
+        call.parts.extend(record.parts)
+        call.ended_at_ns = max(call.ended_at_ns, record.at_ns)
+        call.usage = record.usage or call.usage
+        call.stop_reason = record.stop_reason or call.stop_reason
+        call.model = record.model or call.model
+        call.requested_model = record.requested_model or call.requested_model
+        call.request_id = record.request_id or call.request_id
+        call.effort = record.effort or call.effort
+        call.thinking_ms = _sum(call.thinking_ms, record.thinking_ms)
+        call.tool_input_stream_ms = _sum(call.tool_input_stream_ms, record.tool_input_stream_ms)
+        if text := text_of(record.parts):
+            self.last_text = text
+            self.last_answer = tuple(part for part in call.parts if isinstance(part, Text))
+
+    def _inputs_of(self, request: RequestSent) -> tuple[Message, ...]:
+        """What is new in `request`: results and prompts said since, and stored messages.
+
+        A hash of `tail` without a stored message is one that the transcript holds
+        itself: the previous answer (not input), a result or a prompt (in `_said`).
+        """
+        stored = [m for h in request.tail if (m := self._messages.pop(h, None)) is not None]
+        again = "\n".join(text_of(m.parts) for m in stored if m.role == "user")
+        said = [m for m in self._said if not (w := text_of(m.parts).strip()) or w not in again]
+        return (*said, *stored)
+
+    def _shape_of(self, request: RequestSent, turn: Turn) -> RequestShape | None:
+        shape = self._shapes.get(request.shape_hash or "")
+        if shape is None or self._shape_told == (turn.key, shape.shape_hash):
+            return None
+        self._shape_told = (turn.key, shape.shape_hash)
+        return shape
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    if one is None or other is None:
+        return one if other is None else other
+    return one + other

@@ -1,0 +1,286 @@
+"""Facts: what was observed, when, by whom. Never what a span should look like.
+
+Every fact carries `at_ns` (Unix nanoseconds) as its source states it, and
+`agent_id`: None for the main loop, else the subagent that it belongs to.
+Facts may come late, twice or in any order between sources; within one
+transcript file they come in the file's order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from claude_otel.model.parts import JSON, Message, Part
+from claude_otel.model.usage import Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    at_ns: int
+    agent_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a session runs, as its records say."""
+
+    cwd: str | None = None
+    git_branch: str | None = None
+    cli_version: str | None = None
+    entrypoint: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionStarted(Event):
+    """`source`: startup, resume, clear, compact or fork."""
+
+    source: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptSubmitted(Event):
+    """A prompt began a turn. `record_id` is None when a hook says so.
+
+    `is_command`: the words of a slash command, which may start no turn at all.
+    `conversation_id` differs from the session's own on lines that a fork copied.
+    """
+
+    prompt_id: str | None = None
+    record_id: str | None = None
+    parts: tuple[Part, ...] = ()
+    origin: str | None = None
+    source: str | None = None
+    permission_mode: str | None = None
+    place: Place | None = None
+    is_command: bool = False
+    conversation_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubagentPrompted(Event):
+    """The first record of a subagent's transcript: the task it was given."""
+
+    prompt_id: str | None = None
+    parts: tuple[Part, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputAdded(Event):
+    """Something else that the next request carries (a reminder, a summary)."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestShape(Event):
+    """System prompt and tool schemas, stored once and named by their hash."""
+
+    shape_hash: str
+    system: tuple[Part, ...] = ()
+    tools: tuple[JSON, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestMessage(Event):
+    """A message of a request that no other record holds, named by its hash."""
+
+    hash: str
+    message: Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestSent(Event):
+    """One HTTP request for a model's answer left. A retry is a request of its own."""
+
+    id: str
+    query_source: str | None = None
+    model: str | None = None
+    max_tokens: int | None = None
+    thinking: str | None = None
+    effort: str | None = None
+    shape_hash: str | None = None
+    keep: int = 0
+    tail: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelResponded(Event):
+    """One record of an answer: a block of it, and the usage as far as it was known.
+
+    One answer is several of these with the same `message_id`, not always
+    contiguous. `stop_reason` None: the record was written before the answer ended.
+    """
+
+    message_id: str
+    record_id: str | None = None
+    request_ref: str | None = None
+    request_id: str | None = None
+    model: str | None = None
+    requested_model: str | None = None
+    parts: tuple[Part, ...] = ()
+    usage: Usage | None = None
+    stop_reason: str | None = None
+    thinking_ms: int | None = None
+    tool_input_stream_ms: int | None = None
+    effort: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestFailed(Event):
+    """A request came to nothing. `is_final`: Claude Code gave up and said so.
+
+    `error_type` is low in cardinality: the HTTP status as text, or a word.
+    """
+
+    error_type: str
+    message: str | None = None
+    is_final: bool = False
+    record_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolScheduled(Event):
+    """Claude Code took a tool call up (before permission and execution)."""
+
+    tool_use_id: str
+    name: str
+    input: JSON = None
+    prompt_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PermissionAsked(Event):
+    """A dialog was shown. The hook names no tool use id: match by name and input."""
+
+    name: str
+    input: JSON = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolReturned(Event):
+    """A tool returned or failed; None where this source does not say.
+
+    `duration_ms` is the execution alone. `decision` and `decision_source` say
+    how it was permitted. `subagent_id`: the agent that this call launched.
+    """
+
+    tool_use_id: str
+    name: str | None = None
+    input: JSON = None
+    result: JSON = None
+    is_error: bool = False
+    was_interrupted: bool = False
+    duration_ms: int | None = None
+    decision: str | None = None
+    decision_source: str | None = None
+    subagent_id: str | None = None
+    subagent_in_background: bool = False
+    from_hook: bool = False
+    prompt_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubagentStarted(Event):
+    prompt_id: str | None = None
+    agent_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubagentDescribed(Event):
+    """What is known of a subagent beside its transcript (`agent-*.meta.json`)."""
+
+    agent_type: str | None = None
+    description: str | None = None
+    tool_use_id: str | None = None
+    parent_agent_id: str | None = None
+    depth: int | None = None
+    in_background: bool | None = None
+    has_finished: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubagentStopped(Event):
+    agent_type: str | None = None
+    last_text: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubagentReported(Event):
+    """A `<task-notification>`: the turn that it starts is caused by `tool_use_id`."""
+
+    task_id: str
+    tool_use_id: str | None = None
+    status: str | None = None
+    prompt_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnStopped(Event):
+    """The turn ended. `is_transcript`: said by a record, so all before it was read."""
+
+    prompt_id: str | None = None
+    last_text: str | None = None
+    is_transcript: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnFailed(Event):
+    prompt_id: str | None = None
+    error_type: str = "unknown"
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interrupted(Event):
+    """The user stopped Claude; `during_tool` when a tool ran."""
+
+    during_tool: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compacted(Event):
+    trigger: str | None = None
+    record_id: str | None = None
+    duration_ms: int | None = None
+    summary: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelTotals:
+    usage: Usage
+    cost_usd: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostStated(Event):
+    """The CLI's own running totals per model, side calls included (`cost-state`)."""
+
+    by_model: dict[str, ModelTotals]
+    total_cost_usd: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PermissionModeSet(Event):
+    mode: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionEnded(Event):
+    """The session ended (`reason`), or its process is gone (`reason` None)."""
+
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ignored(Event):
+    """A record that is known and knowingly not used."""
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unrecognized(Event):
+    """A record, hook or frame that nobody here has seen before, or that is broken."""
+
+    kind: str

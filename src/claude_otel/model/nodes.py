@@ -1,0 +1,231 @@
+"""What a session is made of: turns, model calls, tool calls, subagents.
+
+A node is filled by `session.py` and `conversation.py` while its facts arrive and
+handed out, by reference, when it is closed: read it at once. Times are Unix
+nanoseconds; None is "not known", never 0 or "".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from claude_otel.model.events import Place, RequestSent, RequestShape
+from claude_otel.model.parts import JSON, Message, Part
+from claude_otel.model.usage import Usage
+
+Outcome: TypeAlias = Literal["completed", "failed", "denied", "interrupted", "abandoned"]
+"""How work ended. `abandoned`: its process went away and nobody said how."""
+
+StartSource: TypeAlias = Literal["api-request", "previous-record", "own-record"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Failure:
+    """Why something failed: `type` is low in cardinality, `message` is content."""
+
+    type: str
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallUsage:
+    model: str | None
+    usage: Usage
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PermissionWait:
+    """A permission dialog: when it was shown and, if one call matches, which."""
+
+    asked_at_ns: int
+    tool_name: str
+    tool_use_id: str | None
+    is_ambiguous: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compaction:
+    at_ns: int
+    trigger: str | None
+    duration_ms: int | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Turn:
+    """One user prompt and all that it caused; its key is the prompt record's uuid."""
+
+    session_id: str
+    record_id: str | None = None
+    prompt_id: str | None = None
+    conversation_id: str | None = None
+    started_at_ns: int
+    ended_at_ns: int | None = None
+    prompt: tuple[Part, ...] = ()
+    answer: tuple[Part, ...] = ()
+    origin: str | None = None
+    source: str | None = None
+    permission_mode: str | None = None
+    place: Place | None = None
+    caused_by_tool: ToolCall | None = None
+    outcome: Outcome | None = None
+    failure: Failure | None = None
+    usage_by_call: dict[str, CallUsage] = field(default_factory=dict[str, CallUsage])
+    tool_use_ids: set[str] = field(default_factory=set[str])
+    permission_waits: list[PermissionWait] = field(default_factory=list[PermissionWait])
+    compactions: list[Compaction] = field(default_factory=list[Compaction])
+    residual: Usage | None = None
+
+    # The state machine's own.
+    is_command: bool = False
+    submitted_at_ns: int | None = None
+    stop: Outcome | None = None
+    stop_at_ns: int | None = None
+    stop_text: str | None = None
+    stop_is_read: bool = False
+    touched_ns: int = 0
+    last_fact_ns: int = 0
+    is_closed: bool = False
+    is_dirty: bool = False
+
+    @property
+    def key(self) -> str:
+        if self.record_id is not None:
+            return self.record_id
+        return f"prompt:{self.prompt_id or self.session_id}"
+
+    @property
+    def usage(self) -> Usage:
+        """The sum over the turn's model calls, its subagents' included."""
+        return sum((call.usage for call in self.usage_by_call.values()), Usage())
+
+
+@dataclass(slots=True, kw_only=True)
+class ModelCall:
+    """One request and its answer; failed attempts are calls of their own.
+
+    `key` is the message id, or the request's id where no answer came.
+    `history_offset`: how many messages the request held before `inputs`.
+    `shape` is given where system prompt or tools are new to this agent's turn.
+    """
+
+    key: str
+    turn: Turn
+    owner: Turn | Subagent
+    agent_id: str | None
+    request: RequestSent | None = None
+    shape: RequestShape | None = None
+    inputs: tuple[Message, ...] = ()
+    history_offset: int | None = None
+    started_at_ns: int
+    start_source: StartSource
+    ended_at_ns: int
+    message_id: str | None = None
+    request_id: str | None = None
+    model: str | None = None
+    requested_model: str | None = None
+    effort: str | None = None
+    parts: list[Part] = field(default_factory=list[Part])
+    usage: Usage | None = None
+    stop_reason: str | None = None
+    thinking_ms: int | None = None
+    tool_input_stream_ms: int | None = None
+    outcome: Outcome | None = None
+    failure: Failure | None = None
+
+    record_ids: set[str] = field(default_factory=set[str])
+    touched_ns: int = 0
+    is_closed: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class ToolCall:
+    """One tool call. `started_at_ns` is the start of its execution.
+
+    `requested_at_ns`: the model's answer named it. `permission_wait_ms` and
+    `queue_ms` are what lies between. Both None where the facts do not tell.
+    """
+
+    key: str
+    turn: Turn
+    owner: Turn | Subagent
+    agent_id: str | None
+    name: str
+    input: JSON = None
+    requested_at_ns: int | None = None
+    asked_at_ns: int | None = None
+    asked_is_ambiguous: bool = False
+    duration_ms: int | None = None
+    ended_at_ns: int | None = None
+    result: JSON = None
+    decision: str | None = None
+    decision_source: str | None = None
+    outcome: Outcome | None = None
+    failure: Failure | None = None
+
+    result_is_read: bool = False
+    touched_ns: int = 0
+    is_closed: bool = False
+
+    @property
+    def started_at_ns(self) -> int:
+        known = [t for t in (self.requested_at_ns, self.ended_at_ns) if t is not None]
+        if self.ended_at_ns is not None and self.duration_ms is not None:
+            measured = self.ended_at_ns - self.duration_ms * 1_000_000
+            return measured if self.requested_at_ns is None else max(measured, self.requested_at_ns)
+        return min(known) if known else 0
+
+    @property
+    def permission_wait_ms(self) -> float | None:
+        if self.asked_at_ns is None or self.duration_ms is None:
+            return None
+        return max(0, self.started_at_ns - self.asked_at_ns) / 1e6
+
+    @property
+    def queue_ms(self) -> float | None:
+        if self.requested_at_ns is None or self.duration_ms is None:
+            return None
+        until = self.started_at_ns if self.asked_at_ns is None else self.asked_at_ns
+        return max(0, until - self.requested_at_ns) / 1e6
+
+
+@dataclass(slots=True, kw_only=True)
+class Subagent:
+    """One run of a subagent. It belongs to the turn that launched it, however long it runs."""
+
+    key: str
+    turn: Turn
+    agent_type: str | None = None
+    description: str | None = None
+    depth: int | None = None
+    in_background: bool | None = None
+    launched_by: ToolCall | None = None
+    tool_use_id: str | None = None
+    prompt: tuple[Part, ...] = ()
+    answer: tuple[Part, ...] = ()
+    started_at_ns: int
+    ended_at_ns: int | None = None
+    outcome: Outcome | None = None
+    failure: Failure | None = None
+    has_calls: bool = False
+
+    stop: Outcome | None = None
+    stop_at_ns: int | None = None
+    stop_text: str | None = None
+    stop_is_read: bool = False
+    touched_ns: int = 0
+    last_fact_ns: int = 0
+    is_closed: bool = False
+    is_dirty: bool = False
+
+
+Node: TypeAlias = Turn | ModelCall | ToolCall | Subagent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closed:
+    """`node` is final. `is_correction`: it was closed before and has changed since."""
+
+    node: Node
+    is_correction: bool = False

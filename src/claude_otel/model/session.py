@@ -1,0 +1,709 @@
+"""The state machine: facts in, closed nodes out.
+
+Rule 1: whether something is over, how it ended and whose it is, is decided
+here and nowhere else (which answer belongs to which request: `conversation.py`).
+
+Theory of operation. Facts come from files that grow and hooks that overtake
+them. A transcript is read in its own order, so the main loop's records belong
+to the turn whose prompt was read last; hooks name the prompt. Nothing closes
+because a file ended: a node closes when a fact says that it is over *and* the
+transcript has caught up with that fact, or has had `PATIENCE_NS` to do so.
+`settle(now_ns)` is the only clock. What arrives for a closed node makes it
+close again, as a correction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from claude_otel.model import events as ev
+from claude_otel.model.conversation import Conversation
+from claude_otel.model.nodes import (
+    CallUsage,
+    Closed,
+    Compaction,
+    Failure,
+    ModelCall,
+    Node,
+    Outcome,
+    PermissionWait,
+    Subagent,
+    ToolCall,
+    Turn,
+)
+from claude_otel.model.parts import Message, ToolResult, ToolUse, text_of
+from claude_otel.model.usage import Usage
+
+SETTLE_NS = 1_000_000_000
+"""How long the transcript may lag behind a fact that it will confirm."""
+PATIENCE_NS = 5_000_000_000
+"""After this long a hook's word is taken, though the transcript never confirmed it."""
+
+SUBMISSION_LAG_NS = 30_000_000_000
+"""How much later than its record a prompt's hook may be stamped, on a busy machine."""
+
+
+class Session:
+    """One Claude session. `since_ns`: turns begun earlier, unseen by a hook, are not reported."""
+
+    def __init__(self, session_id: str, *, since_ns: int | None = None) -> None:
+        self.session_id = session_id
+        self.turns: list[Turn] = []
+        self.stated: ev.CostStated | None = None
+        self.unrecognized: dict[str, int] = {}
+        self.permission_mode: str | None = None
+        self._since_ns = since_ns
+        self._now_ns = 0
+        self._reading: Turn | None = None
+        self._agents: dict[str, Subagent] = {}
+        self._tools: dict[str, ToolCall] = {}
+        self._launched: dict[str, str] = {}
+        self._conversations: dict[str | None, Conversation] = {None: Conversation(agent_id=None)}
+        self._closed_calls: set[str] = set()
+        self._open_tools: dict[str, ToolCall] = {}
+        self._unmatched_asks: list[ev.PermissionAsked] = []
+        self._baseline: ev.CostStated | None = None
+        self._has_hooks = False
+        self._has_transcript = False
+        self._held: list[Closed] = []
+        self._end: ev.SessionEnded | None = None
+        self._end_touched_ns = 0
+
+    # -- in and out ------------------------------------------------------------
+
+    def feed(self, event: ev.Event) -> list[Closed]:
+        """Take one fact; return the nodes that it makes final."""
+        return self._release(self._dispatch(event))
+
+    def settle(self, now_ns: int) -> list[Closed]:
+        """Let `now_ns` be the time; return the nodes that have become final by waiting."""
+        self._now_ns = max(self._now_ns, now_ns)
+        closed: list[Closed] = []
+        for call in [c for conv in self._conversations.values() for c in conv.open_calls.values()]:
+            if call.stop_reason is not None and self._rested(call.touched_ns):
+                closed += self._close_call(call)
+        for tool in list(self._open_tools.values()):
+            if self._tool_is_over(tool):
+                closed += self._close_tool(tool)
+        for agent in list(self._agents.values()):
+            if (agent.stop or agent.is_dirty) and self._may_close(agent, agent.key):
+                closed += self._close_agent(agent)
+        for turn in self.turns:
+            if (turn.stop or turn.is_dirty) and self._may_close(turn, None):
+                closed += self._close_turn(turn)
+        if self._end is not None and self._rested(self._end_touched_ns):
+            closed += self._close_all()
+        return self._release(closed)
+
+    def finish(self) -> list[Closed]:
+        """No more facts will come: close whatever is open, saying how it ended."""
+        return self._release(self._close_all(), is_last=True)
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is open, so nothing would be lost by forgetting this session's facts."""
+        return not self._open_tools and not any(
+            not node.is_closed or node.is_dirty for node in (*self.turns, *self._agents.values())
+        )
+
+    def _release(self, closed: Iterable[Closed], *, is_last: bool = False) -> list[Closed]:
+        """Hold what belongs to a turn whose prompt record, hence its key, is yet to be read."""
+        held, self._held = [*self._held, *closed], []
+        released: list[Closed] = []
+        for change in held:
+            turn = change.node if isinstance(change.node, Turn) else change.node.turn
+            if turn.record_id is None and self._has_transcript and not (is_last or turn.is_closed):
+                self._held.append(change)
+            elif self._is_reported(change.node):
+                released.append(change)
+        return released
+
+    # -- facts -------------------------------------------------------------------
+
+    def _dispatch(self, event: ev.Event) -> Iterable[Closed]:
+        match event:
+            case ev.PromptSubmitted():
+                return self._on_prompt(event)
+            case ev.RequestShape() | ev.RequestMessage():
+                self._conversation(event.agent_id).stores(event)
+            case ev.RequestSent():
+                return self._on_request(event)
+            case ev.ModelResponded():
+                return self._on_response(event)
+            case ev.RequestFailed():
+                return self._on_failure(event)
+            case ev.InputAdded():
+                self._conversation(event.agent_id).says(event.message)
+            case ev.ToolScheduled():
+                self._on_tool_scheduled(event)
+            case ev.ToolReturned():
+                self._on_tool_returned(event)
+            case ev.PermissionAsked():
+                self._has_hooks = True
+                self._unmatched_asks.append(event)
+                self._match_asks()
+            case ev.SubagentPrompted():
+                self._on_agent_prompt(event)
+            case ev.SubagentStarted():
+                self._has_hooks = True
+                agent = self._agent(event.agent_id, event.at_ns, prompt_id=event.prompt_id)
+                agent.agent_type = agent.agent_type or event.agent_type
+                agent.started_at_ns = min(agent.started_at_ns, event.at_ns)
+            case ev.SubagentDescribed():
+                self._on_agent_described(event)
+            case ev.SubagentStopped():
+                self._has_hooks = True
+                agent = self._agent(event.agent_id, event.at_ns)
+                agent.agent_type = agent.agent_type or event.agent_type
+                self._stop(agent, "completed", event.at_ns, text=event.last_text)
+            case ev.SubagentReported():
+                self._on_agent_report(event)
+            case ev.TurnStopped():
+                if not event.is_transcript:
+                    self._has_hooks = True
+                turn = self._named(event.prompt_id) or self._reading
+                if turn is not None:
+                    text, read = event.last_text, event.is_transcript
+                    self._stop(turn, "completed", event.at_ns, text=text, is_read=read)
+            case ev.TurnFailed():
+                self._has_hooks = True
+                turn = self._named(event.prompt_id) or self._reading
+                if turn is not None:
+                    turn.failure = turn.failure or Failure(
+                        type=event.error_type, message=event.message
+                    )
+                    self._stop(turn, "failed", event.at_ns)
+            case ev.Interrupted():
+                self._on_interrupt(event)
+            case ev.Compacted():
+                if self._reading is not None:
+                    self._reading.compactions.append(
+                        Compaction(
+                            at_ns=event.at_ns, trigger=event.trigger, duration_ms=event.duration_ms
+                        )
+                    )
+            case ev.CostStated():
+                self._on_cost(event)
+            case ev.PermissionModeSet():
+                self.permission_mode = event.mode
+            case ev.SessionStarted():
+                self._has_hooks = True
+                self._begins_again(event.at_ns)
+            case ev.SessionEnded():
+                self._end, self._end_touched_ns = event, self._now_ns
+            case ev.Unrecognized():
+                self.unrecognized[event.kind] = self.unrecognized.get(event.kind, 0) + 1
+            case _:
+                pass
+        return ()
+
+    def _on_prompt(self, event: ev.PromptSubmitted) -> list[Closed]:
+        by_hook = event.record_id is None
+        turn = self._turn_of_submission(event)
+        turn.prompt_id = turn.prompt_id or event.prompt_id
+        turn.prompt = event.parts if not by_hook or not turn.prompt else turn.prompt
+        turn.permission_mode = event.permission_mode or turn.permission_mode
+        turn.place = turn.place if by_hook and turn.place else event.place or turn.place
+        self._touch(turn, event.at_ns)
+        if by_hook:
+            turn.submitted_at_ns = event.at_ns
+            self._has_hooks = True
+            return []
+        self._has_transcript = True
+        self._begins_again(event.at_ns)
+        previous, self._reading = self._reading, turn
+        turn.record_id = event.record_id
+        turn.started_at_ns = event.at_ns
+        turn.origin, turn.source = event.origin or turn.origin, event.source or turn.source
+        turn.is_command = event.is_command
+        turn.conversation_id = event.conversation_id
+        closed: list[Closed] = []
+        if previous is not None and previous is not turn:
+            outcome = previous.stop or "completed"
+            self._stop(previous, outcome, previous.last_fact_ns, is_read=True)
+            ended = self._conversation(None).ends(previous, previous.last_fact_ns, outcome)
+            closed = [c for call in ended for c in self._close_call(call)]
+        self._conversation(None).last_fact_ns = event.at_ns
+        self._conversation(None).says(Message(role="user", parts=event.parts))
+        return closed
+
+    def _turn_of_submission(self, event: ev.PromptSubmitted) -> Turn:
+        """The turn that this prompt began, as told by its record or by a hook.
+
+        A fork rewrites the prompt ids of all the lines that it copies to that of
+        its own first prompt, so an id alone does not tell which prompt a hook means.
+        """
+        by_hook = event.record_id is None
+        for turn in reversed(self.turns):
+            if not by_hook and turn.record_id == event.record_id:
+                return turn
+            if event.prompt_id is not None and turn.prompt_id != event.prompt_id:
+                continue
+            hook_ns = event.at_ns if by_hook else turn.submitted_at_ns
+            record_ns = turn.started_at_ns if by_hook else event.at_ns
+            if (turn.record_id is None) == by_hook and turn.submitted_at_ns != hook_ns:
+                continue  # both from the same source: two prompts, or one told twice
+            if turn.record_id is None and turn.submitted_at_ns is None:
+                return turn  # only named so far, by a tool or a subagent
+            if hook_ns is None:
+                if by_hook or turn.record_id is not None:
+                    continue
+                return turn
+            same_words = (
+                event.is_command
+                or turn.is_command
+                or text_of(turn.prompt).strip() == text_of(event.parts).strip()
+            )
+            if same_words and -SETTLE_NS <= hook_ns - record_ns <= SUBMISSION_LAG_NS:
+                return turn
+        turn = Turn(session_id=self.session_id, started_at_ns=event.at_ns)
+        turn.touched_ns = self._now_ns
+        self.turns.append(turn)
+        return turn
+
+    def _on_request(self, event: ev.RequestSent) -> list[Closed]:
+        owner, turn = self._owner(event.agent_id, event.at_ns)
+        self._reopen(owner, event.at_ns)
+        self._touch(owner, event.at_ns)
+        final = self._conversation(event.agent_id).sends(event, owner, turn)
+        return [c for call in final for c in self._close_call(call)]
+
+    def _on_response(self, event: ev.ModelResponded) -> list[Closed]:
+        self._has_transcript = True
+        key = self._call_key(event.message_id)
+        if key in self._closed_calls:
+            return []
+        owner, turn = self._owner(event.agent_id, event.at_ns)
+        conversation = self._conversation(event.agent_id)
+        call = conversation.responds(event, owner, turn)
+        call.key, call.touched_ns = key, self._now_ns
+        self._touch(owner, event.at_ns)
+        if isinstance(owner, Subagent):
+            owner.has_calls = True
+        owner.answer = conversation.last_answer or owner.answer
+        for part in event.parts:
+            if isinstance(part, ToolUse):
+                tool = self._tool(part.id, part.name, event.agent_id, event.at_ns)
+                tool.name, tool.input = part.name, part.input
+                tool.requested_at_ns = event.at_ns
+                self._match_asks()
+        return []
+
+    def _on_failure(self, event: ev.RequestFailed) -> list[Closed]:
+        owner, turn = self._owner(event.agent_id, event.at_ns)
+        self._touch(owner, event.at_ns)
+        failed = self._conversation(event.agent_id).fails(event, owner, turn)
+        if event.is_final:
+            owner.failure = Failure(type=event.error_type, message=event.message)
+            self._stop(owner, "failed", event.at_ns, is_read=True)
+        return [c for call in failed for c in self._close_call(call)]
+
+    def _on_tool_scheduled(self, event: ev.ToolScheduled) -> None:
+        self._has_hooks = True
+        if event.agent_id is not None:
+            self._agent(event.agent_id, event.at_ns, prompt_id=event.prompt_id)
+        tool = self._tool(
+            event.tool_use_id, event.name, event.agent_id, event.at_ns, event.prompt_id
+        )
+        tool.input = event.input if tool.input is None else tool.input
+        if tool.requested_at_ns is None:
+            tool.requested_at_ns = event.at_ns
+        self._match_asks()
+
+    def _on_tool_returned(self, event: ev.ToolReturned) -> None:
+        tool = self._tool(
+            event.tool_use_id, event.name or "unknown", event.agent_id, event.at_ns, event.prompt_id
+        )
+        if tool.is_closed:
+            self._learn_late(tool, event)
+            return
+        tool.touched_ns = self._now_ns
+        tool.input = event.input if tool.input is None else tool.input
+        tool.duration_ms = event.duration_ms if tool.duration_ms is None else tool.duration_ms
+        tool.decision = event.decision or tool.decision
+        tool.decision_source = event.decision_source or tool.decision_source
+        if event.subagent_id is not None:
+            self._link_agent(event, tool)
+        if event.from_hook:
+            self._has_hooks = True
+        else:
+            # What the model is told is the result; its record's time is the end.
+            tool.result_is_read = True
+            result = ToolResult(id=tool.key, content=event.result, is_error=event.is_error)
+            self._conversation(event.agent_id).says(Message(role="user", parts=(result,)))
+            conversation = self._conversation(event.agent_id)
+            conversation.last_fact_ns = max(conversation.last_fact_ns, event.at_ns)
+            self._touch(tool.owner, event.at_ns)
+        if not event.from_hook or tool.ended_at_ns is None:
+            tool.ended_at_ns, tool.result = event.at_ns, event.result
+        if event.was_interrupted:
+            tool.outcome = "interrupted"
+        elif event.decision == "reject":
+            tool.outcome = "denied"
+        elif event.is_error:
+            tool.outcome = tool.outcome or "failed"
+        else:
+            tool.outcome = tool.outcome or "completed"
+        if tool.outcome != "completed" and (tool.failure is None or not event.from_hook):
+            error_type = "tool_error" if tool.outcome == "failed" else tool.outcome
+            text = event.result if isinstance(event.result, str) else None
+            tool.failure = Failure(type=error_type, message=text)
+
+    def _on_agent_prompt(self, event: ev.SubagentPrompted) -> None:
+        agent = self._agent(event.agent_id, event.at_ns, prompt_id=event.prompt_id)
+        agent.prompt = agent.prompt or event.parts
+        agent.started_at_ns = min(agent.started_at_ns, event.at_ns)
+        conversation = self._conversation(event.agent_id)
+        conversation.last_fact_ns = max(conversation.last_fact_ns, event.at_ns)
+        conversation.says(Message(role="user", parts=event.parts))
+
+    def _on_agent_described(self, event: ev.SubagentDescribed) -> None:
+        agent = self._agent(event.agent_id, event.at_ns)
+        agent.agent_type = event.agent_type or agent.agent_type
+        agent.description = event.description or agent.description
+        agent.depth = event.depth or agent.depth
+        agent.tool_use_id = event.tool_use_id or agent.tool_use_id
+        if event.in_background is not None:
+            agent.in_background = event.in_background
+        if event.has_finished and not self._has_hooks:
+            self._stop(agent, "completed", agent.last_fact_ns or event.at_ns, is_read=True)
+
+    def _on_agent_report(self, event: ev.SubagentReported) -> None:
+        agent = self._agents.get(event.task_id)
+        turn = self._named(event.prompt_id)
+        if turn is not None and event.tool_use_id is not None:
+            turn.caused_by_tool = self._tools.get(event.tool_use_id)
+        if agent is not None and agent.stop is None:
+            outcome: Outcome = "completed" if event.status in (None, "completed") else "failed"
+            if outcome == "failed":
+                agent.failure = Failure(type=event.status or "failed")
+            self._stop(agent, outcome, agent.last_fact_ns or event.at_ns, is_read=True)
+
+    def _on_interrupt(self, event: ev.Interrupted) -> None:
+        owner, _ = self._owner(event.agent_id, event.at_ns)
+        owner.failure = Failure(type="interrupted")
+        self._touch(owner, event.at_ns)
+        for tool in self._open_tools.values():
+            # Esc while a tool ran and "no" in a dialog are recorded alike, but for the dialog.
+            if tool.owner is owner and tool.outcome == "denied" and tool.asked_at_ns is None:
+                tool.outcome = "interrupted"
+                tool.failure = Failure(
+                    type="interrupted", message=tool.failure.message if tool.failure else None
+                )
+        self._stop(owner, "interrupted", event.at_ns, is_read=True)
+
+    def _on_cost(self, event: ev.CostStated) -> None:
+        """Totals so far. Those stated before the first reported turn are the baseline."""
+        if not any(self._is_reported(turn) for turn in self.turns):
+            self._baseline = event
+            return
+        self.stated = event
+        turn = self.turns[-1]
+        residual = self.residual()
+        if residual != turn.residual and (residual is not None or turn.residual is not None):
+            turn.residual = residual
+            turn.is_dirty = turn.is_dirty or turn.is_closed
+
+    def residual(self) -> Usage | None:
+        """Stated totals less the baseline less the calls known: what left no record."""
+        if self.stated is None:
+            return None
+        known = self.known_usage()
+        stated = _total(self.stated)
+        before = _total(self._baseline) if self._baseline else Usage()
+        left = Usage(
+            uncached_input_tokens=stated.uncached_input_tokens
+            - before.uncached_input_tokens
+            - known.uncached_input_tokens,
+            cache_read_input_tokens=stated.cache_read_input_tokens
+            - before.cache_read_input_tokens
+            - known.cache_read_input_tokens,
+            cache_write_5m_input_tokens=stated.cache_write_input_tokens
+            - before.cache_write_input_tokens
+            - known.cache_write_input_tokens,
+            output_tokens=stated.output_tokens - before.output_tokens - known.output_tokens,
+        )
+        return None if left.input_tokens == 0 and left.output_tokens == 0 else left
+
+    def known_usage(self) -> Usage:
+        """The sum over all complete calls since the baseline, closed or still open."""
+        total = Usage()
+        for turn in self.turns:
+            # Without a stated baseline the totals began with the file's first line.
+            if self._baseline is None or self._is_reported(turn):
+                total += turn.usage
+        for conversation in self._conversations.values():
+            for call in conversation.open_calls.values():
+                if call.usage is not None and call.stop_reason is not None:
+                    total += call.usage
+        return total
+
+    # -- whose is it ---------------------------------------------------------------
+
+    def _conversation(self, agent_id: str | None) -> Conversation:
+        return self._conversations.setdefault(agent_id, Conversation(agent_id=agent_id))
+
+    def _owner(self, agent_id: str | None, at_ns: int) -> tuple[Turn | Subagent, Turn]:
+        if agent_id is not None:
+            agent = self._agent(agent_id, at_ns)
+            return agent, agent.turn
+        turn = self._reading or self._unknown_turn(at_ns)
+        return turn, turn
+
+    def _named(self, prompt_id: str | None) -> Turn | None:
+        """The turn that a hook means by `prompt_id`: the latest of that id."""
+        if prompt_id is None:
+            return None
+        return next((t for t in reversed(self.turns) if t.prompt_id == prompt_id), None)
+
+    def _unknown_turn(self, at_ns: int) -> Turn:
+        """A turn whose prompt was never read: the file's beginning is gone, or not yet there."""
+        turn = Turn(session_id=self.session_id, started_at_ns=at_ns, touched_ns=self._now_ns)
+        self.turns.append(turn)
+        self._reading = turn
+        return turn
+
+    def _agent(self, agent_id: str | None, at_ns: int, *, prompt_id: str | None = None) -> Subagent:
+        key = agent_id or ""
+        agent = self._agents.get(key)
+        if agent is None:
+            turn = self._turn_of_prompt(prompt_id, at_ns)
+            agent = Subagent(key=key, turn=turn, started_at_ns=at_ns, touched_ns=self._now_ns)
+            agent.tool_use_id = self._launched.get(key)
+            self._agents[key] = agent
+        return agent
+
+    def _turn_of_prompt(self, prompt_id: str | None, at_ns: int) -> Turn:
+        if prompt_id is not None:
+            turn = self._named(prompt_id)
+            if turn is None:
+                turn = Turn(session_id=self.session_id, prompt_id=prompt_id, started_at_ns=at_ns)
+                turn.touched_ns = self._now_ns
+                self.turns.append(turn)
+            return turn
+        return self._reading or (self.turns[-1] if self.turns else self._unknown_turn(at_ns))
+
+    def _tool(
+        self,
+        tool_use_id: str,
+        name: str,
+        agent_id: str | None,
+        at_ns: int,
+        prompt_id: str | None = None,
+    ) -> ToolCall:
+        tool = self._tools.get(tool_use_id)
+        if tool is None:
+            if agent_id is not None:
+                owner: Turn | Subagent = self._agent(agent_id, at_ns, prompt_id=prompt_id)
+                turn = owner.turn
+            else:
+                owner = turn = self._turn_of_prompt(prompt_id, at_ns)
+            tool = ToolCall(key=tool_use_id, turn=turn, owner=owner, agent_id=agent_id, name=name)
+            tool.touched_ns = self._now_ns
+            self._tools[tool_use_id] = self._open_tools[tool_use_id] = tool
+            turn.tool_use_ids.add(tool_use_id)
+        return tool
+
+    def _link_agent(self, event: ev.ToolReturned, tool: ToolCall) -> None:
+        agent_id = event.subagent_id or ""
+        self._launched[agent_id] = tool.key
+        agent = self._agents.get(agent_id)
+        if agent is None:
+            return
+        agent.tool_use_id = agent.tool_use_id or tool.key
+        agent.in_background = event.subagent_in_background
+        if not event.subagent_in_background and agent.stop is None:
+            self._stop(agent, "failed" if event.is_error else "completed", event.at_ns)
+
+    def _match_asks(self) -> None:
+        """Give each dialog to the one open call of that agent, name and exact input."""
+        for ask in list(self._unmatched_asks):
+            same = [
+                tool
+                for tool in self._open_tools.values()
+                if (tool.agent_id, tool.name, tool.input) == (ask.agent_id, ask.name, ask.input)
+                and tool.asked_at_ns is None
+            ]
+            if not same:
+                continue
+            self._unmatched_asks.remove(ask)
+            for tool in same if len(same) > 1 else same[:1]:
+                tool.asked_at_ns, tool.asked_is_ambiguous = ask.at_ns, len(same) > 1
+            same[0].turn.permission_waits.append(
+                PermissionWait(
+                    asked_at_ns=ask.at_ns,
+                    tool_name=ask.name,
+                    tool_use_id=same[0].key if len(same) == 1 else None,
+                    is_ambiguous=len(same) > 1,
+                )
+            )
+
+    # -- is it over -----------------------------------------------------------------
+
+    def _touch(self, owner: Turn | Subagent, at_ns: int) -> None:
+        owner.touched_ns = self._now_ns
+        owner.last_fact_ns = max(owner.last_fact_ns, at_ns)
+        if isinstance(owner, Subagent) and not owner.turn.is_closed:
+            owner.turn.touched_ns = self._now_ns
+
+    def _reopen(self, owner: Turn | Subagent, at_ns: int) -> None:
+        """More work after a stop: another hook made Claude go on, or an agent was resumed."""
+        if owner.stop == "completed" and at_ns > (owner.stop_at_ns or 0):
+            owner.stop, owner.stop_text, owner.stop_is_read = None, None, False
+        if owner.is_closed:
+            owner.is_dirty = True
+
+    def _begins_again(self, at_ns: int) -> None:
+        """A session that ended is resumed; facts from before its end do not revive it."""
+        if self._end is not None and at_ns > self._end.at_ns:
+            self._end = None
+
+    def _stop(
+        self,
+        owner: Turn | Subagent,
+        outcome: Outcome,
+        at_ns: int,
+        *,
+        text: str | None = None,
+        is_read: bool = False,
+    ) -> None:
+        if owner.is_closed and owner.outcome == outcome and not owner.is_dirty:
+            return
+        if owner.stop in (None, "completed"):
+            owner.stop = outcome
+            owner.stop_at_ns = max(at_ns, owner.last_fact_ns) if is_read else at_ns
+        owner.stop_text = text or owner.stop_text
+        owner.stop_is_read = owner.stop_is_read or is_read
+        owner.touched_ns = self._now_ns
+
+    def _rested(self, touched_ns: int, for_ns: int = SETTLE_NS) -> bool:
+        return self._now_ns - touched_ns >= for_ns
+
+    def _may_close(self, owner: Turn | Subagent, agent_id: str | None) -> bool:
+        if not self._rested(owner.touched_ns):
+            return False
+        caught_up = (
+            owner.stop_is_read
+            or not self._has_transcript
+            or owner.stop_text is None
+            or self._conversation(agent_id).last_text.strip() == owner.stop_text.strip()
+        )
+        return caught_up or self._rested(owner.touched_ns, PATIENCE_NS)
+
+    def _tool_is_over(self, tool: ToolCall) -> bool:
+        if tool.ended_at_ns is None:
+            return False
+        if tool.result_is_read and (tool.duration_ms is not None or not self._has_hooks):
+            return True
+        return self._rested(tool.touched_ns)
+
+    # -- closing ----------------------------------------------------------------------
+
+    def _close_call(self, call: ModelCall) -> list[Closed]:
+        self._conversation(call.agent_id).forget(call)
+        call.key = self._call_key(call.key) if call.message_id else call.key
+        if call.key in self._closed_calls:
+            return []
+        self._closed_calls.add(call.key)
+        if call.outcome is None:
+            call.outcome = "completed" if call.stop_reason is not None else "abandoned"
+        if call.usage is not None and call.stop_reason is not None:
+            call.turn.usage_by_call[call.key] = CallUsage(
+                model=call.model, usage=call.usage, at_ns=call.started_at_ns
+            )
+        if call.turn.is_closed:
+            call.turn.is_dirty, call.turn.touched_ns = True, self._now_ns
+        call.is_closed = True
+        return [Closed(node=call)]
+
+    def _close_tool(self, tool: ToolCall) -> list[Closed]:
+        self._open_tools.pop(tool.key, None)
+        if tool.ended_at_ns is None:
+            tool.ended_at_ns = max(tool.owner.last_fact_ns, tool.requested_at_ns or 0)
+        tool.is_closed = True
+        return [Closed(node=tool)]
+
+    def _close_agent(self, agent: Subagent) -> list[Closed]:
+        if not agent.has_calls and agent.tool_use_id is None and not agent.prompt:
+            agent.is_closed, agent.is_dirty = True, False  # one of the CLI's own: no work of ours
+            return []
+        outcome = agent.stop or agent.outcome or "abandoned"
+        closed = self._close_work(agent, agent.key, outcome)
+        agent.launched_by = self._tools.get(agent.tool_use_id or "")
+        agent.outcome = outcome
+        agent.ended_at_ns = max(agent.last_fact_ns, agent.started_at_ns)
+        if outcome in ("interrupted", "abandoned"):
+            agent.failure = agent.failure or Failure(type=outcome)
+        return [*closed, self._closed(agent)]
+
+    def _close_turn(self, turn: Turn) -> list[Closed]:
+        outcome = turn.stop or turn.outcome or "abandoned"
+        closed: list[Closed] = []
+        if outcome in ("interrupted", "abandoned"):
+            for agent in self._agents.values():
+                if agent.turn is turn and not agent.is_closed and agent.in_background is not True:
+                    agent.stop = agent.stop or outcome
+                    closed += self._close_agent(agent)
+            turn.failure = turn.failure or Failure(type=outcome)
+        closed += self._close_work(turn, None, outcome)
+        turn.outcome = outcome
+        ended_at_ns = turn.last_fact_ns
+        if turn.stop_at_ns is not None and outcome == "completed" and not self._has_transcript:
+            ended_at_ns = max(ended_at_ns, turn.stop_at_ns)
+        turn.ended_at_ns = max(ended_at_ns, turn.started_at_ns)
+        turn.permission_mode = turn.permission_mode or self.permission_mode
+        return [*closed, self._closed(turn)]
+
+    def _close_work(
+        self, owner: Turn | Subagent, agent_id: str | None, outcome: Outcome
+    ) -> list[Closed]:
+        """Close the calls and tools of `owner` itself that nobody closed."""
+        turn = owner if isinstance(owner, Turn) else owner.turn
+        closed: list[Closed] = []
+        for call in self._conversation(agent_id).ends(turn, owner.last_fact_ns, outcome):
+            closed += self._close_call(call)
+        for tool in [t for t in self._open_tools.values() if t.owner is owner]:
+            if tool.outcome is None:
+                tool.outcome = "abandoned" if outcome in ("completed", "failed") else outcome
+                tool.failure = Failure(type=tool.outcome)
+            closed += self._close_tool(tool)
+        return closed
+
+    def _close_all(self) -> list[Closed]:
+        closed: list[Closed] = []
+        for agent in self._agents.values():
+            if not agent.is_closed or agent.is_dirty:
+                closed += self._close_agent(agent)
+        for turn in self.turns:
+            if not turn.is_closed or turn.is_dirty:
+                closed += self._close_turn(turn)
+        return closed
+
+    def _closed(self, node: Turn | Subagent) -> Closed:
+        again = node.is_closed
+        node.is_closed, node.is_dirty, node.stop = True, False, None
+        return Closed(node=node, is_correction=again)
+
+    def _learn_late(self, tool: ToolCall, event: ev.ToolReturned) -> None:
+        """A closed call's result, seen again by the other source: nothing new but the link."""
+        if event.subagent_id is not None:
+            self._link_agent(event, tool)
+
+    def _call_key(self, message_id: str) -> str:
+        """Message ids of the API are unique; those of gateways are only so in their session."""
+        if message_id.startswith("msg_") or message_id.startswith(f"{self.session_id}:"):
+            return message_id
+        return f"{self.session_id}:{message_id}"
+
+    def _is_reported(self, node: Node) -> bool:
+        turn = node if isinstance(node, Turn) else node.turn
+        if turn.is_command and not turn.usage_by_call and not turn.tool_use_ids:
+            return False
+        if self._since_ns is None or turn.submitted_at_ns is not None:
+            return True
+        return turn.started_at_ns >= self._since_ns
+
+
+def _total(stated: ev.CostStated) -> Usage:
+    parts: Iterable[Usage] = (totals.usage for totals in stated.by_model.values())
+    return sum(parts, Usage())

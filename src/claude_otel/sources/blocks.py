@@ -1,0 +1,135 @@
+"""The content blocks of the Messages API, as transcripts, hooks and frames repeat them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from claude_otel.model.parts import (
+    Media,
+    Other,
+    Part,
+    ServerToolResult,
+    ServerToolUse,
+    Text,
+    Thinking,
+    ToolResult,
+    ToolUse,
+)
+from claude_otel.model.usage import Usage
+
+Raw = Mapping[str, Any]
+
+
+def parts_of(content: Any) -> tuple[Part, ...]:
+    """Parts of a message's `content`: a string, or a list of blocks."""
+    if isinstance(content, str):
+        return (Text(text=content),) if content else ()
+    return tuple(_part_of(block) for block in list_of(content))
+
+
+def _part_of(block: Any) -> Part:
+    if isinstance(block, str):
+        return Text(text=block)
+    raw = object_of(block)
+    if raw is None:
+        return Other(kind="unknown", raw=block)
+    kind = text(raw, "type") or "unknown"
+    match kind:
+        case "text":
+            return Text(text=text(raw, "text") or "")
+        case "thinking":
+            return Thinking(text=text(raw, "thinking") or "")
+        case "redacted_thinking":
+            return Thinking(text="", is_redacted=True)
+        case "tool_use":
+            return ToolUse(
+                id=text(raw, "id") or "", name=text(raw, "name") or "", input=raw.get("input")
+            )
+        case "server_tool_use":
+            return ServerToolUse(
+                id=text(raw, "id") or "", name=text(raw, "name") or "", input=raw.get("input")
+            )
+        case "tool_result":
+            return ToolResult(
+                id=text(raw, "tool_use_id") or "",
+                content=raw.get("content"),
+                is_error=raw.get("is_error") is True,
+            )
+        case "image" | "document":
+            return _media(kind, raw)
+        case _ if kind.endswith("_tool_result"):
+            return ServerToolResult(
+                id=text(raw, "tool_use_id") or "", kind=kind, result=raw.get("content")
+            )
+        case _:
+            return Other(kind=kind, raw=dict(raw))
+
+
+def _media(kind: str, raw: Raw) -> Part:
+    origin = object_of(raw.get("source"))
+    if origin is None:
+        return Other(kind=kind, raw=dict(raw))
+    return Media(
+        modality=kind,
+        mime_type=text(origin, "media_type"),
+        data=text(origin, "data") if origin.get("type") != "url" else None,
+        url=text(origin, "url"),
+    )
+
+
+def usage_of(raw: Any) -> Usage | None:
+    """Usage of one answer; cache writes without a stated lifetime count as five minutes."""
+    usage = object_of(raw)
+    if usage is None:
+        return None
+    written = whole(usage, "cache_creation_input_tokens") or 0
+    one_hour = whole(section(usage, "cache_creation"), "ephemeral_1h_input_tokens") or 0
+    server = section(usage, "server_tool_use")
+    return Usage(
+        uncached_input_tokens=whole(usage, "input_tokens") or 0,
+        cache_read_input_tokens=whole(usage, "cache_read_input_tokens") or 0,
+        cache_write_5m_input_tokens=max(0, written - one_hour),
+        cache_write_1h_input_tokens=min(one_hour, written) if written else one_hour,
+        output_tokens=whole(usage, "output_tokens") or 0,
+        thinking_tokens=whole(section(usage, "output_tokens_details"), "thinking_tokens"),
+        web_search_requests=whole(server, "web_search_requests") or 0,
+        web_fetch_requests=whole(server, "web_fetch_requests") or 0,
+    )
+
+
+# -- reading what may be missing or of another type ------------------------------
+
+
+def object_of(value: Any) -> Raw | None:
+    """`value` as a JSON object, or None."""
+    return cast("Raw", value) if isinstance(value, dict) else None
+
+
+def list_of(value: Any) -> list[Any]:
+    """`value` as a JSON list; anything else is an empty one."""
+    return cast("list[Any]", value) if isinstance(value, list) else []
+
+
+def section(raw: Raw, key: str) -> Raw:
+    """The object under `key`, or an empty one."""
+    return object_of(raw.get(key)) or {}
+
+
+def text(raw: Raw, key: str) -> str | None:
+    value = raw.get(key)
+    return value if isinstance(value, str) else None
+
+
+def whole(raw: Raw, key: str) -> int | None:
+    """A whole number; a float that is one counts, a bool does not."""
+    value = raw.get(key)
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) else None
+
+
+def strings(raw: Raw, key: str) -> tuple[str, ...]:
+    return tuple(value for value in list_of(raw.get(key)) if isinstance(value, str))

@@ -1,0 +1,395 @@
+"""Claude Code's transcript lines, main and subagent files, into events.
+
+The format is not a contract: it changes with the versions, lines are torn, and
+half a trace is better than none. `RECORDS` says what is read and `IGNORED` what
+is knowingly not, with the reason; all else is `Unrecognized`, counted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+
+from claude_otel.model import events as ev
+from claude_otel.model.parts import Message, Part, ToolResult, text_of
+from claude_otel.model.usage import Usage
+from claude_otel.sources.blocks import (
+    Raw,
+    list_of,
+    object_of,
+    parts_of,
+    section,
+    strings,
+    text,
+    usage_of,
+    whole,
+)
+
+IGNORED: Final[dict[str, str]] = {
+    "agent-color": "display only",
+    "agent-name": "display only",
+    "agent-setting": "settings, not work",
+    "ai-title": "a side call that leaves no usage; counted in the residual",
+    "atis-latch": "internal state",
+    "attribution-snapshot": "internal state",
+    "bridge-session": "internal state",
+    "content-replacement": "what a message was replaced by; the original was read",
+    "continued-in": "names the next file; its lines carry forkedFrom",
+    "custom-title": "display only",
+    "dev-mods": "internal state",
+    "ended-by-model": "the turn's own end says it",
+    "file-history-delta": "undo data",
+    "file-history-snapshot": "undo data",
+    "fork-context-ref": "copied lines carry forkedFrom",
+    "frame-link": "internal state",
+    "history-suppression": "internal state",
+    "isolation-latch": "internal state",
+    "last-prompt": "repeats the prompt record",
+    "memory-mode": "settings, not work",
+    "mode": "display mode",
+    "observer-ref": "internal state",
+    "pr-link": "display only",
+    "progress": "live output of a tool; its result follows",
+    "queue-operation": "the prompt record follows when it is taken",
+    "relocated": "the session's file moved; hooks name the new path",
+    "summary": "a title of the session",
+    "tag": "display only",
+    "tools-used": "each tool call has its own records",
+    "worktree-state": "cwd is on every record",
+    "attachment": "what requests carried; api-request-blob repeats it exactly",
+    "system/informational": "a notice to the user",
+    "system/model_refusal_no_fallback": "the refused call itself has stop_reason refusal",
+    "system/local_command": "output of a local command; no model call",
+}
+
+_INTERRUPTED = "[Request interrupted by user"
+_REFUSED = "The user doesn't want to proceed with this tool use"
+_COMMAND = re.compile(r"\s*<(command-name|command-message|command-args)>")
+_LOCAL_OUTPUT = re.compile(r"\s*<(local-command-stdout|local-command-stderr|bash-stdout)>")
+_TAG = re.compile(r"<(task-id|tool-use-id|status)>([^<]*)</\1>")
+
+
+def events_from_line(line: bytes) -> list[ev.Event]:
+    """The facts of one whole line; a line that is not a JSON object is `Unrecognized`."""
+    if not line.strip():
+        return []
+    try:
+        record: Any = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        record = _loads_surrogates(line)
+    raw = object_of(record)
+    if raw is None:
+        return [ev.Unrecognized(at_ns=0, kind="broken line")]
+    kind = text(raw, "type") or "no type"
+    if kind == "system":
+        kind = f"system/{text(raw, 'subtype') or 'no subtype'}"
+    read = RECORDS.get(kind)
+    if read is not None:
+        return list(read(raw, _at_ns(raw)))
+    if kind in IGNORED:
+        return [ev.Ignored(at_ns=_at_ns(raw), kind=kind)]
+    return [ev.Unrecognized(at_ns=_at_ns(raw), kind=f"record {kind}")]
+
+
+def events_from_agent_meta(content: bytes, agent_id: str) -> list[ev.Event]:
+    """The facts of `agent-<id>.meta.json`; nothing while it is half written."""
+    try:
+        raw = object_of(orjson.loads(content))
+    except orjson.JSONDecodeError:
+        return []
+    if raw is None:
+        return []
+    shape = text(raw, "requestShape")
+    return [
+        ev.SubagentDescribed(
+            at_ns=0,
+            agent_id=agent_id,
+            agent_type=text(raw, "agentType"),
+            description=text(raw, "description"),
+            tool_use_id=text(raw, "toolUseId"),
+            parent_agent_id=text(raw, "parentAgentId"),
+            depth=whole(raw, "spawnDepth"),
+            in_background=None if shape is None else shape == "background",
+            has_finished=raw.get("finished") is True,
+        )
+    ]
+
+
+# -- records -----------------------------------------------------------------------
+
+
+def _assistant(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
+    message, agent_id = section(raw, "message"), text(raw, "agentId")
+    parts = parts_of(message.get("content"))
+    if raw.get("isApiErrorMessage") is True:
+        status = whole(raw, "apiErrorStatus")
+        yield ev.RequestFailed(
+            at_ns=at_ns,
+            agent_id=agent_id,
+            error_type=str(status) if status is not None else text(raw, "error") or "_OTHER",
+            message=text_of(parts) or None,
+            is_final=True,
+            record_id=text(raw, "uuid"),
+        )
+        return
+    message_id = text(message, "id")
+    if message_id is None or text(message, "model") == "<synthetic>":
+        yield ev.Ignored(at_ns=at_ns, kind="assistant/synthetic")
+        return
+    yield ev.ModelResponded(
+        at_ns=at_ns,
+        agent_id=agent_id,
+        message_id=message_id,
+        record_id=text(raw, "uuid"),
+        request_ref=text(raw, "requestRef"),
+        request_id=text(raw, "requestId"),
+        model=text(message, "model"),
+        requested_model=text(raw, "requestedModel"),
+        parts=parts,
+        usage=usage_of(message.get("usage")),
+        stop_reason=text(message, "stop_reason"),
+        thinking_ms=whole(raw, "thinkingDurationMs"),
+        tool_input_stream_ms=whole(raw, "toolInputStreamMs"),
+        effort=text(raw, "effort"),
+    )
+
+
+def _user(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
+    agent_id = text(raw, "agentId")
+    parts = parts_of(section(raw, "message").get("content"))
+    words = text_of(parts)
+    results = [part for part in parts if isinstance(part, ToolResult)]
+    if results:
+        for part in results:
+            yield _tool_returned(raw, at_ns, agent_id, part)
+        if words.startswith(_INTERRUPTED):
+            yield ev.Interrupted(at_ns=at_ns, agent_id=agent_id, during_tool=True)
+    elif words.startswith(_INTERRUPTED):
+        during_tool = "for tool use" in words
+        yield ev.Interrupted(at_ns=at_ns, agent_id=agent_id, during_tool=during_tool)
+    elif _LOCAL_OUTPUT.match(words) or raw.get("isVisibleInTranscriptOnly") is True:
+        yield ev.Ignored(at_ns=at_ns, kind="user/local output")
+    elif agent_id is not None and raw.get("parentUuid") is None:
+        prompt_id = text(raw, "promptId")
+        yield ev.SubagentPrompted(at_ns=at_ns, agent_id=agent_id, prompt_id=prompt_id, parts=parts)
+    elif (
+        agent_id is not None
+        or raw.get("isMeta") is True
+        or raw.get("isCompactSummary") is True
+        or text(raw, "sourceToolUseID") is not None
+    ):
+        message = Message(role="user", parts=parts)
+        yield ev.InputAdded(at_ns=at_ns, agent_id=agent_id, message=message)
+    else:
+        yield from _prompt(raw, at_ns, parts, words)
+
+
+def _prompt(raw: Raw, at_ns: int, parts: tuple[Part, ...], words: str) -> Iterator[ev.Event]:
+    origin = text(section(raw, "origin"), "kind")
+    prompt_id = text(raw, "promptId")
+    forked_from = text(section(raw, "forkedFrom"), "sessionId")
+    yield ev.PromptSubmitted(
+        at_ns=at_ns,
+        prompt_id=prompt_id,
+        record_id=text(raw, "uuid"),
+        parts=parts,
+        origin=origin or "human",
+        source=text(raw, "promptSource"),
+        permission_mode=text(raw, "permissionMode"),
+        place=ev.Place(
+            cwd=text(raw, "cwd"),
+            git_branch=text(raw, "gitBranch") or None,
+            cli_version=text(raw, "version"),
+            entrypoint=text(raw, "entrypoint"),
+        ),
+        is_command=_COMMAND.match(words) is not None,
+        conversation_id=forked_from or text(raw, "sessionId"),
+    )
+    if origin == "task-notification":
+        yield from notification(words, at_ns, prompt_id)
+
+
+def notification(words: str, at_ns: int, prompt_id: str | None) -> Iterator[ev.Event]:
+    """The report of a background agent, from the text of the prompt that it becomes."""
+    tags = dict(_TAG.findall(words))
+    if "task-id" in tags:
+        yield ev.SubagentReported(
+            at_ns=at_ns,
+            task_id=tags["task-id"],
+            tool_use_id=tags.get("tool-use-id"),
+            status=tags.get("status"),
+            prompt_id=prompt_id,
+        )
+
+
+def _tool_returned(raw: Raw, at_ns: int, agent_id: str | None, part: ToolResult) -> ev.Event:
+    outcome = section(raw, "toolUseResult")
+    decision = section(raw, "permissionDecision")
+    words = _words_of(part.content)
+    refused = part.is_error and words.startswith(_REFUSED)
+    return ev.ToolReturned(
+        at_ns=at_ns,
+        agent_id=agent_id,
+        tool_use_id=part.id,
+        result=words if part.is_error else part.content,
+        is_error=part.is_error,
+        was_interrupted=outcome.get("interrupted") is True or words.startswith(_INTERRUPTED),
+        decision=text(decision, "decision") or ("reject" if refused else None),
+        decision_source=text(decision, "source"),
+        subagent_id=text(outcome, "agentId"),
+        subagent_in_background=text(outcome, "status") == "async_launched",
+        prompt_id=text(raw, "promptId"),
+    )
+
+
+def _words_of(content: Any) -> str:
+    return content if isinstance(content, str) else text_of(parts_of(content))
+
+
+def _api_error(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
+    error = section(raw, "error")
+    status = whole(error, "status") or whole(raw, "status")
+    yield ev.RequestFailed(
+        at_ns=at_ns,
+        agent_id=text(raw, "agentId"),
+        error_type=str(status) if status is not None else "_OTHER",
+        message=text(error, "formatted") or text(error, "message"),
+        record_id=text(raw, "uuid"),
+    )
+
+
+def _turn_end(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
+    yield ev.TurnStopped(at_ns=at_ns, agent_id=text(raw, "agentId"), is_transcript=True)
+
+
+def _compact_boundary(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
+    metadata = section(raw, "compactMetadata")
+    yield ev.Compacted(
+        at_ns=at_ns,
+        agent_id=text(raw, "agentId"),
+        record_id=text(raw, "uuid"),
+        trigger=text(metadata, "trigger"),
+        duration_ms=whole(metadata, "durationMs"),
+    )
+
+
+def _request(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
+    params = section(raw, "params")
+    yield ev.RequestSent(
+        at_ns=at_ns,
+        agent_id=text(raw, "agentId"),
+        id=text(raw, "id") or "",
+        query_source=text(raw, "querySource"),
+        model=text(params, "model"),
+        max_tokens=whole(params, "max_tokens"),
+        thinking=text(section(params, "thinking"), "type"),
+        effort=text(section(params, "output_config"), "effort"),
+        shape_hash=text(raw, "shapeHash"),
+        keep=whole(raw, "keep") or 0,
+        tail=strings(raw, "tail"),
+    )
+
+
+def _request_shape(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
+    shape = section(raw, "shape")
+    yield ev.RequestShape(
+        at_ns=at_ns,
+        agent_id=text(raw, "agentId"),
+        shape_hash=text(raw, "shapeHash") or "",
+        system=parts_of(shape.get("system")),
+        tools=tuple(list_of(shape.get("tools"))),
+    )
+
+
+def _request_blob(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
+    message = section(raw, "message")
+    yield ev.RequestMessage(
+        at_ns=at_ns,
+        agent_id=text(raw, "agentId"),
+        hash=text(raw, "hash") or "",
+        message=Message(
+            role=text(message, "role") or "user", parts=parts_of(message.get("content"))
+        ),
+    )
+
+
+def _cost_state(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
+    models = section(raw, "modelUsage")
+    by_model: dict[str, ev.ModelTotals] = {}
+    for model in models:
+        totals = section(models, model)
+        cost = totals.get("costUSD")
+        one_hour = whole(totals, "cacheCreationEphemeral1hInputTokens") or 0
+        by_model[model] = ev.ModelTotals(
+            usage=Usage(
+                uncached_input_tokens=whole(totals, "inputTokens") or 0,
+                cache_read_input_tokens=whole(totals, "cacheReadInputTokens") or 0,
+                cache_write_5m_input_tokens=(whole(totals, "cacheCreationInputTokens") or 0)
+                - one_hour,
+                cache_write_1h_input_tokens=one_hour,
+                output_tokens=whole(totals, "outputTokens") or 0,
+                thinking_tokens=whole(totals, "thinkingTokens"),
+                web_search_requests=whole(totals, "webSearchRequests") or 0,
+            ),
+            cost_usd=float(cost) if isinstance(cost, int | float) else 0.0,
+        )
+    total = raw.get("totalCostUSD")
+    yield ev.CostStated(
+        at_ns=at_ns,
+        by_model=by_model,
+        total_cost_usd=float(total) if isinstance(total, int | float) else 0.0,
+    )
+
+
+def _permission_mode(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
+    mode = text(raw, "permissionMode")
+    if mode is not None:
+        yield ev.PermissionModeSet(at_ns=at_ns, mode=mode)
+
+
+RECORDS: Final[dict[str, Callable[[Raw, int], Iterator[ev.Event]]]] = {
+    "assistant": _assistant,
+    "user": _user,
+    "system/api_error": _api_error,
+    "system/stop_hook_summary": _turn_end,
+    "system/turn_duration": _turn_end,
+    "system/compact_boundary": _compact_boundary,
+    "api-request": _request,
+    "api-request-shape": _request_shape,
+    "api-request-blob": _request_blob,
+    "cost-state": _cost_state,
+    "permission-mode": _permission_mode,
+}
+
+
+# -- lines and times -----------------------------------------------------------------
+
+
+def _loads_surrogates(line: bytes) -> Any:
+    """Lone surrogates are legal JSON escapes; orjson refuses them, the standard library not."""
+    try:
+        return json.loads(line.decode("utf-8", "replace"))
+    except ValueError:
+        return None
+
+
+def _at_ns(raw: Raw) -> int:
+    return time_ns(text(raw, "timestamp"))
+
+
+def time_ns(iso: str | None) -> int:
+    """Unix nanoseconds of an ISO 8601 time with a zone; 0 where there is none."""
+    if iso is None:
+        return 0
+    try:
+        moment = datetime.fromisoformat(iso.replace("Z", "+00:00"))
+    except ValueError:
+        return 0
+    if moment.tzinfo is None:
+        return 0
+    return int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1_000
