@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .claude_home import ClaudeHome as ClaudeHome
     from .scenario import BrokenStream as BrokenStream
     from .scenario import Failure as Failure
+    from .scenario import Pause as Pause
     from .scenario import RedactedThinking as RedactedThinking
     from .scenario import Response as Response
     from .scenario import Scenario as Scenario
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from .scenario import Usage as Usage
     from .scenario import reply as reply
     from .scripted_api import ScriptedApi as ScriptedApi
+    from .stories import STORIES as STORIES
+    from .stories import Step as Step
+    from .stories import Story as Story
+    from .stories import play_story as play_story
 
 _HOME_OF = {
     "calls": ("Call", "CalledTool", "total_usage", "usage_by_model"),
@@ -49,6 +54,7 @@ _HOME_OF = {
     "scenario": (
         "BrokenStream",
         "Failure",
+        "Pause",
         "RedactedThinking",
         "Response",
         "Scenario",
@@ -61,6 +67,7 @@ _HOME_OF = {
         "reply",
     ),
     "scripted_api": ("ScriptedApi",),
+    "stories": ("STORIES", "Step", "Story", "play_story"),
 }
 _MODULE_OF = {name: module for module, names in _HOME_OF.items() for name in names}
 

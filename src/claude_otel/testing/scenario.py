@@ -75,7 +75,14 @@ class ServerToolUse:
     id: str | None = None
 
 
-Block: TypeAlias = Text | Thinking | RedactedThinking | ToolUse | ServerToolUse
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Nothing on the wire for so long; a test can wait until it is reached (`wait_for_pauses`)."""
+
+    seconds: float
+
+
+Block: TypeAlias = Text | Thinking | RedactedThinking | ToolUse | ServerToolUse | Pause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +159,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokenStream:
-    """The connection dies after `after_blocks` whole blocks of `response`; 0 is after the head."""
+    """The connection dies after `after_blocks` blocks of `response`; 0 is after the head."""
 
     response: Response
     after_blocks: int = 0
@@ -311,6 +318,7 @@ _BLOCK_TYPES: Mapping[str, type[Block]] = {
     "redacted_thinking": RedactedThinking,
     "tool_use": ToolUse,
     "server_tool_use": ServerToolUse,
+    "pause": Pause,
 }
 
 

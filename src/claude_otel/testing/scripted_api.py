@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +24,17 @@ from typing import IO, Any, cast
 
 from . import wire
 from .calls import Call, CalledTool, Outcome, call_to_dict
-from .scenario import BrokenStream, Failure, Json, Reply, Response, Scenario, load, script_for
+from .scenario import (
+    BrokenStream,
+    Failure,
+    Json,
+    Pause,
+    Reply,
+    Response,
+    Scenario,
+    load,
+    script_for,
+)
 
 # Seconds between looks at whether the server stops while a reply is being delayed.
 _TICK_S = 0.05
@@ -45,6 +56,7 @@ class ScriptedApi:
         self._changed = threading.Condition()
         self._cursors: dict[tuple[str | None, ...], int] = {}
         self._received = 0
+        self._pauses = 0
         self._finished: list[Call] = []
         self._other_requests: list[str] = []
         self._log: IO[str] | None = None
@@ -110,6 +122,12 @@ class ScriptedApi:
         with self._changed:
             return self._received
 
+    @property
+    def pauses(self) -> int:
+        """How many Pause blocks have been reached."""
+        with self._changed:
+            return self._pauses
+
     def wait_for_requests(self, count: int, *, timeout_s: float = 30) -> None:
         """Returns when `count` calls have been received, finished or not; else TimeoutError."""
         self._wait(lambda: self._received >= count, f"{count} requests", timeout_s)
@@ -118,7 +136,11 @@ class ScriptedApi:
         """Returns when `count` calls are over; else TimeoutError."""
         self._wait(lambda: len(self._finished) >= count, f"{count} finished calls", timeout_s)
 
-    def _wait(self, met: Any, what: str, timeout_s: float) -> None:
+    def wait_for_pauses(self, count: int, *, timeout_s: float = 30) -> None:
+        """Returns when `count` Pause blocks have been reached; else TimeoutError."""
+        self._wait(lambda: self._pauses >= count, f"{count} pauses", timeout_s)
+
+    def _wait(self, met: Callable[[], bool], what: str, timeout_s: float) -> None:
         with self._changed:
             if not self._changed.wait_for(met, timeout_s):
                 raise TimeoutError(
@@ -147,6 +169,11 @@ class ScriptedApi:
             self._received += 1
             self._changed.notify_all()
             return self._received - 1
+
+    def reached_pause(self) -> None:
+        with self._changed:
+            self._pauses += 1
+            self._changed.notify_all()
 
     def finish(self, call: Call) -> None:
         with self._changed:
@@ -196,8 +223,9 @@ _COMPACTION = "CRITICAL: Respond with TEXT ONLY. Do NOT call any tools."
 
 def is_side_call(body: Json) -> bool:
     """Whether a call belongs to no loop: it sums up the history, or offers no tools (titles)."""
-    messages = body.get("messages") or [{}]
-    return not body.get("tools") or _text_of(messages[-1]).startswith(_COMPACTION)
+    messages = cast("list[Json]", body.get("messages") or [])
+    sums_up = bool(messages) and _text_of(messages[-1]).startswith(_COMPACTION)
+    return sums_up or not body.get("tools")
 
 
 def _not_scripted(why: str) -> Failure:
@@ -365,12 +393,16 @@ class _Handler(BaseHTTPRequestHandler):
         self._pause(response.delay_s)
         progress.message_id = wire.new_id("msg")
         progress.model = response.model or progress.requested_model
-        content = wire.content_json(response.blocks)
+        parts = wire.content_json(response.blocks)
+        content = [part for part in parts if not isinstance(part, Pause)]
         if streamed:
             after = reply.after_blocks if isinstance(reply, BrokenStream) else None
-            self._stream(response, content, progress, break_after=after)
+            self._stream(response, parts, progress, break_after=after)
         else:
             self._pause(response.gap_s * len(content))
+            for part in parts:
+                if isinstance(part, Pause):
+                    self._scripted_pause(part)
             progress.begun(200, "broken" if isinstance(reply, BrokenStream) else "ok")
             if isinstance(reply, BrokenStream):
                 self._die()
@@ -391,7 +423,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _stream(
         self,
         response: Response,
-        content: list[Json],
+        parts: list[Json | Pause],
         progress: _Progress,
         *,
         break_after: int | None,
@@ -409,13 +441,18 @@ class _Handler(BaseHTTPRequestHandler):
         )
         progress.usage = wire.start_usage(response.usage)
         self._chunk(wire.ping_event())
-        for index, block in enumerate(content):
+        index = 0
+        for part in parts:
+            if isinstance(part, Pause):
+                self._scripted_pause(part)
+                continue
             if index == break_after:
                 break
-            for event in wire.block_events(index, block):
+            for event in wire.block_events(index, part):
                 self._chunk(event)
             self._pause(response.gap_s)
             self._chunk(wire.block_stop_event(index))
+            index += 1
         if break_after is not None:
             progress.outcome = "broken"
             self._die()
@@ -430,6 +467,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _chunk(self, data: bytes) -> None:
         self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def _scripted_pause(self, pause: Pause) -> None:
+        self.server.api.reached_pause()
+        self._pause(pause.seconds)
 
     def _pause(self, seconds: float) -> None:
         """Waits, and notices at once that the client has gone."""

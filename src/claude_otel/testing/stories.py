@@ -15,6 +15,7 @@ from .claude_cli import ClaudeRun, run_claude, start_claude
 from .scenario import (
     BrokenStream,
     Failure,
+    Pause,
     RedactedThinking,
     Scenario,
     Script,
@@ -37,15 +38,13 @@ class Step:
     """One `claude` process of a story.
 
     session: a new one, the one of the step before, or a fork of that.
-    end: it exits by itself, or is sent SIGINT or SIGKILL as soon as the API has received
-        `end_at_request` requests in this step and, where named, the file `end_at_file` is there
-        (a tool makes it: it runs now).
+    end: it exits by itself, or is sent SIGINT or SIGKILL as soon as the API has reached a Pause,
+        or, where named, the file `end_at_file` is there (a tool makes it: it runs now).
     """
 
     prompts: tuple[str, ...]
     session: Literal["new", "resume", "fork"] = "new"
     end: Literal["exit", "interrupt", "kill"] = "exit"
-    end_at_request: int = 1
     end_at_file: str | None = None
 
 
@@ -84,17 +83,23 @@ def _run_step(step: Step, api: ScriptedApi, options: Any) -> ClaudeRun:
         if len(step.prompts) == 1:
             return run_claude(step.prompts[0], **options)
         return run_claude(prompts=step.prompts, **options)
-    before = api.received
+    before = api.pauses
     with start_claude(step.prompts[0], **options) as process:
         process.close_input()
-        api.wait_for_requests(before + step.end_at_request)
         if step.end_at_file is not None:
             _wait_for_file(options.get("project", options["home"].project) / step.end_at_file)
+        else:
+            api.wait_for_pauses(before + 1)
+        time.sleep(_CLIENT_READS_S)
         if step.end == "interrupt":
             process.interrupt()
         else:
             process.kill()
         return process.wait()
+
+
+# The client has been sent what came before the pause; it still has to read and to write it down.
+_CLIENT_READS_S = 0.2
 
 
 def _wait_for_file(path: Any, *, timeout_s: float = 30) -> None:
@@ -321,16 +326,16 @@ def bad_request() -> Story:
 
 
 def interrupted_call() -> Story:
-    """SIGINT while the model writes."""
+    """SIGINT while the model writes, after its first block."""
     return Story(
         name="interrupted_call",
         scenario=Scenario(
             main=(
                 reply(_bash("echo first"), usage=_COLD),
-                reply("I begin", "and go on", "and on.", usage=_WARM, gap_s=5),
+                reply("I begin", Pause(10), "and go on.", usage=_WARM),
             )
         ),
-        steps=(Step(prompts=("Take your time.",), end="interrupt", end_at_request=2),),
+        steps=(Step(prompts=("Take your time.",), end="interrupt"),),
     )
 
 
@@ -340,7 +345,7 @@ def interrupted_tool() -> Story:
         name="interrupted_tool",
         scenario=Scenario(
             main=(
-                reply("I wait.", _bash("touch started; sleep 30", "Wait"), usage=_COLD),
+                reply("I wait.", _bash("touch started; sleep 8", "Wait"), usage=_COLD),
                 reply("Done.", usage=_WARM),
             )
         ),
@@ -362,7 +367,7 @@ def killed_call() -> Story:
     return replace(
         interrupted_call(),
         name="killed_call",
-        steps=(Step(prompts=("Take your time.",), end="kill", end_at_request=2),),
+        steps=(Step(prompts=("Take your time.",), end="kill"),),
     )
 
 
@@ -391,12 +396,12 @@ def fork() -> Story:
 
 
 def interrupted_and_resumed() -> Story:
-    """A turn is interrupted, the session goes on in another process."""
+    """A turn is interrupted before the model has said anything; the session goes on."""
     return Story(
         name="interrupted_and_resumed",
         scenario=Scenario(
             main=(
-                reply("I begin", "and go on.", usage=_COLD, gap_s=5),
+                reply(Pause(10), "I begin.", usage=_COLD),
                 reply("I go on.", usage=_WARM),
             )
         ),

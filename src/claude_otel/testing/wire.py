@@ -15,6 +15,7 @@ from .scenario import (
     Block,
     Failure,
     Json,
+    Pause,
     RedactedThinking,
     Response,
     ServerToolUse,
@@ -55,9 +56,9 @@ def usage_json(usage: Usage) -> Json:
     return data
 
 
-def content_json(blocks: tuple[Block, ...]) -> list[Json]:
-    """The content blocks, each with an id where it needs one."""
-    content: list[Json] = []
+def content_json(blocks: tuple[Block, ...]) -> list[Json | Pause]:
+    """The content blocks, each with an id where it needs one, and the pauses between them."""
+    content: list[Json | Pause] = []
     for block in blocks:
         if isinstance(block, Text):
             content.append({"type": "text", "text": block.text})
@@ -67,6 +68,8 @@ def content_json(blocks: tuple[Block, ...]) -> list[Json]:
             )
         elif isinstance(block, RedactedThinking):
             content.append({"type": "redacted_thinking", "data": block.data})
+        elif isinstance(block, Pause):
+            content.append(block)
         elif isinstance(block, ToolUse):
             content.append(_call("tool_use", block, block.id or new_id("toolu")))
         else:
