@@ -1,4 +1,6 @@
-"""Where everything of ours is kept on disk. Paths only: nothing here opens a file.
+"""Where everything of ours is kept on disk, and how a file there is replaced.
+
+What is in the files is said by who reads them, never here.
 
 <state>/sessions/<session id>/   spool environ alive.lock worker off
 <state>/workers/<key>/           environ lock log status.json
@@ -6,7 +8,9 @@
 <data>/                          hook.py mlflow.db
 """
 
+import os
 import re
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,6 +148,22 @@ class DataFolder:
     def mlflow_store(self) -> Path:
         """The embedded MLflow store (SQLite), used when no destination is named."""
         return self.path / "mlflow.db"
+
+
+def write_private(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+    """Replace the file at once, owner-only; its folder is made when missing. Raises OSError."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, written = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(descriptor, "wb") as target:
+            target.write(content)
+            target.flush()
+            os.fsync(target.fileno())
+        os.chmod(written, mode)
+        os.replace(written, path)
+    except BaseException:
+        os.unlink(written)
+        raise
 
 
 def _folders(parent: Path) -> list[Path]:
