@@ -1,0 +1,208 @@
+"""Secrets that only their name gives away: `PASSWORD=…`, `"api_key": "…"`, headers, JSON keys.
+
+A name says how much the value must look like a secret: after `password` almost anything is
+one, after `token` only what has letters and digits at some length. Code that handles secrets
+(`token = get_token()`, `password: str`) must stay readable. Shapes are in `token_shapes.py`.
+"""
+
+import re
+from collections.abc import Iterator
+
+from claude_otel.content.token_shapes import PLACEHOLDER, Found
+
+# How far a name or a short value may reach; a bound, so that no run is read again and again.
+_LONGEST_NAME = 64
+_LONGEST_QUOTED = 4096
+_LONGEST_JUDGED = 256
+
+# What the name ends in -> the kind of the mask. `key` needs one of _KEYS before it.
+_NAMES = {
+    "password": "password",
+    "passwd": "password",
+    "passphrase": "password",
+    "pwd": "password",
+    "secret": "secret",
+    "token": "token",
+    "key": "key",
+}
+_KEYS = re.compile(
+    r"(?:api|secret|access|account|private|encryption|signing|auth|master|service|shared"
+    r"|subscription|storage)[_. -]?$"
+)
+# Tokens of a page of results, of a language model or of a program: no secrets.
+_HARMLESS_TOKENS = re.compile(
+    r"(?:page|next|continuation|cursor|sync|cancel|cancellation|pad|eos|bos|cls|sep|mask|unk"
+    r"|resume|stop|end|start|first|last|max|min|per|prev|previous|total|cost)[_. -]?$"
+)
+_PRECISE_TOKENS = re.compile(
+    r"(?:access|auth|refresh|bearer|bot|session|personal|oauth|api|client|id|app|user"
+    r"|webhook|deploy|github|gitlab|npm|hub|service)[_. -]?$"
+)
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]*$")
+_AFTER_NAME = re.compile(
+    r"(?:[_-]?(?:\d{1,3}|prod|production|dev|test|staging|live|old|new|primary|secondary"
+    r"|base|value|b64|base64))?"
+    r"(?P<closing>\\{0,3}[\"'`]?\]?)"
+    r"(?P<operator>\s{0,8}(?:=>|:=|===?|!=|=|:)\s{0,8}|[ ])"
+    r"(?:[bBrRuUfF]?(?P<quote>\\{0,3}[\"'`]))?",
+    re.IGNORECASE,
+)
+_UNQUOTED = re.compile(r"[^\s\"'`,;&<>(){}|\\]*")
+_UNQUOTED_IN_SHELL = re.compile(r"[^\s\"'`;&|<>\\]*")
+_HEADER = re.compile(
+    r"[\\\"'`]{0,4}\s{0,4}[:=]\s{0,4}[\\\"'`]{0,4}"
+    r"(?P<scheme>(?:bearer|basic|token|digest|negotiate|apikey|api-key)\s{1,4})?"
+    r"(?P<value>[^\s\"'`\\,;<>]{8,})",
+    re.IGNORECASE,
+)
+
+_DIGIT = re.compile(r"\d")
+_LETTER = re.compile(r"[A-Za-z]")
+_SPECIAL = re.compile(r"[!@#$%^&*+?~]")
+_WORDS = re.compile(r"[A-Za-z][A-Za-z'-]*[.,:;?!]?(?: [A-Za-z'-]+[.,:;?!]?)+")
+_DOTTED_NAME = re.compile(r"[A-Za-z_$][\w$]*(?:\.[A-Za-z_$][\w$]*)+")
+_PATH_OR_URL = re.compile(r"~?\.{0,2}/|[A-Za-z][A-Za-z0-9+.-]{1,20}://|[A-Za-z]:\\")
+_AWS_SECRET = re.compile(r"(?=.{0,39}[0-9+])[A-Za-z0-9/+]{40}")
+_CLAUDE_ID = re.compile(r"(?:msg|toolu|srvtoolu|req|call)_[A-Za-z0-9]+")
+
+
+def named_secrets(text: str, lowered: str) -> Iterator[Found]:
+    """Yield the values in `text` that stand after a telling name. `lowered`: in lower case."""
+    for name, kind in _NAMES.items():
+        at = lowered.find(name)
+        while at >= 0:
+            end = at + len(name)
+            found = _value_after(text, lowered, at, end, kind)
+            if found:
+                yield found
+            at = lowered.find(name, max(end, found.end) if found else end)
+    yield from _authorization_headers(text, lowered)
+
+
+def kind_of_json_key(key: str) -> str | None:
+    """Return the kind of secret that a JSON key announces for a text, else None."""
+    lowered = key[-_LONGEST_NAME:].lower()
+    if lowered.endswith(("authorization", "cookie")):
+        return "authorization" if lowered.endswith("authorization") else "cookie"
+    for name, kind in _NAMES.items():
+        if lowered.endswith(name):
+            return _kind_of_name(lowered[: -len(name)], kind)
+    return None
+
+
+def is_placeholder(value: str) -> bool:
+    """Whether a value stands for a secret instead of being one."""
+    return not value or PLACEHOLDER.fullmatch(value[:_LONGEST_JUDGED]) is not None
+
+
+def _kind_of_name(lowered_before: str, kind: str) -> str | None:
+    if kind == "key":
+        match = _KEYS.search(lowered_before[-16:])
+        if not match:
+            return None
+        if lowered_before.endswith(("secret_access_", "secretaccess", "secret-access-")):
+            return "aws-secret-key"
+        return "private-key" if match[0].startswith("private") else "api-key"
+    if kind == "token" and _HARMLESS_TOKENS.search(lowered_before[-16:]):
+        return None
+    return kind
+
+
+def _value_after(text: str, lowered: str, at: int, end: int, kind: str) -> Found | None:
+    """Return the secret after the name that ends in text[at:end], if one is there."""
+    tail = _AFTER_NAME.match(text, end)
+    if not tail:
+        return None
+    lowered_before = lowered[max(0, at - _LONGEST_NAME) : at]
+    name_kind = _kind_of_name(lowered_before, kind)
+    if not name_kind:
+        return None
+    start, quote = tail.end(), tail["quote"]
+    name = _name_of(text, at, end)
+    is_flag = name.startswith("-")
+    if tail["operator"] == " " and not is_flag:
+        return None
+    # NAME=value, as a shell, an .env file and a Dockerfile have it; --name value.
+    is_shell = is_flag or (tail["operator"] == "=" and not tail["closing"] and name.upper() == name)
+    stop = text.find(quote, start, start + _LONGEST_QUOTED) if quote else -1
+    is_quoted = stop >= 0
+    if not is_quoted:
+        # Judged by its beginning: reading a long run again at each name would never end.
+        pattern = _UNQUOTED_IN_SHELL if is_shell else _UNQUOTED
+        match = pattern.match(text, start, start + _LONGEST_JUDGED)
+        stop = match.end() if match else start
+        if text[stop : stop + 1] in ("(", "["):
+            return None  # a call or an index: code
+    strength = _strength(kind, lowered_before, is_shell=is_shell)
+    if not _is_secret(text[start:stop], strength, is_quoted=is_quoted, is_shell=is_shell):
+        return None
+    if stop - start == _LONGEST_JUDGED and not is_quoted:
+        longer = (_UNQUOTED_IN_SHELL if is_shell else _UNQUOTED).match(text, stop)
+        stop = longer.end() if longer else stop
+    return Found(start=start, end=stop, kind=name_kind, rank=1)
+
+
+def _name_of(text: str, at: int, end: int) -> str:
+    """Return the whole name that ends in text[at:end]: `DB_PASSWORD`, `--token`."""
+    near = text[max(0, at - _LONGEST_NAME) : end]
+    match = _NAME.search(near)
+    name = match[0] if match else ""
+    if near[: len(near) - len(name)].endswith("\\") and name.startswith(("n", "r", "t")):
+        return name[1:]  # the letter of an escaped newline
+    return name
+
+
+def _strength(kind: str, lowered_before: str, *, is_shell: bool) -> int:
+    """How telling a name is: 3 a password, 2 a name with a purpose, 1 just token or secret."""
+    if kind == "password":
+        return 3
+    if kind == "key" or is_shell:
+        return 2
+    if kind == "secret":
+        return 2 if lowered_before.endswith(("client_", "client", "client-", "app_")) else 1
+    return 2 if _PRECISE_TOKENS.search(lowered_before[-16:]) else 1
+
+
+def _is_secret(value: str, strength: int, *, is_quoted: bool, is_shell: bool) -> bool:
+    if is_placeholder(value) or "\n" in value or _CLAUDE_ID.fullmatch(value):
+        return False
+    judged = value[:_LONGEST_JUDGED]
+    if strength == 2 and _AWS_SECRET.fullmatch(judged):
+        return True  # before the path: it may begin with a slash
+    digits, letters = bool(_DIGIT.search(judged)), bool(_LETTER.search(judged))
+    if _PATH_OR_URL.match(judged) or (not is_quoted and _DOTTED_NAME.fullmatch(judged)):
+        return False
+    if strength == 3:
+        if is_quoted:
+            return len(value) >= 4 and not _WORDS.fullmatch(judged)
+        if is_shell:
+            return len(value) >= 3
+        return len(value) >= 6 and (digits or bool(_SPECIAL.search(judged)))
+    if " " in judged or not letters:
+        return False
+    if strength == 2:
+        if is_quoted or is_shell:
+            return len(value) >= 8 and (digits or len(value) >= 20)
+        return len(value) >= 16 and digits
+    return digits and len(value) >= (12 if is_quoted else 16)
+
+
+def _authorization_headers(text: str, lowered: str) -> Iterator[Found]:
+    at = lowered.find("authorization")
+    while at >= 0:
+        end = at + len("authorization")
+        match = _HEADER.match(text, end)
+        if match:
+            value = match["value"]
+            judged = value[:_LONGEST_JUDGED]
+            telling = match["scheme"] or (_DIGIT.search(judged) and len(value) >= 12)
+            if telling and not is_placeholder(value) and not _DOTTED_NAME.fullmatch(judged):
+                yield Found(
+                    start=match.start("value"),
+                    end=match.end("value"),
+                    kind="authorization",
+                    rank=1,
+                )
+                end = match.end()
+        at = lowered.find("authorization", end)

@@ -1,0 +1,124 @@
+"""Mask secrets in text and in JSON; keep everything around them.
+
+`redact("password=hunter2")` is `"password=[redacted:password]"`. What a secret looks like is
+in `token_shapes.py` and `named_secrets.py`; here is only how what was found becomes masks.
+Pure: the same text gives the same result, and a result stays as it is when redacted again.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from claude_otel.content.named_secrets import is_placeholder, kind_of_json_key, named_secrets
+from claude_otel.content.text import DEEPEST, TOO_DEEP
+from claude_otel.content.token_shapes import Found, secrets_by_shape
+from claude_otel.model.parts import JSON
+
+MASK = re.compile(r"\[redacted:[a-z0-9-]{1,32}\]")
+
+# A mask can uncover a neighbour (a key glued to the end of another): look again until nothing
+# changes. Each round masks at least one more secret; real text needs one, this bounds the rest.
+_MOST_ROUNDS = 12
+
+# What may stand beside a mask and is no secret.
+_SCHEMES = frozenset(("", "bearer", "basic", "token"))
+
+
+def redact(text: str) -> str:
+    """Return `text` with each secret replaced by `[redacted:<kind>]`. Never raises."""
+    for _ in range(_MOST_ROUNDS):
+        redacted = _redact_once(text)
+        if redacted == text:
+            break
+        text = redacted
+    return text
+
+
+def redact_json(value: JSON) -> JSON:
+    """Return `value` with each text in it redacted, keys included.
+
+    A text under a key such as `password` or `api_key` is masked whole; numbers, lists and
+    objects under it are not (`max_tokens` is a count, a schema may describe a password).
+    """
+    return _redact_at(value, 0)
+
+
+def _redact_at(value: JSON, depth: int) -> JSON:
+    match value:
+        case str():
+            return redact(value)
+        case list() | dict() if depth >= DEEPEST:
+            return TOO_DEEP
+        case list():
+            return [_redact_at(item, depth + 1) for item in value]
+        case dict():
+            return {redact(key): _redact_field(key, field, depth) for key, field in value.items()}
+        case _:
+            return value
+
+
+def _redact_field(key: str, value: JSON, depth: int) -> JSON:
+    kind = kind_of_json_key(key) if isinstance(value, str) else None
+    if kind is None or not isinstance(value, str):
+        return _redact_at(value, depth + 1)
+    redacted = redact(value)
+    if is_placeholder(value) or value.startswith("/"):
+        return redacted  # no secret: `$TOKEN`, the directory under `pwd`
+    if MASK.sub("", redacted).strip().lower() in _SCHEMES:
+        return redacted  # its shape told more than its key: `Bearer [redacted:jwt]`
+    return f"[redacted:{kind}]"
+
+
+def _redact_once(text: str) -> str:
+    lowered = _lower(text)
+    found = [*secrets_by_shape(text, lowered), *named_secrets(text, lowered)]
+    if not found:
+        return text
+    masks = [(match.start(), match.end()) for match in MASK.finditer(text)]
+    pieces: list[str] = []
+    done = 0
+    for secret in _without_masks(_merged(found), masks):
+        pieces += (text[done : secret.start], f"[redacted:{secret.kind}]")
+        done = secret.end
+    pieces.append(text[done:])
+    return "".join(pieces)
+
+
+def _lower(text: str) -> str:
+    """Lower case of equal length: U+0130 is the one character whose lower case is longer."""
+    return text.replace("\u0130", "I").lower()
+
+
+def _merged(found: Iterable[Found]) -> Iterator[Found]:
+    """Join secrets that overlap; the higher rank names the kind."""
+    last: Found | None = None
+    for secret in sorted(found, key=lambda secret: (secret.start, -secret.end)):
+        if last is None or secret.start >= last.end:
+            if last:
+                yield last
+            last = secret
+            continue
+        best = max(last, secret, key=lambda one: one.rank)
+        last = Found(
+            start=last.start, end=max(last.end, secret.end), kind=best.kind, rank=best.rank
+        )
+    if last:
+        yield last
+
+
+def _without_masks(secrets: Iterable[Found], masks: list[tuple[int, int]]) -> Iterator[Found]:
+    """Leave out what is masked already, so that a mask is never masked."""
+    next_mask = 0
+    for secret in secrets:
+        start = secret.start
+        while next_mask < len(masks) and masks[next_mask][1] <= start:
+            next_mask += 1
+        following = next_mask
+        while following < len(masks) and masks[following][0] < secret.end:
+            if masks[following][0] > start:
+                yield Found(
+                    start=start, end=masks[following][0], kind=secret.kind, rank=secret.rank
+                )
+            start = max(start, masks[following][1])
+            following += 1
+        if start < secret.end:
+            yield Found(start=start, end=secret.end, kind=secret.kind, rank=secret.rank)
