@@ -9,11 +9,14 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from claude_otel import settings
+from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export.mlflow_road import Experiment, Road
 from claude_otel.export.outcome import DELIVERED, Outcome, refused
 from claude_otel.export.trace_record import InMemoryTotals, TraceTotals, facts_of, trace_record
@@ -27,7 +30,8 @@ class MLflowSpanExporter(SpanExporter):
     """Sends GenAI spans to an MLflow experiment, http(s), sqlite, file or databricks.
 
     What is not given comes from MLFLOW_TRACKING_URI, MLFLOW_EXPERIMENT_ID and
-    MLFLOW_EXPERIMENT_NAME; an experiment that does not exist is created.
+    MLFLOW_EXPERIMENT_NAME, else it is the user's own SQLite store and the
+    Default experiment; an experiment that does not exist is created by name.
     Raises `ConfigurationError` where the store needs the missing mlflow package.
     `trace_totals` holds what is known of earlier spans (default: in memory).
     """
@@ -39,10 +43,9 @@ class MLflowSpanExporter(SpanExporter):
         experiment_name: str | None = None,
         *,
         trace_totals: TraceTotals | None = None,
-        environ: Mapping[str, str] | None = None,
     ) -> None:
-        own: Mapping[str, str] = environ or {}
-        uri = tracking_uri or own.get("MLFLOW_TRACKING_URI") or "http://127.0.0.1:5000"
+        own = settings.own_environment()
+        uri = tracking_uri or own.get("MLFLOW_TRACKING_URI") or embedded_store()
         if experiment_id is None and experiment_name is None:
             experiment_id = own.get("MLFLOW_EXPERIMENT_ID") or None
             experiment_name = own.get("MLFLOW_EXPERIMENT_NAME") or None
@@ -101,6 +104,11 @@ class MLflowSpanExporter(SpanExporter):
         return True
 
 
+def embedded_store() -> str:
+    """Give the tracking URI of the SQLite store in the user's data folder."""
+    return f"sqlite:///{settings.data_folder().mlflow_store}"
+
+
 def _road(uri: str, experiment: Experiment, environ: Mapping[str, str]) -> Road:
     if uri.startswith(("http://", "https://")):
         from claude_otel.export.mlflow_http import HttpRoad
@@ -109,4 +117,20 @@ def _road(uri: str, experiment: Experiment, environ: Mapping[str, str]) -> Road:
     from claude_otel.export.mlflow_client import ClientRoad, require_mlflow
 
     require_mlflow()
+    settings.keep_mlflow_quiet()
+    if uri.startswith("sqlite:///"):
+        _make_room(Path(uri.removeprefix("sqlite:///").partition("?")[0]))
     return ClientRoad(uri, experiment)
+
+
+def _make_room(database: Path) -> None:
+    """Make the folder of a SQLite store; the user's own store is for nobody else to read."""
+    try:
+        database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if database == settings.data_folder().mlflow_store:
+            database.touch(mode=0o600)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The MLflow store {database} cannot be made: {error}. "
+            "Choose another tracking URI with `claude-otel setup -u`."
+        ) from error

@@ -13,6 +13,7 @@ import requests
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 
+from claude_otel.content import clean
 from claude_otel.export.mlflow_road import Experiment
 from claude_otel.export.mlflow_view import mlflow_attributes
 from claude_otel.export.outcome import (
@@ -22,7 +23,7 @@ from claude_otel.export.outcome import (
     refused,
     unavailable,
 )
-from claude_otel.export.span_copy import clean, encodable, rebuilt
+from claude_otel.export.span_copy import encodable, rebuilt
 from claude_otel.export.trace_record import TraceRecord
 
 _TIMEOUT_S: Final = (5.0, 30.0)  # to connect, and between two bytes of an answer

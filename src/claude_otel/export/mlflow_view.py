@@ -12,7 +12,8 @@ from typing import Any, Final, cast
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
-from claude_otel.export.span_copy import clean, cleaned
+from claude_otel.content import clean
+from claude_otel.export.span_copy import cleaned
 from claude_otel.semconv import attributes as key
 
 # MLflow's own names (mlflow/tracing/constant.py, 3.17.2).

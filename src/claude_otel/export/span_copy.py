@@ -9,6 +9,8 @@ from typing import Any, cast
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Link, Status, StatusCode
 
+from claude_otel.content import clean
+
 
 def rebuilt(
     span: ReadableSpan,
@@ -37,7 +39,7 @@ def rebuilt(
 
 
 def encodable(span: ReadableSpan) -> ReadableSpan:
-    """Copy a span with every text made valid UTF-8: one lone surrogate refuses a batch."""
+    """Copy a span with every text made valid UTF-8: one lone surrogate loses a batch."""
     return rebuilt(
         span,
         name=clean(span.name),
@@ -55,13 +57,6 @@ def with_description(status: Status, description: str | None) -> Status:
     """Copy a status; OpenTelemetry allows a description on an error only."""
     is_error = status.status_code is StatusCode.ERROR
     return Status(status.status_code, description if is_error else None)
-
-
-def clean(text: str) -> str:
-    """Replace lone surrogates, which are not UTF-8."""
-    if text.isascii():
-        return text
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def cleaned(value: Any) -> Any:

@@ -15,8 +15,8 @@ from typing import Final, Protocol
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
+from claude_otel.content import clean
 from claude_otel.export import mlflow_view as view
-from claude_otel.export.span_copy import clean
 
 _USAGE_NAMES: Final = (
     "input_tokens",

@@ -1,0 +1,29 @@
+"""A place that spans go to, as the delivery loop sees it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from opentelemetry.sdk.trace import ReadableSpan
+
+from claude_otel.destinations import ContentLevel
+from claude_otel.export.outcome import Outcome
+
+
+def _nothing() -> None:
+    """Most destinations hold nothing open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """One backend with its content level applied inside `send`.
+
+    `name` keys the ledger: it names the backend and place, never a credential.
+    `send` makes one attempt and never raises. `accepts_corrections`: a span that
+    is sent again replaces the first.
+    """
+
+    name: str
+    accepts_corrections: bool
+    content_level: ContentLevel
+    send: Callable[[Sequence[ReadableSpan]], Outcome]
+    close: Callable[[], None] = _nothing

@@ -1,0 +1,382 @@
+"""What each destination has: a SQLite file that all workers share.
+
+One row for each (destination, kind, natural key), without any content, and the
+trace that each turn belongs to. Never decides what to send (`delivery.py`).
+"""
+
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from claude_otel.diagnostics import ConfigurationError
+from claude_otel.export.trace_record import SpanFacts
+
+_VERSION: Final = 1
+_REASON_CHARACTERS: Final = 300
+_BUSY_TIMEOUT_S: Final = 30.0
+
+_SCHEMA: Final = """
+CREATE TABLE spans (
+    destination TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    key TEXT NOT NULL,
+    session_id TEXT NOT NULL,
+    trace_id TEXT NOT NULL,
+    span_id TEXT NOT NULL,
+    started_at_ns INTEGER NOT NULL,
+    ended_at_ns INTEGER NOT NULL,
+    is_root INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    usage TEXT,
+    cost TEXT,
+    client_request_id TEXT,
+    fingerprint TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('delivered', 'rejected')),
+    reason TEXT,
+    withheld TEXT,
+    settled_at_ns INTEGER NOT NULL,
+    PRIMARY KEY (destination, kind, key)
+) WITHOUT ROWID;
+CREATE INDEX spans_of_trace ON spans (destination, trace_id);
+CREATE TABLE turns (
+    kind TEXT NOT NULL,
+    key TEXT NOT NULL,
+    trace_id TEXT NOT NULL,
+    parent_span_id TEXT,
+    trace_flags INTEGER NOT NULL,
+    trace_state TEXT NOT NULL,
+    seen_at_ns INTEGER NOT NULL,
+    PRIMARY KEY (kind, key)
+) WITHOUT ROWID;
+CREATE TABLE destinations (
+    destination TEXT PRIMARY KEY,
+    last_success_at_ns INTEGER,
+    last_error TEXT,
+    last_error_at_ns INTEGER,
+    dropped_by_receiver INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+"""
+
+_COLUMNS: Final = (
+    "destination",
+    "kind",
+    "key",
+    "session_id",
+    "trace_id",
+    "span_id",
+    "started_at_ns",
+    "ended_at_ns",
+    "is_root",
+    "failed",
+    "usage",
+    "cost",
+    "client_request_id",
+    "fingerprint",
+    "state",
+    "reason",
+    "withheld",
+    "settled_at_ns",
+)
+# A correction that is rejected leaves the row of what the destination does have.
+_SETTLE: Final = (
+    f"INSERT INTO spans ({','.join(_COLUMNS)}) VALUES ({','.join('?' * len(_COLUMNS))}) "
+    "ON CONFLICT (destination, kind, key) DO UPDATE SET "
+    + ",".join(f"{column}=excluded.{column}" for column in _COLUMNS[3:])
+    + " WHERE excluded.state='delivered' OR spans.state='rejected'"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnTrace:
+    """The trace that a turn belongs to, and its remote parent if it has one."""
+
+    trace_id: int
+    parent_span_id: int | None = None
+    trace_flags: int = 1
+    trace_state: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What became of one span at one destination. `reason` is set where it was rejected."""
+
+    kind: str
+    key: str
+    session_id: str
+    fingerprint: str
+    facts: SpanFacts
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestinationCounts:
+    """What a destination has come to, over all workers and for ever."""
+
+    delivered: int
+    rejected: int
+    dropped_by_receiver: int
+    corrections_withheld: int
+    last_success_at_ns: int | None
+    last_error: str | None
+    last_error_at_ns: int | None
+
+
+class Ledger:
+    """The open ledger. Safe to use from several threads and processes.
+
+    Raises `ConfigurationError` where the file cannot be read or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        with self._explained():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # SQLite gives the files that it puts beside this one the same mode.
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            self._db = sqlite3.connect(
+                path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+            self._set_up()
+
+    def state_of(self, destination: str, kind: str, key: str) -> tuple[str, str] | None:
+        """Give (state, fingerprint) of a span at a destination, or None if it is new there."""
+        rows = self._read(
+            "SELECT state, fingerprint FROM spans WHERE destination=? AND kind=? AND key=?",
+            (destination, kind, key),
+        )
+        return (rows[0][0], rows[0][1]) if rows else None
+
+    def settle(self, destination: str, spans: Sequence[Settled]) -> None:
+        """Note durably that these spans were delivered, or rejected for a reason."""
+        now = time.time_ns()
+        with self._writing() as db:
+            db.executemany(
+                _SETTLE,
+                [_row(destination, span, now) for span in spans],
+            )
+            if any(span.reason is None for span in spans):
+                _note(db, destination, "last_success_at_ns=?", (now,))
+
+    def spans_of_trace(self, destination: str, trace_id: int) -> list[SpanFacts]:
+        """Give the facts of the trace's spans that the destination has taken."""
+        rows = self._read(
+            "SELECT trace_id, span_id, started_at_ns, ended_at_ns, is_root, failed, usage, cost, "
+            "client_request_id FROM spans "
+            "WHERE destination=? AND trace_id=? AND state='delivered'",
+            (destination, _hex(trace_id, 32)),
+        )
+        return [_facts(row) for row in rows]
+
+    def remember_trace(self, kind: str, key: str, trace: TurnTrace) -> TurnTrace:
+        """Write durably which trace a turn belongs to; what was written first stays.
+
+        Returns what holds: another process may have been first.
+        """
+        parent = None if trace.parent_span_id is None else _hex(trace.parent_span_id, 16)
+        with self._writing() as db:
+            db.execute(
+                "INSERT OR IGNORE INTO turns VALUES (?,?,?,?,?,?,?)",
+                (
+                    kind,
+                    key,
+                    _hex(trace.trace_id, 32),
+                    parent,
+                    trace.trace_flags,
+                    trace.trace_state,
+                    time.time_ns(),
+                ),
+            )
+        return self.trace_of(kind, key) or trace
+
+    def trace_of(self, kind: str, key: str) -> TurnTrace | None:
+        """Give the trace that was written for a turn, or None at first sight."""
+        rows = self._read(
+            "SELECT trace_id, parent_span_id, trace_flags, trace_state FROM turns "
+            "WHERE kind=? AND key=?",
+            (kind, key),
+        )
+        if not rows:
+            return None
+        trace_id, parent, flags, state = rows[0]
+        return TurnTrace(
+            trace_id=int(trace_id, 16),
+            parent_span_id=None if parent is None else int(parent, 16),
+            trace_flags=flags,
+            trace_state=state,
+        )
+
+    def note_error(self, destination: str, error: str) -> None:
+        """Keep the latest thing that went wrong at a destination."""
+        with self._writing() as db:
+            _note(db, destination, "last_error=?, last_error_at_ns=?", (error, time.time_ns()))
+
+    def note_dropped(self, destination: str, count: int) -> None:
+        """Count spans that a receiver said it dropped from a batch that it accepted."""
+        with self._writing() as db:
+            _note(db, destination, "dropped_by_receiver=dropped_by_receiver+?", (count,))
+
+    def note_withheld(self, destination: str, kind: str, key: str, fingerprint: str) -> None:
+        """Note a correction that a destination cannot take without doubling the span."""
+        with self._writing() as db:
+            db.execute(
+                "UPDATE spans SET withheld=? WHERE destination=? AND kind=? AND key=?",
+                (fingerprint, destination, kind, key),
+            )
+
+    def forget_rejections(self, destination: str) -> int:
+        """Let rejected spans be offered again; say how many."""
+        with self._writing() as db:
+            return db.execute(
+                "DELETE FROM spans WHERE destination=? AND state='rejected'", (destination,)
+            ).rowcount
+
+    def counts(self, destination: str) -> DestinationCounts:
+        """Count what the destination has, for `status`."""
+        delivered, rejected, withheld = self._read(
+            "SELECT SUM(state='delivered'), SUM(state='rejected'), COUNT(withheld) FROM spans "
+            "WHERE destination=?",
+            (destination,),
+        )[0]
+        noted = self._read(
+            "SELECT dropped_by_receiver, last_success_at_ns, last_error, last_error_at_ns "
+            "FROM destinations WHERE destination=?",
+            (destination,),
+        )
+        dropped, success, error, error_at = noted[0] if noted else (0, None, None, None)
+        return DestinationCounts(
+            delivered=delivered or 0,
+            rejected=rejected or 0,
+            dropped_by_receiver=dropped,
+            corrections_withheld=withheld,
+            last_success_at_ns=success,
+            last_error=error,
+            last_error_at_ns=error_at,
+        )
+
+    def rejections(self, destination: str, *, limit: int = 20) -> list[tuple[str, str, str]]:
+        """Give (kind, key, reason) of spans that were set aside, the latest first."""
+        return self._read(
+            "SELECT kind, key, reason FROM spans WHERE destination=? AND state='rejected' "
+            "ORDER BY settled_at_ns DESC LIMIT ?",
+            (destination, limit),
+        )
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    def _set_up(self) -> None:
+        self._db.execute("PRAGMA journal_mode=WAL")
+        # What a power failure takes is sent again under the same id.
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.execute("BEGIN IMMEDIATE")
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            for statement in _SCHEMA.split(";"):
+                self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version={_VERSION}")
+        self._db.execute("COMMIT")
+        if version > _VERSION:
+            raise ConfigurationError(
+                f"The ledger {self._path} was written by a newer claude-otel (version {version} "
+                f"of its tables). Upgrade: pip install -U claude-otel"
+            )
+
+    def _read(self, query: str, values: Sequence[Any]) -> list[Any]:
+        with self._lock, self._explained():
+            return self._db.execute(query, values).fetchall()
+
+    @contextmanager
+    def _writing(self) -> Generator[sqlite3.Connection, None, None]:
+        with self._lock, self._explained():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    @contextmanager
+    def _explained(self) -> Generator[None, None, None]:
+        try:
+            yield
+        except (sqlite3.DatabaseError, OSError) as error:
+            raise ConfigurationError(
+                f"The ledger {self._path} cannot be used: {error}. Nothing is lost: transcripts "
+                "and spool stay. Make the folder writable; if the file is damaged, move it away "
+                "and what was delivered is sent again under the same ids."
+            ) from error
+
+
+class LedgerTotals:
+    """Trace totals from the ledger: they survive a restart.
+
+    The delivery loop itself writes what was delivered.
+    """
+
+    def __init__(self, ledger: Ledger, destination: str) -> None:
+        self._ledger = ledger
+        self._destination = destination
+
+    def spans_of(self, trace_id: int) -> Iterable[SpanFacts]:
+        return self._ledger.spans_of_trace(self._destination, trace_id)
+
+    def delivered(self, spans: Sequence[SpanFacts]) -> None:
+        """Nothing to do: `Ledger.settle` follows."""
+
+
+def _note(db: sqlite3.Connection, destination: str, change: str, values: Sequence[Any]) -> None:
+    db.execute("INSERT OR IGNORE INTO destinations (destination) VALUES (?)", (destination,))
+    db.execute(f"UPDATE destinations SET {change} WHERE destination=?", (*values, destination))
+
+
+def _row(destination: str, span: Settled, now: int) -> tuple[Any, ...]:
+    facts = span.facts
+    return (
+        destination,
+        span.kind,
+        span.key,
+        span.session_id,
+        _hex(facts.trace_id, 32),
+        _hex(facts.span_id, 16),
+        facts.started_at_ns,
+        facts.ended_at_ns,
+        facts.is_root,
+        facts.failed,
+        None if facts.usage is None else json.dumps(dict(facts.usage)),
+        None if facts.cost is None else json.dumps(dict(facts.cost)),
+        facts.client_request_id,
+        span.fingerprint,
+        "delivered" if span.reason is None else "rejected",
+        None if span.reason is None else span.reason[:_REASON_CHARACTERS],
+        None,
+        now,
+    )
+
+
+def _facts(row: Sequence[Any]) -> SpanFacts:
+    trace_id, span_id, started, ended, is_root, failed, usage, cost, client_request_id = row
+    return SpanFacts(
+        trace_id=int(trace_id, 16),
+        span_id=int(span_id, 16),
+        started_at_ns=started,
+        ended_at_ns=ended,
+        is_root=bool(is_root),
+        failed=bool(failed),
+        usage=None if usage is None else json.loads(usage),
+        cost=None if cost is None else json.loads(cost),
+        client_request_id=client_request_id,
+    )
+
+
+def _hex(number: int, digits: int) -> str:
+    return f"{number:0{digits}x}"

@@ -1,0 +1,115 @@
+"""OTLP over HTTP: OpenTelemetry's own exporter, asked for one attempt at a time.
+
+The exporter retries, sleeps and drops by itself and answers only SUCCESS or
+FAILURE; here the delivery loop decides. What it needs to know, and that a try
+is a single one, goes through the exporter's public `session=` argument, so that
+nothing private is used. The exporter reads the OTEL_* variables itself.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import requests
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from opentelemetry.sdk.trace import ReadableSpan
+
+from claude_otel.content import clean
+from claude_otel.export.outcome import (
+    DELIVERED,
+    Outcome,
+    outcome_of_status,
+    refused,
+    unavailable,
+)
+from claude_otel.export.span_copy import encodable
+
+_ANSWER_CHARACTERS: Final = 300
+
+
+class OtlpHttp:
+    """Sends spans to the OTLP/HTTP endpoint that the OTEL_* variables name."""
+
+    def __init__(self) -> None:
+        self._session = _OneAttempt()
+        self._exporter = OTLPSpanExporter(session=self._session)
+
+    def send(self, spans: Sequence[ReadableSpan]) -> Outcome:
+        """Make one attempt; never raises."""
+        if not spans:
+            return DELIVERED
+        self._session.outcome = None
+        self._exporter.export([encodable(span) for span in spans])
+        if self._session.outcome is None:
+            # The exporter gave up before it sent anything.
+            return refused("the spans cannot be encoded, or are larger than a request may be")
+        return self._session.outcome
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._exporter.shutdown()
+
+
+class _Final(requests.RequestException):
+    """What the exporter takes for an error that is not worth another try."""
+
+
+class _OneAttempt(requests.Session):
+    """Notes what a request came to, and hands the exporter nothing that it would retry.
+
+    Measured with 1.45.2: the exporter repeats 429, 502, 503, 504 and connection
+    errors with sleeps until its timeout, and takes a redirect for a success.
+    """
+
+    outcome: Outcome | None = None
+
+    def request(self, method: str, url: str, **options: Any) -> requests.Response:  # type: ignore[override]  # the exporter's own calls only
+        try:
+            response = super().request(method, url, **options)
+        except requests.RequestException as error:
+            self.outcome = unavailable(
+                f"no answer from {_shown(url)}: {type(error).__name__}. Spans wait; start the "
+                "receiver or correct OTEL_EXPORTER_OTLP_ENDPOINT."
+            )
+            raise _Final(str(error)) from error
+        self.outcome = _outcome(response, url)
+        if not self.outcome.delivered:
+            raise _Final(self.outcome.error)
+        return response
+
+
+def _outcome(response: requests.Response, url: str) -> Outcome:
+    status = response.status_code
+    told = clean(response.text)[:_ANSWER_CHARACTERS] if status >= 300 else ""
+    advice = {
+        401: "Check OTEL_EXPORTER_OTLP_HEADERS.",
+        403: "Check OTEL_EXPORTER_OTLP_HEADERS.",
+        404: "Check OTEL_EXPORTER_OTLP_ENDPOINT: /v1/traces is added to it.",
+    }.get(status, "")
+    error = f"{_shown(url)} answered {status}: {told} {advice}".strip()
+    outcome = outcome_of_status(status, error, response.headers)
+    return _with_partial_success(response.content) if outcome.delivered else outcome
+
+
+def _with_partial_success(body: bytes) -> Outcome:
+    """Read how many spans of an accepted batch were dropped (OTLP, partial success).
+
+    The protocol forbids sending them again.
+    """
+    try:
+        partial = ExportTraceServiceResponse.FromString(body).partial_success
+    except Exception:  # a receiver that answers in JSON or in nothing known has still accepted
+        return DELIVERED
+    if not partial.rejected_spans:
+        return DELIVERED
+    return Outcome(
+        delivered=True,
+        rejected_count=partial.rejected_spans,
+        error=f"the receiver dropped {partial.rejected_spans} spans: {partial.error_message}",
+    )
+
+
+def _shown(url: str) -> str:
+    """Show an address without what may be secret in it."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
