@@ -55,6 +55,7 @@ __all__ = [
     "configuration_of",
     "data_folder",
     "forget",
+    "keep_mlflow_quiet",
     "mask",
     "own_environment",
     "raises_own_failures",
@@ -124,6 +125,15 @@ class _Layer:
 def own_environment() -> dict[str, str]:
     """A copy of the environment of this process."""
     return dict(os.environ)
+
+
+def keep_mlflow_quiet() -> None:
+    """Before the first `import mlflow`: no price catalogue and no telemetry over the network.
+
+    What the user has set stays. Cost is sent with each span, so that nothing needs a price.
+    """
+    os.environ.setdefault("MLFLOW_MODEL_CATALOG_URI", "")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
 def raises_own_failures() -> bool:
