@@ -12,6 +12,7 @@ import os
 import queue
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -339,7 +340,8 @@ def claude_environment(
                 "Leave it out of `env`; pass another `home` or `api` instead."
             )
     return {
-        "PATH": DEFAULT_PATH,
+        # With the interpreter of the test, so that a scenario can have `python3` run.
+        "PATH": f"{Path(sys.executable).parent}:{DEFAULT_PATH}",
         "HOME": str(home.path),
         "TMPDIR": str(home.temporary),
         "TERM": "dumb",

@@ -413,14 +413,22 @@ def interrupted_and_resumed() -> Story:
 
 
 def broken_stream() -> Story:
-    """The connection dies after one block; the client asks again without streaming."""
-    whole = reply("A first part.", "A second part.", usage=_COLD)
+    """The connection dies after one block was read; the client keeps it and asks again."""
     return _one(
         "broken_stream",
         "Say two things.",
-        BrokenStream(response=whole, after_blocks=1),
-        whole,
+        BrokenStream(
+            response=reply("A first part.", Pause(0.3), "A second part.", usage=_COLD),
+            after_blocks=1,
+        ),
+        reply("A first part.", "A second part.", usage=_WARM),
     )
+
+
+def lost_connection() -> Story:
+    """The connection dies before the first block; the client tries the same request again."""
+    answer = reply("Here I am.", usage=_COLD)
+    return _one("lost_connection", "Are you there?", BrokenStream(response=answer), answer)
 
 
 def max_tokens() -> Story:
@@ -514,7 +522,7 @@ def demo() -> Story:
                 reply(
                     Thinking("The total is wrong. I read the code and run the check together."),
                     "I look at the code and run the check.",
-                    _bash("cat cart.py", "Read cart.py"),
+                    ToolUse("Read", {"file_path": "cart.py"}),
                     _bash("python3 check_cart.py", "Run the check"),
                     usage=Usage(
                         input_tokens=9,
@@ -542,7 +550,14 @@ def demo() -> Story:
                     gap_s=0.1,
                 ),
                 reply(
-                    _bash("sed -i 's/prices\\[1:\\]/prices/' cart.py", "Fix the loop"),
+                    ToolUse(
+                        "Edit",
+                        {
+                            "file_path": "cart.py",
+                            "old_string": "prices[1:]",
+                            "new_string": "prices",
+                        },
+                    ),
                     _bash("python3 check_cart.py", "Run the check again"),
                     usage=Usage(
                         input_tokens=6,
@@ -571,7 +586,7 @@ def demo() -> Story:
                     name="find-similar-bugs",
                     replies=(
                         reply(
-                            _bash("grep -n '\\[1:\\]' *.py", "Search"),
+                            ToolUse("Grep", {"pattern": r"\[1:\]", "glob": "*.py"}),
                             usage=Usage(
                                 input_tokens=4, cache_write_5m_tokens=8120, output_tokens=88
                             ),
@@ -618,6 +633,7 @@ STORIES: Mapping[str, Callable[[], Story]] = {
         fork,
         interrupted_and_resumed,
         broken_stream,
+        lost_connection,
         max_tokens,
         refusal,
         large_result,
