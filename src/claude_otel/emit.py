@@ -1,17 +1,45 @@
-"""The value that crosses from the spans to their delivery."""
+"""Closed nodes into OpenTelemetry spans: the only caller of a `Tracer`.
 
+Times and ids are given, not taken: a span's id is a hash of what names its node
+for ever, a trace's id one of its turn's prompt, unless a remote parent gives
+it. Sampler, limits and resource are the provider's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    TraceState,
+    set_span_in_context,
+)
+
+from claude_otel.model.nodes import Closed
+from claude_otel.semconv.spans import NodeId, Server, SpanShape, span_for
+
+SCOPE = "claude_otel"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmittedSpan:
     """A finished span with the natural key of the fact that it tells.
 
-    `kind` is turn, model_call, tool_call, subagent or compaction; `key` what
-    names the fact for ever (a message id, a prompt's uuid, a tool use id).
-    `is_correction`: the same fact was emitted before with other content.
+    `kind` is turn, model_call, tool_call or subagent; `key` what names the fact
+    for ever (a message id, a prompt's uuid, a tool use id). `is_correction`: the
+    same fact was emitted before with other content.
     """
 
     kind: str
@@ -19,3 +47,184 @@ class EmittedSpan:
     span: ReadableSpan
     session_id: str
     is_correction: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnTrace:
+    """The trace that a turn belongs to, and its remote parent if it has one."""
+
+    trace_id: int
+    parent_span_id: int | None = None
+    trace_flags: int = 1
+    trace_state: str = ""
+
+
+class TraceBook(Protocol):
+    """Where it is written, durably and at first sight, which trace a turn belongs to."""
+
+    def trace_of(self, kind: str, key: str) -> TurnTrace | None: ...
+
+    def remember_trace(self, kind: str, key: str, trace: TurnTrace) -> TurnTrace: ...
+
+
+class MemoryBook:
+    """A book for one run: `show`, tests."""
+
+    def __init__(self) -> None:
+        self._traces: dict[tuple[str, str], TurnTrace] = {}
+
+    def trace_of(self, kind: str, key: str) -> TurnTrace | None:
+        return self._traces.get((kind, key))
+
+    def remember_trace(self, kind: str, key: str, trace: TurnTrace) -> TurnTrace:
+        return self._traces.setdefault((kind, key), trace)
+
+
+def trace_id_of(turn_key: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"turn\0{turn_key}".encode()).digest()[:16], "big")
+
+
+def span_id_of(kind: str, key: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{kind}\0{key}".encode()).digest()[:8], "big")
+
+
+def span_id(node: NodeId) -> int:
+    return span_id_of(node.kind, node.key)
+
+
+def remote_parent_of(traceparent: str | None, tracestate: str | None = None) -> SpanContext | None:
+    """The W3C context that a process was started under; None if there is none or it is broken."""
+    fields = (traceparent or "").strip().split("-")
+    if len(fields) < 4 or [len(f) for f in fields[:4]] != [2, 32, 16, 2] or fields[0] == "ff":
+        return None
+    try:
+        trace_id, parent_id, flags = (int(field, 16) for field in fields[1:4])
+    except ValueError:
+        return None
+    state = TraceState.from_header([tracestate]) if tracestate else TraceState()
+    context = SpanContext(trace_id, parent_id, True, TraceFlags(flags), state)
+    return context if context.is_valid else None
+
+
+class Emitter:
+    """Turns the closed nodes of one session into spans of one provider."""
+
+    def __init__(
+        self,
+        *,
+        session_id: str,
+        resource: Resource,
+        book: TraceBook,
+        version: str,
+        server: Server | None = None,
+        remote_parent: SpanContext | None = None,
+    ) -> None:
+        self._session_id = session_id
+        self._book = book
+        self._server = server or Server()
+        self._remote_parent = remote_parent
+        self._ids = _GivenIds()
+        self._ended = _Ended()
+        self._provider = TracerProvider(
+            resource=resource, id_generator=self._ids, shutdown_on_exit=False
+        )
+        self._provider.add_span_processor(self._ended)
+        self._tracer = self._provider.get_tracer(SCOPE, version)
+
+    def emit(self, closed: Iterable[Closed]) -> list[EmittedSpan]:
+        """The spans of `closed` that the sampler keeps."""
+        return [
+            EmittedSpan(
+                kind=shape.id.kind,
+                key=shape.id.key,
+                span=span,
+                session_id=self._session_id,
+                is_correction=change.is_correction,
+            )
+            for change in closed
+            for shape in (span_for(change.node, self._server),)
+            for span in self._spans(shape)
+        ]
+
+    def _spans(self, shape: SpanShape) -> list[ReadableSpan]:
+        trace = self._trace_of(shape.id.turn_key)
+        self._ids.trace_id, self._ids.span_id = trace.trace_id, span_id(shape.id)
+        span = self._tracer.start_span(
+            shape.name,
+            kind=SpanKind.CLIENT if shape.is_client else SpanKind.INTERNAL,
+            context=self._context_above(shape, trace),
+            start_time=shape.started_at_ns,
+            attributes=shape.attributes,
+            links=[Link(self._context_of(node)) for node in shape.links],
+        )
+        for event in shape.events:
+            span.add_event(event.name, event.attributes, event.at_ns)
+        if shape.error is not None:
+            span.set_status(Status(StatusCode.ERROR, shape.error))
+        span.end(shape.ended_at_ns)
+        return self._ended.take()
+
+    def _context_above(self, shape: SpanShape, trace: TurnTrace):
+        if shape.parent is not None:
+            parent = self._context_of(shape.parent)
+        elif trace.parent_span_id is not None:
+            parent = _context(trace, trace.parent_span_id, is_remote=True)
+        else:
+            parent = SpanContext(0, 0, False)  # a root, whatever is current here
+        return set_span_in_context(NonRecordingSpan(parent))
+
+    def _context_of(self, node: NodeId) -> SpanContext:
+        return _context(self._trace_of(node.turn_key), span_id(node), is_remote=False)
+
+    def _trace_of(self, turn_key: str) -> TurnTrace:
+        known = self._book.trace_of("turn", turn_key)
+        if known is not None:
+            return known
+        parent = self._remote_parent
+        if parent is not None:
+            trace = TurnTrace(
+                trace_id=parent.trace_id,
+                parent_span_id=parent.span_id,
+                trace_flags=int(parent.trace_flags),
+                trace_state=parent.trace_state.to_header(),
+            )
+        else:
+            trace_id = trace_id_of(turn_key)
+            # Children are built before their root: they need its sampling decision now.
+            decision = self._provider.sampler.should_sample(
+                None, trace_id, "invoke_agent", SpanKind.INTERNAL
+            )
+            trace = TurnTrace(trace_id=trace_id, trace_flags=int(decision.decision.is_sampled()))
+        return self._book.remember_trace("turn", turn_key, trace)
+
+
+def _context(trace: TurnTrace, span: int, *, is_remote: bool) -> SpanContext:
+    state = TraceState.from_header([trace.trace_state]) if trace.trace_state else TraceState()
+    return SpanContext(trace.trace_id, span, is_remote, TraceFlags(trace.trace_flags), state)
+
+
+class _GivenIds(IdGenerator):
+    """The ids of the span that is about to start."""
+
+    trace_id = 0
+    span_id = 0
+
+    def generate_trace_id(self) -> int:
+        return self.trace_id
+
+    def generate_span_id(self) -> int:
+        return self.span_id
+
+
+class _Ended(SpanProcessor):
+    """Keeps what the provider ended until it is taken."""
+
+    def __init__(self) -> None:
+        self._spans: list[ReadableSpan] = []
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self._spans.append(span)
+
+    def take(self) -> list[ReadableSpan]:
+        spans, self._spans = self._spans, []
+        return spans

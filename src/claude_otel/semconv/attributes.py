@@ -84,6 +84,7 @@ TOOL_INPUT_STREAM_MS: Final = "claude.tool.input_stream_ms"
 TOOL_EXECUTION_MS: Final = "claude.tool.execution_ms"
 TOOL_QUEUE_MS: Final = "claude.tool.queue_ms"
 TOOL_PERMISSION_WAIT_MS: Final = "claude.tool.permission_wait_ms"
+TOOL_PERMISSION_AMBIGUOUS: Final = "claude.tool.permission.ambiguous"
 TOOL_PERMISSION_DECISION: Final = "claude.tool.permission.decision"
 TOOL_PERMISSION_SOURCE: Final = "claude.tool.permission.source"
 TOOL_OUTCOME: Final = "claude.tool.outcome"
@@ -95,6 +96,7 @@ SUBAGENT_DEPTH: Final = "claude.subagent.depth"
 SUBAGENT_OUTCOME: Final = "claude.subagent.outcome"
 
 COMPACTION_TRIGGER: Final = "claude.compaction.trigger"
+COMPACTION_DURATION_MS: Final = "claude.compaction.duration_ms"
 TRUNCATED: Final = "claude.content.truncated"
 
 CONTENT_KEYS: Final = frozenset(

@@ -1,0 +1,370 @@
+"""What each node is called: name, kind, attributes, events, links, status.
+
+GenAI conventions: `open-telemetry/semantic-conventions-genai`, spans.yaml
+(client inference, invoke_agent.internal, execute_tool.internal). Tokens are on
+`chat` spans only; sums of a turn are under `claude.turn.*`. Status OK is never
+set. Content is redacted and cut here, once, before there is a span.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from claude_otel.content import prepare, prepare_text
+from claude_otel.model.nodes import (
+    Compaction,
+    Failure,
+    ModelCall,
+    Node,
+    PermissionWait,
+    Subagent,
+    ToolCall,
+    Turn,
+)
+from claude_otel.model.parts import Message, Part
+from claude_otel.pricing import Cost, cost_of
+from claude_otel.semconv import attributes as at
+from claude_otel.semconv.messages import (
+    finish_reason,
+    input_messages,
+    output_messages,
+    system_instructions,
+    tool_definitions,
+)
+
+AGENT_NAME: Final = "claude-code"
+Value: TypeAlias = str | bool | int | float | list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeId:
+    """A node by what names it for ever; `turn_key` leads to its trace."""
+
+    kind: str
+    key: str
+    turn_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShapeEvent:
+    name: str
+    at_ns: int
+    attributes: dict[str, Value]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanShape:
+    """A span as a value. `parent` None: the turn itself, under what its trace says.
+
+    `error`: the status is ERROR with this description. Times in Unix nanoseconds.
+    """
+
+    id: NodeId
+    parent: NodeId | None
+    name: str
+    is_client: bool
+    started_at_ns: int
+    ended_at_ns: int
+    attributes: dict[str, Value]
+    error: str | None = None
+    events: tuple[ShapeEvent, ...] = ()
+    links: tuple[NodeId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """Where the model is called: the host of ANTHROPIC_BASE_URL."""
+
+    address: str = "api.anthropic.com"
+    port: int = 443
+
+
+def span_for(node: Node, server: Server) -> SpanShape:
+    match node:
+        case Turn():
+            return _turn(node)
+        case ModelCall():
+            return _model_call(node, server)
+        case ToolCall():
+            return _tool_call(node)
+        case Subagent():
+            return _subagent(node)
+
+
+def id_of(node: Node) -> NodeId:
+    match node:
+        case Turn():
+            return NodeId(kind="turn", key=node.key, turn_key=node.key)
+        case ModelCall():
+            return NodeId(kind="model_call", key=node.key, turn_key=node.turn.key)
+        case ToolCall():
+            return NodeId(kind="tool_call", key=node.key, turn_key=node.turn.key)
+        case Subagent():
+            return NodeId(kind="subagent", key=node.key, turn_key=node.turn.key)
+
+
+def cost_of_turn(turn: Turn) -> Cost | None:
+    """The sum over the turn's calls; None as soon as one has no known price."""
+    total: Cost | None = None
+    for call in turn.usage_by_call.values():
+        cost = cost_of(call.model or "", call.usage, call.at_ns)
+        if cost is None:
+            return None
+        total = cost if total is None else total + cost
+    return total
+
+
+# -- one function a kind of span -----------------------------------------------------
+
+
+def _turn(turn: Turn) -> SpanShape:
+    """gen_ai.invoke_agent.internal"""
+    usage, cost, place = turn.usage, cost_of_turn(turn), turn.place
+    prompt = (Message(role="user", parts=turn.prompt),)
+    attributes = _known(
+        {
+            at.OPERATION_NAME: "invoke_agent",
+            at.AGENT_NAME: AGENT_NAME,
+            at.CONVERSATION_ID: _conversation_id(turn),
+            at.INPUT_MESSAGES: prepare(input_messages(prompt)) if turn.prompt else None,
+            at.OUTPUT_MESSAGES: _answer(turn.answer),
+            at.PROMPT_ID: turn.prompt_id,
+            at.PROMPT_SOURCE: turn.source,
+            at.TURN_ORIGIN: turn.origin,
+            at.TURN_OUTCOME: turn.outcome,
+            at.PERMISSION_MODE: turn.permission_mode,
+            at.SESSION_CWD: place and place.cwd and prepare_text(place.cwd),
+            at.SESSION_GIT_BRANCH: place and place.git_branch,
+            at.SESSION_ENTRYPOINT: place and place.entrypoint,
+            at.CLI_VERSION: place and place.cli_version,
+            at.TURN_MODEL_CALLS: len(turn.usage_by_call),
+            at.TURN_TOOL_CALLS: len(turn.tool_use_ids),
+            at.TURN_INPUT_TOKENS: usage.input_tokens,
+            at.TURN_OUTPUT_TOKENS: usage.output_tokens,
+            at.TURN_CACHE_READ: usage.cache_read_input_tokens,
+            at.TURN_CACHE_WRITE: usage.cache_write_input_tokens,
+            at.TURN_COST_USD: cost and cost.total_usd,
+            at.SESSION_RESIDUAL: turn.residual
+            and prepare(
+                {
+                    "input_tokens": turn.residual.input_tokens,
+                    "output_tokens": turn.residual.output_tokens,
+                }
+            ),
+        }
+    )
+    events = [*map(_permission_event, turn.permission_waits)]
+    events += [*map(_compaction_event, turn.compactions)]
+    return _shape(
+        turn,
+        parent=None,
+        name=f"invoke_agent {AGENT_NAME}",
+        times=(turn.started_at_ns, turn.ended_at_ns),
+        attributes=attributes,
+        failure=turn.failure if turn.outcome != "completed" else None,
+        events=events,
+        links=(id_of(turn.caused_by_tool),) if turn.caused_by_tool else (),
+    )
+
+
+def _subagent(agent: Subagent) -> SpanShape:
+    """gen_ai.invoke_agent.internal, for an agent that another one launched"""
+    name = agent.agent_type or "subagent"
+    prompt = (Message(role="user", parts=agent.prompt),)
+    attributes = _known(
+        {
+            at.OPERATION_NAME: "invoke_agent",
+            at.AGENT_NAME: name,
+            at.AGENT_DESCRIPTION: agent.description and prepare_text(agent.description),
+            at.CONVERSATION_ID: _conversation_id(agent.turn),
+            at.INPUT_MESSAGES: prepare(input_messages(prompt)) if agent.prompt else None,
+            at.OUTPUT_MESSAGES: _answer(agent.answer),
+            at.SUBAGENT_ID: agent.key,
+            at.SUBAGENT_BACKGROUND: agent.in_background,
+            at.SUBAGENT_DEPTH: agent.depth,
+            at.SUBAGENT_OUTCOME: agent.outcome,
+        }
+    )
+    return _shape(
+        agent,
+        parent=id_of(agent.launched_by or agent.turn),
+        name=f"invoke_agent {name}",
+        times=(agent.started_at_ns, agent.ended_at_ns),
+        attributes=attributes,
+        failure=agent.failure if agent.outcome != "completed" else None,
+    )
+
+
+def _model_call(call: ModelCall, server: Server) -> SpanShape:
+    """gen_ai.client.inference, with the refinement for Anthropic's token counts"""
+    model = call.requested_model or (call.request and call.request.model) or call.model
+    attributes = _known(
+        {
+            at.OPERATION_NAME: "chat",
+            at.PROVIDER_NAME: "anthropic",
+            at.CONVERSATION_ID: _conversation_id(call.turn),
+            at.SERVER_ADDRESS: server.address,
+            at.SERVER_PORT: server.port,
+            at.REQUEST_MODEL: model,
+            at.REQUEST_MAX_TOKENS: call.request and call.request.max_tokens,
+            at.REQUEST_REASONING_LEVEL: call.effort or (call.request and call.request.effort),
+            at.REQUEST_THINKING: call.request and call.request.thinking,
+            at.RESPONSE_ID: call.message_id,
+            at.RESPONSE_MODEL: call.model,
+            at.RESPONSE_FINISH_REASONS: [finish_reason(call.stop_reason)],
+            at.REQUEST_ID: call.request_id,
+            at.HISTORY_OFFSET: call.history_offset,
+            at.START_SOURCE: call.start_source,
+            at.THINKING_DURATION_MS: call.thinking_ms,
+            at.TOOL_INPUT_STREAM_MS: call.tool_input_stream_ms,
+            **_usage(call),
+            at.INPUT_MESSAGES: prepare(input_messages(call.inputs)) if call.inputs else None,
+            at.OUTPUT_MESSAGES: prepare(output_messages(call.parts, call.stop_reason))
+            if call.parts
+            else None,
+            at.SYSTEM_INSTRUCTIONS: prepare(system_instructions(call.shape.system))
+            if call.shape and call.shape.system
+            else None,
+            at.TOOL_DEFINITIONS: prepare(tool_definitions(call.shape.tools))
+            if call.shape and call.shape.tools
+            else None,
+        }
+    )
+    return _shape(
+        call,
+        parent=id_of(call.owner),
+        name=f"chat {model}" if model else "chat",
+        is_client=True,
+        times=(call.started_at_ns, call.ended_at_ns),
+        attributes=attributes,
+        failure=call.failure if call.outcome != "completed" else None,
+    )
+
+
+def _usage(call: ModelCall) -> dict[str, Value | None]:
+    """Usage and cost; of an answer that was cut off, only what its first record knew."""
+    usage = call.usage
+    if usage is None:
+        return {}
+    known: dict[str, Value | None] = {
+        at.USAGE_INPUT_TOKENS: usage.input_tokens,
+        at.USAGE_CACHE_READ: usage.cache_read_input_tokens,
+        at.USAGE_CACHE_WRITE: usage.cache_write_input_tokens,
+    }
+    if call.stop_reason is None:
+        return {**known, at.USAGE_INCOMPLETE: True}
+    cost = cost_of(call.model or "", usage, call.started_at_ns)
+    return {
+        **known,
+        at.USAGE_OUTPUT_TOKENS: usage.output_tokens,
+        at.USAGE_REASONING: usage.thinking_tokens,
+        at.USAGE_CACHE_WRITE_1H: usage.cache_write_1h_input_tokens or None,
+        at.COST_USD: cost and cost.total_usd,
+        at.COST_INPUT_USD: cost and cost.input_usd,
+        at.COST_OUTPUT_USD: cost and cost.output_usd,
+    }
+
+
+def _tool_call(tool: ToolCall) -> SpanShape:
+    """gen_ai.execute_tool.internal; `mcp.*` where the tool is an MCP server's"""
+    agent = tool.owner.agent_type if isinstance(tool.owner, Subagent) else AGENT_NAME
+    server = tool.name.split("__")[1] if tool.name.startswith("mcp__") else None
+    attributes = _known(
+        {
+            at.OPERATION_NAME: "execute_tool",
+            at.TOOL_NAME: tool.name,
+            at.TOOL_TYPE: "function",
+            at.TOOL_CALL_ID: tool.key,
+            at.AGENT_NAME: agent,
+            at.CONVERSATION_ID: _conversation_id(tool.turn),
+            at.TOOL_CALL_ARGUMENTS: prepare(tool.input),
+            at.TOOL_CALL_RESULT: prepare(tool.result) if tool.outcome == "completed" else None,
+            at.MCP_METHOD_NAME: "tools/call" if server else None,
+            at.MCP_SERVER_NAME: server,
+            at.TOOL_OUTCOME: tool.outcome,
+            at.TOOL_EXECUTION_MS: tool.duration_ms,
+            at.TOOL_QUEUE_MS: tool.queue_ms,
+            at.TOOL_PERMISSION_WAIT_MS: tool.permission_wait_ms,
+            at.TOOL_PERMISSION_AMBIGUOUS: tool.asked_is_ambiguous or None,
+            at.TOOL_PERMISSION_DECISION: tool.decision,
+            at.TOOL_PERMISSION_SOURCE: tool.decision_source,
+            at.START_SOURCE: "requested" if tool.duration_ms is None else "measured",
+        }
+    )
+    return _shape(
+        tool,
+        parent=id_of(tool.owner),
+        name=f"execute_tool {tool.name}",
+        times=(tool.started_at_ns, tool.ended_at_ns),
+        attributes=attributes,
+        failure=tool.failure if tool.outcome != "completed" else None,
+    )
+
+
+# -- parts of the above ------------------------------------------------------------------
+
+
+def _shape(
+    node: Node,
+    *,
+    parent: NodeId | None,
+    name: str,
+    times: tuple[int, int | None],
+    attributes: dict[str, Value],
+    failure: Failure | None,
+    is_client: bool = False,
+    events: list[ShapeEvent] | None = None,
+    links: tuple[NodeId, ...] = (),
+) -> SpanShape:
+    started_at_ns, ended_at_ns = times[0], times[1] or times[0]
+    events = events or []
+    error: str | None = None
+    if failure is not None:
+        attributes[at.ERROR_TYPE] = failure.type
+        error = prepare_text(failure.message or failure.type, budget_bytes=4096)
+        told = _known({at.EXCEPTION_TYPE: failure.type, at.EXCEPTION_MESSAGE: error})
+        events.append(ShapeEvent(name="exception", at_ns=ended_at_ns, attributes=told))
+    return SpanShape(
+        id=id_of(node),
+        parent=parent,
+        name=name,
+        is_client=is_client,
+        started_at_ns=started_at_ns,
+        ended_at_ns=max(started_at_ns, ended_at_ns),
+        attributes=attributes,
+        error=error,
+        events=tuple(events),
+        links=links,
+    )
+
+
+def _permission_event(wait: PermissionWait) -> ShapeEvent:
+    attributes = _known({at.TOOL_NAME: wait.tool_name, at.TOOL_CALL_ID: wait.tool_use_id})
+    return ShapeEvent(name="claude.permission.asked", at_ns=wait.asked_at_ns, attributes=attributes)
+
+
+def _compaction_event(compaction: Compaction) -> ShapeEvent:
+    return ShapeEvent(
+        name="claude.compaction",
+        at_ns=compaction.at_ns,
+        attributes=_known(
+            {
+                at.COMPACTION_TRIGGER: compaction.trigger,
+                at.COMPACTION_DURATION_MS: compaction.duration_ms,
+            }
+        ),
+    )
+
+
+def _answer(parts: tuple[Part, ...]) -> str | None:
+    return prepare(output_messages(parts, "end_turn")) if parts else None
+
+
+def _conversation_id(turn: Turn) -> str:
+    return turn.conversation_id or turn.session_id
+
+
+def _known(values: dict[str, Value | None]) -> dict[str, Value]:
+    """What is None is not known, and not written."""
+    return {key: value for key, value in values.items() if value is not None}
