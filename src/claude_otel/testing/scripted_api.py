@@ -341,48 +341,57 @@ class _Handler(BaseHTTPRequestHandler):
         retries = self.headers.get("x-stainless-retry-count")
         script, reply = api.next_reply(body, session_id, agent_id)
         progress = _Progress(requested_model=str(body.get("model", "")))
+        messages = body.get("messages") or [None]
+
+        def log() -> None:
+            if progress.logged:
+                return
+            progress.logged = True
+            api.finish(
+                Call(
+                    index=index,
+                    message_id=progress.message_id,
+                    request_id=progress.request_id,
+                    session_id=session_id,
+                    agent_id=agent_id,
+                    script=script,
+                    model=progress.model or progress.requested_model,
+                    requested_model=progress.requested_model,
+                    streamed=bool(body.get("stream")),
+                    received_at_ns=received_at_ns,
+                    first_byte_at_ns=progress.first_byte_at_ns,
+                    finished_at_ns=time.time_ns(),
+                    status=progress.status,
+                    outcome=progress.outcome,
+                    error_type=progress.error_type,
+                    error_message=progress.error_message,
+                    usage=progress.usage,
+                    stop_reason=progress.stop_reason,
+                    tool_uses=progress.tool_uses,
+                    retry_count=int(retries) if retries and retries.isdigit() else None,
+                    max_tokens=body.get("max_tokens"),
+                    thinking=body.get("thinking"),
+                    message_count=len(body.get("messages", [])),
+                    tool_count=len(body.get("tools") or []),
+                    last_message=messages[-1],
+                    body=body,
+                )
+            )
+
+        progress.log = log
         try:
             self._play(reply, progress, streamed=bool(body.get("stream")))
         except (_ClientGone, OSError):
             progress.outcome = "cancelled"
             self.close_connection = True
-        messages = body.get("messages") or [None]
-        api.finish(
-            Call(
-                index=index,
-                message_id=progress.message_id,
-                request_id=progress.request_id,
-                session_id=session_id,
-                agent_id=agent_id,
-                script=script,
-                model=progress.model or progress.requested_model,
-                requested_model=progress.requested_model,
-                streamed=bool(body.get("stream")),
-                received_at_ns=received_at_ns,
-                first_byte_at_ns=progress.first_byte_at_ns,
-                finished_at_ns=time.time_ns(),
-                status=progress.status,
-                outcome=progress.outcome,
-                error_type=progress.error_type,
-                error_message=progress.error_message,
-                usage=progress.usage,
-                stop_reason=progress.stop_reason,
-                tool_uses=progress.tool_uses,
-                retry_count=int(retries) if retries and retries.isdigit() else None,
-                max_tokens=body.get("max_tokens"),
-                thinking=body.get("thinking"),
-                message_count=len(body.get("messages", [])),
-                tool_count=len(body.get("tools") or []),
-                last_message=messages[-1],
-                body=body,
-            )
-        )
+        log()
 
     def _play(self, reply: Reply, progress: _Progress, *, streamed: bool) -> None:
         if isinstance(reply, Failure):
             self._pause(reply.delay_s)
             progress.error_type, progress.error_message = reply.given_type, reply.message
             progress.begun(reply.status, "error")
+            progress.log()
             self._send_json(
                 reply.status,
                 wire.error_json(reply, progress.request_id),
@@ -407,6 +416,7 @@ class _Handler(BaseHTTPRequestHandler):
             if isinstance(reply, BrokenStream):
                 self._die()
                 return
+            progress.completed(response, content)
             self._send_json(
                 200,
                 wire.message_json(
@@ -417,8 +427,6 @@ class _Handler(BaseHTTPRequestHandler):
                 ),
                 {"request-id": progress.request_id},
             )
-        if progress.outcome == "ok":
-            progress.completed(response, content)
 
     def _stream(
         self,
@@ -457,8 +465,10 @@ class _Handler(BaseHTTPRequestHandler):
             progress.outcome = "broken"
             self._die()
             return
-        for event in wire.end_events(response):
-            self._chunk(event)
+        delta, stop = wire.end_events(response)
+        self._chunk(delta)
+        progress.completed(response, [part for part in parts if not isinstance(part, Pause)])
+        self._chunk(stop)
         self.wfile.write(b"0\r\n\r\n")
 
     def _die(self) -> None:
@@ -512,17 +522,22 @@ class _Progress:
     usage: Any = None
     stop_reason: str | None = None
     tool_uses: tuple[CalledTool, ...] = ()
+    logged: bool = False
+    log: Callable[[], None] = lambda: None
 
     def begun(self, status: int, outcome: Outcome) -> None:
         self.status, self.outcome, self.first_byte_at_ns = status, outcome, time.time_ns()
 
     def completed(self, response: Response, content: list[Json]) -> None:
+        """The reply is whole. It is logged before its last bytes leave: a client that has them
+        must find it in the log."""
         self.usage, self.stop_reason = response.usage, response.given_stop_reason
         self.tool_uses = tuple(
             CalledTool(id=b["id"], name=b["name"], input=b["input"])
             for b in content
             if b["type"] == "tool_use"
         )
+        self.log()
 
 
 def main(arguments: list[str] | None = None) -> int:

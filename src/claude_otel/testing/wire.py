@@ -159,12 +159,13 @@ def ping_event() -> bytes:
     return sse("ping")
 
 
-def end_events(response: Response) -> Iterator[bytes]:
+def end_events(response: Response) -> tuple[bytes, bytes]:
+    """The event with the final usage, and the last one."""
     delta: Json = {"stop_reason": response.given_stop_reason, "stop_sequence": None}
     if response.stop_details:
         delta["stop_details"] = response.stop_details
-    yield sse("message_delta", delta=delta, usage=usage_json(response.usage))
-    yield sse("message_stop")
+    usage = usage_json(response.usage)
+    return sse("message_delta", delta=delta, usage=usage), sse("message_stop")
 
 
 def sse(event: str, **data: Any) -> bytes:
