@@ -8,7 +8,7 @@ one, after `token` only what has letters and digits at some length. Code that ha
 import re
 from collections.abc import Iterator
 
-from claude_otel.content.token_shapes import PLACEHOLDER, Found
+from claude_otel.content.token_shapes import PLACEHOLDER, Found, begins_a_word
 
 # How far a name or a short value may reach; a bound, so that no run is read again and again.
 _LONGEST_NAME = 64
@@ -32,10 +32,11 @@ _KEYS = re.compile(
 # Tokens of a page of results, of a language model or of a program: no secrets.
 _HARMLESS_TOKENS = re.compile(
     r"(?:page|next|continuation|cursor|sync|cancel|cancellation|pad|eos|bos|cls|sep|mask|unk"
-    r"|resume|stop|end|start|first|last|max|min|per|prev|previous|total|cost)[_. -]?$"
+    r"|resume|stop|end|start|starting|first|last|max|min|per|prev|previous|total|cost"
+    r"|change|client|clientrequest|request|idempotency|input|output)[_. -]?$"
 )
 _PRECISE_TOKENS = re.compile(
-    r"(?:access|auth|refresh|bearer|bot|session|personal|oauth|api|client|id|app|user"
+    r"(?:access|auth|refresh|bearer|bot|session|personal|oauth|api|id|app|user"
     r"|webhook|deploy|github|gitlab|npm|hub|service)[_. -]?$"
 )
 
@@ -62,7 +63,8 @@ _LETTER = re.compile(r"[A-Za-z]")
 _SPECIAL = re.compile(r"[!@#$%^&*+?~]")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z'-]*[.,:;?!]?(?: [A-Za-z'-]+[.,:;?!]?)+")
 _DOTTED_NAME = re.compile(r"[A-Za-z_$][\w$]*(?:\.[A-Za-z_$][\w$]*)+")
-_PATH_OR_URL = re.compile(r"~?\.{0,2}/|[A-Za-z][A-Za-z0-9+.-]{1,20}://|[A-Za-z]:\\")
+_INDEX = re.compile(r"[A-Za-z_][\w.]*\[")
+_PATH_OR_URL = re.compile(r"arn:|~?\.{0,2}/|[A-Za-z][A-Za-z0-9+.-]{1,20}://|[A-Za-z]:\\")
 _AWS_SECRET = re.compile(r"(?=.{0,39}[0-9+])[A-Za-z0-9/+]{40}")
 _CLAUDE_ID = re.compile(r"(?:msg|toolu|srvtoolu|req|call)_[A-Za-z0-9]+")
 
@@ -120,6 +122,8 @@ def _value_after(text: str, lowered: str, at: int, end: int, kind: str) -> Found
         return None
     start, quote = tail.end(), tail["quote"]
     name = _name_of(text, at, end)
+    if text.startswith(":", max(0, end - len(name) - 1)):
+        return None  # a part of a longer name: arn:aws:…:secret:NAME, AWS::IAM::AccessKey
     is_flag = name.startswith("-")
     if tail["operator"] == " " and not is_flag:
         return None
@@ -132,7 +136,7 @@ def _value_after(text: str, lowered: str, at: int, end: int, kind: str) -> Found
         pattern = _UNQUOTED_IN_SHELL if is_shell else _UNQUOTED
         match = pattern.match(text, start, start + _LONGEST_JUDGED)
         stop = match.end() if match else start
-        if text[stop : stop + 1] in ("(", "["):
+        if text[stop : stop + 1] == "(" or _INDEX.match(text, start, stop):
             return None  # a call or an index: code
     strength = _strength(kind, lowered_before, is_shell=is_shell)
     if not _is_secret(text[start:stop], strength, is_quoted=is_quoted, is_shell=is_shell):
@@ -192,7 +196,7 @@ def _authorization_headers(text: str, lowered: str) -> Iterator[Found]:
     at = lowered.find("authorization")
     while at >= 0:
         end = at + len("authorization")
-        match = _HEADER.match(text, end)
+        match = _HEADER.match(text, end) if begins_a_word(text, at) else None
         if match:
             value = match["value"]
             judged = value[:_LONGEST_JUDGED]

@@ -120,7 +120,7 @@ def secrets_by_shape(text: str, lowered: str) -> Iterator[Found]:
     for token in _TOKENS:
         at = text.find(token.literal)
         while at >= 0:
-            match = token.pattern.match(text, at) if _begins_a_word(text, at) else None
+            match = token.pattern.match(text, at) if begins_a_word(text, at) else None
             if match:
                 yield Found(start=at, end=match.end(), kind=token.kind, rank=3)
             at = text.find(token.literal, match.end() if match else at + 1)
@@ -135,7 +135,7 @@ def secrets_by_shape(text: str, lowered: str) -> Iterator[Found]:
     yield from _secrets_after_a_scheme(text, lowered)
 
 
-def _begins_a_word(text: str, at: int) -> bool:
+def begins_a_word(text: str, at: int) -> bool:
     """Whether text[at] begins a word; the n of an escaped newline is no letter before it."""
     before = text[at - 1 : at]
     if not (before.isascii() and before.isalnum()):
