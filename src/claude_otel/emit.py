@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
@@ -164,7 +165,7 @@ class Emitter:
         span.end(shape.ended_at_ns)
         return self._ended.take()
 
-    def _context_above(self, shape: SpanShape, trace: TurnTrace):
+    def _context_above(self, shape: SpanShape, trace: TurnTrace) -> Context:
         if shape.parent is not None:
             parent = self._context_of(shape.parent)
         elif trace.parent_span_id is not None:

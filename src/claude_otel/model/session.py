@@ -118,6 +118,21 @@ class Session:
                 released.append(change)
         return released
 
+    @property
+    def is_quiet(self) -> bool:
+        """Nothing waits for the clock: what is open is still being worked on."""
+        if any(tool.ended_at_ns is not None for tool in self._open_tools.values()):
+            return False
+        calls = (c for conv in self._conversations.values() for c in conv.open_calls.values())
+        if any(call.stop_reason is not None for call in calls):
+            return False
+        waiting = [*self.turns, *self._agents.values()]
+        return not self._held and not any(
+            (node.stop is not None or node.is_dirty)
+            or (self._end is not None and not node.is_closed)
+            for node in waiting
+        )
+
     # -- facts -------------------------------------------------------------------
 
     def _dispatch(self, event: ev.Event) -> Iterable[Closed]:

@@ -1,0 +1,61 @@
+"""What a worker tells of itself, in a file, and what `flush` asks of it.
+
+`status.json` is for `status` and `flush`; it holds counts, names and errors,
+never content.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import orjson
+
+from claude_otel.export.lane import LaneHealth
+from claude_otel.state_folder import WorkerFolder, write_private
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """`error`: the worker could not begin, and why; it ends with what to do."""
+
+    pid: int
+    is_alive: bool
+    at_ns: int
+    flush_answered: str | None = None
+    sessions: Mapping[str, Mapping[str, object]] = field(
+        default_factory=dict[str, Mapping[str, object]]
+    )
+    destinations: Mapping[str, LaneHealth] = field(default_factory=dict[str, LaneHealth])
+    error: str | None = None
+
+    @classmethod
+    def of_failure(cls, error: str) -> Report:
+        return cls(pid=os.getpid(), is_alive=False, at_ns=time.time_ns(), error=error)
+
+
+def write_report(folder: WorkerFolder, report: Report) -> None:
+    write_private(folder.status, orjson.dumps(asdict(report), option=orjson.OPT_INDENT_2))
+
+
+def read_report(folder: WorkerFolder) -> dict[str, Any] | None:
+    """The last report, as JSON; None while there is none."""
+    try:
+        return orjson.loads(folder.status.read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return None
+
+
+def ask_flush(folder: WorkerFolder, name: str) -> None:
+    """Ask the worker to deliver what it has now and to answer with `name`."""
+    write_private(folder.path / "flush", name.encode())
+
+
+def flush_asked(folder: WorkerFolder) -> str | None:
+    try:
+        return (folder.path / "flush").read_text()
+    except OSError:
+        return None
