@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from claude_otel.diagnostics import ConfigurationError
+from claude_otel.emit import TurnTrace
 from claude_otel.export.trace_record import SpanFacts
 
 _VERSION: Final = 1
@@ -91,16 +92,6 @@ _SETTLE: Final = (
     + ",".join(f"{column}=excluded.{column}" for column in _COLUMNS[3:])
     + " WHERE excluded.state='delivered' OR spans.state='rejected'"
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TurnTrace:
-    """The trace that a turn belongs to, and its remote parent if it has one."""
-
-    trace_id: int
-    parent_span_id: int | None = None
-    trace_flags: int = 1
-    trace_state: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

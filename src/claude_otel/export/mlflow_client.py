@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export.mlflow_road import Experiment
-from claude_otel.export.mlflow_view import mlflow_attributes, trace_id_in_mlflow
+from claude_otel.export.mlflow_view import attributes_in_mlflow, trace_id_in_mlflow
 from claude_otel.export.outcome import DELIVERED, REFUSED_STATUSES, Outcome, refused, unavailable
 from claude_otel.export.span_copy import encodable, rebuilt
 from claude_otel.export.trace_record import TraceRecord
@@ -159,7 +159,7 @@ def _as_stored(span: ReadableSpan) -> Any:
     from mlflow.entities import Span
 
     sent = encodable(span)
-    view = {**(sent.attributes or {}), **mlflow_attributes(sent)}
+    view = attributes_in_mlflow(sent)
     context = sent.get_span_context()
     assert context is not None  # checked when the facts were read
     view["mlflow.traceRequestId"] = trace_id_in_mlflow(context.trace_id)

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from claude_otel.content import clean
 from claude_otel.export.mlflow_road import Experiment
-from claude_otel.export.mlflow_view import mlflow_attributes
+from claude_otel.export.mlflow_view import attributes_in_mlflow
 from claude_otel.export.outcome import (
     DELIVERED,
     Outcome,
@@ -157,14 +157,16 @@ def _session(environ: Mapping[str, str]) -> requests.Session:
 def _as_sent(span: ReadableSpan) -> ReadableSpan:
     """Add MLflow's attributes as JSON strings, which the server takes as they are."""
     sent = encodable(span)
-    added = {
-        name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        for name, value in mlflow_attributes(sent).items()
+    attributes = {
+        name: json.dumps(value, ensure_ascii=False)
+        if name.startswith("mlflow.") and not isinstance(value, str)
+        else value
+        for name, value in attributes_in_mlflow(sent).items()
     }
     return rebuilt(
         sent,
         name=sent.name,
-        attributes={**(sent.attributes or {}), **added},
+        attributes=attributes,
         events=sent.events,
         links=sent.links,
         status=sent.status,

@@ -49,6 +49,8 @@ _SPAN_TYPES: Final[Mapping[str, str]] = {
 _MODEL_CALLS: Final = frozenset({"chat", "generate_content", "text_completion", "embeddings"})
 _IMAGE_TYPES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 
+_SESSION_NAMES: Final = ("session.id", key.CONVERSATION_ID)
+
 _METADATA_OF: Final[Mapping[str, str]] = {
     "mlflow.trace.user": key.USER_ID,
     "mlflow.trace.working_directory": key.SESSION_CWD,
@@ -74,10 +76,11 @@ def is_model_call(span: ReadableSpan) -> bool:
     return _attribute(span, key.OPERATION_NAME) in _MODEL_CALLS
 
 
-def mlflow_attributes(span: ReadableSpan) -> dict[str, Any]:
-    """Give the `mlflow.*` attributes of a span, as Python values.
+def attributes_in_mlflow(span: ReadableSpan) -> dict[str, Any]:
+    """Give all attributes of a span as MLflow is to have them, `mlflow.*` ones added.
 
-    Inputs and outputs are absent where the span carries no content.
+    What the span says under a name of MLflow's stays. Inputs and outputs are
+    absent where the span carries no content.
     """
     operation = _attribute(span, key.OPERATION_NAME)
     view: dict[str, Any] = {}
@@ -89,8 +92,14 @@ def mlflow_attributes(span: ReadableSpan) -> dict[str, Any]:
         view |= _tool_call(span)
     else:
         view |= _agent(span)
-    own = {name for name in span.attributes or {} if name in view}
-    return {name: value for name, value in view.items() if name not in own}
+    said = {
+        name: _decoded(span, name) if name.startswith("mlflow.") else value
+        for name, value in (span.attributes or {}).items()
+    }
+    for name in _SESSION_NAMES:
+        if name in said:
+            said[name] = str(said[name])[:METADATA_CHARACTERS]
+    return view | said
 
 
 def token_usage(span: ReadableSpan) -> dict[str, int] | None:
@@ -133,9 +142,9 @@ def trace_metadata(root: ReadableSpan) -> dict[str, str]:
     metadata = {"mlflow.trace_schema.version": "3"}
     if (name := root.resource.attributes.get("service.name")) is not None:
         metadata["mlflow.source.name"] = str(name)
-    session = _attribute(root, key.CONVERSATION_ID) or _attribute(root, "session.id")
-    if session is not None:
-        metadata[TRACE_SESSION] = str(session)
+    for name in _SESSION_NAMES:
+        if (session := _attribute(root, name)) is not None:
+            metadata.setdefault(TRACE_SESSION, str(session))
     for name, source in _METADATA_OF.items():
         if (value := _attribute(root, source)) is not None:
             metadata[name] = str(value)

@@ -1,0 +1,92 @@
+"""Real destinations: an MLflow store, an MLflow server, an OTLP receiver, a ledger.
+
+MLflow is imported here only after it was told to make no calls of its own.
+"""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from export_receivers import MlflowServer, OtlpReceiver
+
+from claude_otel.export.ledger import Ledger
+
+os.environ["MLFLOW_MODEL_CATALOG_URI"] = ""
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith(("OTEL_", "DATABRICKS_")) or name in (
+            "MLFLOW_TRACKING_URI",
+            "MLFLOW_EXPERIMENT_ID",
+            "MLFLOW_EXPERIMENT_NAME",
+        ):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("CLAUDE_OTEL_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("CLAUDE_OTEL_STATE_DIR", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    yield ledger
+    ledger.close()
+
+
+@pytest.fixture
+def quiet_log() -> logging.Logger:
+    log = logging.getLogger("claude_otel.test")
+    log.propagate = False
+    log.addHandler(logging.NullHandler())
+    return log
+
+
+@pytest.fixture(scope="session")
+def _empty_mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make MLflow's tables once; it takes seconds."""
+    from mlflow.tracing.client import TracingClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
+    TracingClient(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def sqlite_uri(_empty_mlflow_database: Path, tmp_path: Path) -> str:
+    path = tmp_path / "mlflow.db"
+    shutil.copy(_empty_mlflow_database, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(
+    _empty_mlflow_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MlflowServer]:
+    folder = tmp_path_factory.mktemp("server")
+    database = folder / "server.db"
+    shutil.copy(_empty_mlflow_database, database)
+    server = MlflowServer(folder, database)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(params=["sqlite", "server"])
+def mlflow_uri(request: pytest.FixtureRequest) -> str:
+    """Both roads: what is true of one must be true of the other."""
+    if request.param == "sqlite":
+        return str(request.getfixturevalue("sqlite_uri"))
+    return str(request.getfixturevalue("mlflow_server").uri)
+
+
+@pytest.fixture
+def otlp_receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[OtlpReceiver]:
+    receiver = OtlpReceiver()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.uri)
+    yield receiver
+    receiver.close()

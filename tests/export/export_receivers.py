@@ -1,0 +1,135 @@
+"""Receivers as processes and threads of their own: an MLflow server, an OTLP endpoint."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+
+
+class MlflowServer:
+    """A real `mlflow server` on loopback that can be killed and started again."""
+
+    def __init__(self, folder: Path, database: Path) -> None:
+        self._folder = folder
+        self._database = database
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self._port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
+        command += ["--port", str(self._port), "--workers", "1"]
+        command += ["--backend-store-uri", f"sqlite:///{self._database}"]
+        command += ["--artifacts-destination", str(self._folder / "artifacts")]
+        self._process = subprocess.Popen(
+            command,
+            cwd=self._folder,
+            env={
+                "HOME": str(self._folder),
+                "PATH": os.defpath,
+                "MLFLOW_DISABLE_TELEMETRY": "true",
+                "MLFLOW_MODEL_CATALOG_URI": "",
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            },
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                with urllib.request.urlopen(f"{self.uri}/health", timeout=2):
+                    return
+            except OSError:
+                assert self._process.poll() is None, "mlflow server ended by itself"
+                assert time.monotonic() < deadline, "mlflow server did not come up"
+                time.sleep(0.2)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            os.killpg(self._process.pid, 9)
+            self._process.wait()
+            self._process = None
+
+
+Answer = tuple[int, dict[str, str], bytes]
+
+
+class OtlpReceiver:
+    """An OTLP/HTTP receiver whose answers are scripted.
+
+    `answers` are given one after the other, then 200; `refuses` sees each
+    request first and may refuse it with 400. `spans` are those of accepted ones.
+    """
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+        self.refuses: Callable[[ExportTraceServiceRequest], bool] = lambda request: False
+        self.requests: list[ExportTraceServiceRequest] = []
+        self.accepted: list[ExportTraceServiceRequest] = []
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                status, headers, content = receiver._answer(body)
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.uri = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def _answer(self, body: bytes) -> Answer:
+        request = ExportTraceServiceRequest.FromString(body)
+        self.requests.append(request)
+        if self.refuses(request):
+            return 400, {}, b"a bad span"
+        if self.answers:
+            answer = self.answers.pop(0)
+            if answer[0] == 200:
+                self.accepted.append(request)
+            return answer
+        self.accepted.append(request)
+        return 200, {}, ExportTraceServiceResponse().SerializeToString()
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all spans that were accepted, in order of arrival."""
+        return [name for request in self.accepted for name in names_of(request)]
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def names_of(request: ExportTraceServiceRequest) -> list[str]:
+    return [
+        span.name
+        for resource_spans in request.resource_spans
+        for scope_spans in resource_spans.scope_spans
+        for span in scope_spans.spans
+    ]

@@ -1,0 +1,539 @@
+"""What MLflow says of spans that the exporter gave it, on a SQLite store and on a server."""
+
+import json
+
+import mlflow
+import pytest
+from export_receivers import MlflowServer
+from export_story import START_NS, chat, context, text_message, tool, turn
+from mlflow.entities import Trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
+from opentelemetry.trace import Link, SpanContext
+
+from claude_otel.diagnostics import ConfigurationError
+from claude_otel.export.ledger import Ledger, LedgerTotals, Settled
+from claude_otel.export.mlflow import MLflowSpanExporter
+from claude_otel.export.trace_record import facts_of
+
+USAGE_OF_ONE = {
+    "input_tokens": 1000,
+    "output_tokens": 20,
+    "total_tokens": 1020,
+    "cache_read_input_tokens": 600,
+    "cache_creation_input_tokens": 300,
+}
+
+
+def usage_of(calls: int) -> dict[str, int]:
+    return {name: tokens * calls for name, tokens in USAGE_OF_ONE.items()}
+
+
+def read(uri: str, trace_id: int) -> Trace:
+    mlflow.set_tracking_uri(uri)
+    trace = mlflow.get_trace(f"tr-{trace_id:032x}")
+    assert trace is not None
+    return trace
+
+
+def delivered(exporter: MLflowSpanExporter, *spans: ReadableSpan) -> None:
+    outcome = exporter.send(spans)
+    assert outcome.delivered, outcome.error
+
+
+def test_a_turn_becomes_a_whole_trace(mlflow_uri: str) -> None:
+    trace_id = 0xA1
+    exporter = MLflowSpanExporter(mlflow_uri, experiment_name="a turn")
+
+    delivered(
+        exporter,
+        chat(trace_id, span_id=2),
+        tool(trace_id, span_id=3, links=[Link(context(9, trace_id))]),
+        turn(trace_id),
+    )
+
+    trace = read(mlflow_uri, trace_id)
+    assert trace.info.state == "OK"
+    assert trace.info.request_preview == "What is in here?"
+    assert trace.info.response_preview == "Two files."
+    assert trace.info.request_time == START_NS // 10**6
+    assert trace.info.execution_duration == 3000
+    assert trace.info.client_request_id == "prompt-1"
+    assert trace.info.token_usage == USAGE_OF_ONE
+    assert trace.info.cost == {"input_cost": 0.001, "output_cost": 0.002, "total_cost": 0.003}
+    assert trace.info.tags["mlflow.traceName"] == "invoke_agent claude-code"
+    assert trace.info.tags["team"] == "blue"
+    metadata = trace.info.trace_metadata
+    assert {
+        name: metadata[name]
+        for name in metadata
+        if name not in ("mlflow.trace.tokenUsage", "mlflow.trace.cost")
+    } == {
+        "mlflow.trace.session": "session-1",
+        "mlflow.trace.user": "ada",
+        "mlflow.trace.working_directory": "/home/ada/project",
+        "mlflow.trace.permission_mode": "default",
+        "mlflow.source.git.branch": "main",
+        "mlflow.source.git.commit": "abc123",
+        "mlflow.source.name": "claude-code",
+        "mlflow.claude_code_version": "2.1.330",
+        "mlflow.trace_schema.version": "3",
+        "mlflow.trace.infoFinalized": "true",
+    }
+    spans = {span.name: span for span in trace.data.spans}
+    assert {name: span.span_type for name, span in spans.items()} == {
+        "invoke_agent claude-code": "AGENT",
+        "chat claude-sonnet-4-5": "CHAT_MODEL",
+        "execute_tool Bash": "TOOL",
+    }
+    assert spans["invoke_agent claude-code"].inputs == {"prompt": "What is in here?"}
+    assert spans["invoke_agent claude-code"].outputs == {"response": "Two files."}
+    assert spans["execute_tool Bash"].inputs == {"command": "ls"}
+    assert spans["execute_tool Bash"].outputs == "a.py\nb.py"
+    assert spans["execute_tool Bash"].parent_id == spans["invoke_agent claude-code"].span_id
+    assert [(link.trace_id, link.span_id) for link in spans["execute_tool Bash"].links] == [
+        (f"tr-{trace_id:032x}", f"{9:016x}")
+    ]
+    call = spans["chat claude-sonnet-4-5"]
+    assert call.get_attribute("mlflow.chat.tokenUsage") == USAGE_OF_ONE
+    assert call.get_attribute("mlflow.llm.cost") == {
+        "input_cost": 0.001,
+        "output_cost": 0.002,
+        "total_cost": 0.003,
+    }
+    assert call.get_attribute("mlflow.llm.model") == "claude-sonnet-4-5-20250929"
+    assert call.get_attribute("mlflow.llm.provider") == "anthropic"
+    assert call.get_attribute("gen_ai.usage.input_tokens") == 1000
+
+
+def test_a_trace_is_in_progress_until_its_turn_ends(mlflow_uri: str) -> None:
+    trace_id = 0xA2
+    exporter = MLflowSpanExporter(mlflow_uri, experiment_name="running")
+
+    delivered(exporter, chat(trace_id, span_id=2))
+    first = read(mlflow_uri, trace_id).info
+    delivered(exporter, chat(trace_id, span_id=3), tool(trace_id, span_id=4))
+    second = read(mlflow_uri, trace_id).info
+    delivered(exporter, turn(trace_id, error="overloaded"))
+    last = read(mlflow_uri, trace_id).info
+
+    assert [(i.state, i.token_usage) for i in (first, second, last)] == [
+        ("IN_PROGRESS", usage_of(1)),
+        ("IN_PROGRESS", usage_of(2)),
+        ("ERROR", usage_of(2)),
+    ]
+
+
+def test_late_spans_join_and_the_totals_follow(mlflow_uri: str) -> None:
+    trace_id = 0xA3
+    exporter = MLflowSpanExporter(mlflow_uri, experiment_name="late")
+    delivered(exporter, turn(trace_id), chat(trace_id, span_id=2))
+
+    delivered(exporter, chat(trace_id, span_id=3, at_ms=(5000, 6000)))
+    delivered(exporter, chat(trace_id, span_id=4, at_ms=(7000, 8000)))
+
+    info = read(mlflow_uri, trace_id).info
+    assert info.token_usage == usage_of(3)
+    assert info.cost == {"input_cost": 0.003, "output_cost": 0.006, "total_cost": 0.009}
+    assert info.execution_duration == 3000
+    assert info.request_preview == "What is in here?"
+
+
+def test_a_late_span_after_a_restart_keeps_previews_and_metadata(
+    mlflow_uri: str, ledger: Ledger
+) -> None:
+    trace_id = 0xA4
+    earlier = [turn(trace_id), chat(trace_id, span_id=2)]
+    delivered(
+        MLflowSpanExporter(
+            mlflow_uri, experiment_name="restart", trace_totals=LedgerTotals(ledger, "here")
+        ),
+        *earlier,
+    )
+    ledger.settle(
+        "here",
+        [
+            Settled(
+                kind="any",
+                key=span.name,
+                session_id="session-1",
+                fingerprint="f",
+                facts=facts_of(span),
+            )
+            for span in earlier
+        ],
+    )
+    before = read(mlflow_uri, trace_id).info
+
+    after_restart = MLflowSpanExporter(
+        mlflow_uri, experiment_name="restart", trace_totals=LedgerTotals(ledger, "here")
+    )
+    delivered(after_restart, chat(trace_id, span_id=3, at_ms=(5000, 6000)))
+
+    after = read(mlflow_uri, trace_id).info
+    assert after.token_usage == usage_of(2)
+    totals = ("mlflow.trace.tokenUsage", "mlflow.trace.cost")
+    assert (after.request_preview, after.response_preview, after.state) == (
+        before.request_preview,
+        before.response_preview,
+        before.state,
+    )
+    assert (after.client_request_id, after.tags) == (before.client_request_id, before.tags)
+    assert {k: v for k, v in after.trace_metadata.items() if k not in totals} == {
+        k: v for k, v in before.trace_metadata.items() if k not in totals
+    }
+
+
+def test_what_a_user_added_survives_later_records(mlflow_uri: str) -> None:
+    trace_id = 0xA5
+    exporter = MLflowSpanExporter(mlflow_uri, experiment_name="feedback")
+    delivered(exporter, turn(trace_id), chat(trace_id, span_id=2))
+    mlflow.set_tracking_uri(mlflow_uri)
+    mlflow.log_feedback(trace_id=f"tr-{trace_id:032x}", name="good", value=True)
+    mlflow.set_trace_tag(f"tr-{trace_id:032x}", "reviewed", "yes")
+
+    delivered(exporter, chat(trace_id, span_id=3))
+
+    info = read(mlflow_uri, trace_id).info
+    assert [(a.name, a.value) for a in info.assessments] == [("good", True)]
+    assert info.tags["reviewed"] == "yes"
+
+
+def test_sending_the_same_spans_again_changes_nothing(mlflow_uri: str) -> None:
+    trace_id = 0xA6
+    spans = [turn(trace_id), chat(trace_id, span_id=2), tool(trace_id, span_id=3)]
+    delivered(MLflowSpanExporter(mlflow_uri, experiment_name="twice"), *spans)
+    before = read(mlflow_uri, trace_id)
+
+    delivered(MLflowSpanExporter(mlflow_uri, experiment_name="twice"), *spans)
+
+    assert read(mlflow_uri, trace_id).to_dict() == before.to_dict()
+
+
+def test_a_trace_under_a_remote_parent_ends_and_spans_all_its_turns(mlflow_uri: str) -> None:
+    trace_id = 0xA7
+    caller = context(0xCA11, trace_id, is_remote=True)
+    exporter = MLflowSpanExporter(mlflow_uri, experiment_name="remote")
+
+    delivered(exporter, chat(trace_id, span_id=2))
+    running = read(mlflow_uri, trace_id).info.state
+    delivered(exporter, turn(trace_id, parent=caller, prompt="one", answer="1"))
+    ended = read(mlflow_uri, trace_id).info.state
+    delivered(
+        exporter,
+        chat(trace_id, span_id=12, at_ms=(4000, 4500)),
+        turn(
+            trace_id,
+            span_id=11,
+            parent=caller,
+            prompt="two",
+            answer="2",
+            at_ms=(4000, 5000),
+            error="overloaded",
+        ),
+    )
+
+    info = read(mlflow_uri, trace_id).info
+    assert (running, ended, info.state) == ("IN_PROGRESS", "OK", "ERROR")
+    assert (info.request_preview, info.response_preview) == ("one", "2")
+    assert (info.request_time, info.execution_duration) == (START_NS // 10**6, 5000)
+    assert info.client_request_id == "prompt-1"
+    assert info.token_usage == usage_of(2)
+
+
+def test_a_batch_may_hold_several_traces_in_any_order(mlflow_uri: str) -> None:
+    exporter = MLflowSpanExporter(mlflow_uri, experiment_name="many")
+
+    delivered(
+        exporter,
+        turn(0xB2, prompt="second"),
+        chat(0xB1, span_id=2),
+        chat(0xB2, span_id=3),
+        turn(0xB1, prompt="first"),
+        chat(0xB3, span_id=4),
+    )
+
+    infos = [read(mlflow_uri, trace_id).info for trace_id in (0xB1, 0xB2, 0xB3)]
+    assert [(i.state, i.request_preview, i.token_usage) for i in infos] == [
+        ("OK", "first", usage_of(1)),
+        ("OK", "second", usage_of(1)),
+        ("IN_PROGRESS", None, usage_of(1)),
+    ]
+
+
+def test_a_failed_tool_is_an_error_with_its_exception(mlflow_uri: str) -> None:
+    trace_id = 0xA8
+    exporter = MLflowSpanExporter(mlflow_uri, experiment_name="failed tool")
+
+    delivered(exporter, tool(trace_id, span_id=3, error="No such file"), turn(trace_id))
+
+    trace = read(mlflow_uri, trace_id)
+    failed = next(span for span in trace.data.spans if span.name == "execute_tool Bash")
+    assert trace.info.state == "OK"
+    assert (failed.status.status_code, failed.status.description) == ("ERROR", "No such file")
+    assert failed.outputs == {"error": "No such file"}
+    assert [(event.name, event.attributes["exception.message"]) for event in failed.events] == [
+        ("exception", "No such file")
+    ]
+
+
+def test_lone_surrogates_nuls_and_long_values_do_not_kill_a_batch(mlflow_uri: str) -> None:
+    trace_id = 0xA9
+    exporter = MLflowSpanExporter(mlflow_uri, experiment_name="odd text")
+    odd = "cut \ud83d emoji \0 nul"
+
+    delivered(
+        exporter,
+        chat(
+            trace_id,
+            span_id=2,
+            answered=[text_message("assistant", odd)],
+            session_id="s" * 400,
+            attributes={"claude.other": odd},
+        ),
+        tool(trace_id, span_id=3, error=odd),
+        turn(
+            trace_id, prompt=odd, session_id="s" * 400, attributes={"claude.session.cwd": "d" * 900}
+        ),
+    )
+
+    trace = read(mlflow_uri, trace_id)
+    metadata = trace.info.trace_metadata
+    assert trace.info.request_preview == "cut \ufffd emoji \ufffd nul"
+    assert metadata["mlflow.trace.session"] == "s" * 250
+    assert metadata["mlflow.trace.working_directory"] == "d" * 250
+    assert len(trace.data.spans) == 3
+
+
+def test_spans_without_content_make_a_trace_without_content(mlflow_uri: str) -> None:
+    trace_id = 0xAA
+    content = {"gen_ai.input.messages", "gen_ai.output.messages"}
+    call = chat(trace_id, span_id=2)
+    bare = ReadableSpan(
+        name=call.name,
+        context=call.get_span_context(),
+        parent=call.parent,
+        resource=call.resource,
+        attributes={k: v for k, v in (call.attributes or {}).items() if k not in content},
+        start_time=call.start_time,
+        end_time=call.end_time,
+    )
+
+    delivered(
+        MLflowSpanExporter(mlflow_uri, experiment_name="bare"),
+        bare,
+        turn(trace_id, prompt=None, answer=None),
+    )
+
+    trace = read(mlflow_uri, trace_id)
+    assert (trace.info.request_preview, trace.info.response_preview) == (None, None)
+    assert trace.info.token_usage == USAGE_OF_ONE
+    assert {(span.name, span.inputs, span.outputs) for span in trace.data.spans} == {
+        ("chat claude-sonnet-4-5", None, None),
+        ("invoke_agent claude-code", None, None),
+    }
+
+
+def test_an_experiment_is_found_by_name_or_made(mlflow_uri: str) -> None:
+    delivered(MLflowSpanExporter(mlflow_uri, experiment_name="made once"), turn(0xC1))
+    delivered(MLflowSpanExporter(mlflow_uri, experiment_name="made once"), turn(0xC2))
+    mlflow.set_tracking_uri(mlflow_uri)
+    made = mlflow.get_experiment_by_name("made once")
+    assert made is not None
+
+    delivered(MLflowSpanExporter(mlflow_uri, experiment_id=made.experiment_id), turn(0xC3))
+
+    found = mlflow.search_traces(locations=[made.experiment_id], return_type="list")
+    assert {trace.info.trace_id for trace in found} == {
+        f"tr-{trace_id:032x}" for trace_id in (0xC1, 0xC2, 0xC3)
+    }
+
+
+def test_a_deleted_experiment_keeps_spans_waiting_and_says_so(mlflow_uri: str) -> None:
+    exporter = MLflowSpanExporter(mlflow_uri, experiment_name="doomed")
+    delivered(exporter, turn(0xC4))
+    mlflow.set_tracking_uri(mlflow_uri)
+    doomed = mlflow.get_experiment_by_name("doomed")
+    assert doomed is not None
+    client = mlflow.MlflowClient(mlflow_uri)
+    client.delete_experiment(doomed.experiment_id)
+
+    refused = exporter.send([turn(0xC5)])
+    client.restore_experiment(doomed.experiment_id)
+    retried = exporter.send([turn(0xC5)])
+
+    assert (refused.delivered, refused.retryable) == (False, True)
+    assert "mlflow experiments restore" in str(refused.error)
+    assert retried.delivered
+
+
+def test_it_is_an_ordinary_exporter_of_any_application(
+    mlflow_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "an application")
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(MLflowSpanExporter()))
+    tracer = provider.get_tracer("app")
+
+    with tracer.start_as_current_span("invoke_agent helper") as root:
+        root.set_attribute("gen_ai.operation.name", "invoke_agent")
+        root.set_attribute("gen_ai.usage.input_tokens", 7)
+        root.set_attribute("gen_ai.usage.output_tokens", 3)
+        with tracer.start_as_current_span("chat m") as call:
+            call.set_attribute("gen_ai.operation.name", "chat")
+            call.set_attribute("gen_ai.usage.input_tokens", 7)
+            call.set_attribute("gen_ai.usage.output_tokens", 3)
+    provider.shutdown()
+
+    trace = read(mlflow_uri, root.get_span_context().trace_id)
+    assert trace.info.state == "OK"
+    assert trace.info.token_usage == {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10}
+    assert {span.name: span.span_type for span in trace.data.spans} == {
+        "invoke_agent helper": "AGENT",
+        "chat m": "CHAT_MODEL",
+    }
+
+
+def test_a_wrong_address_is_an_outcome_with_advice_and_no_exception() -> None:
+    exporter = MLflowSpanExporter("http://127.0.0.1:9", experiment_name="nowhere")
+
+    outcome = exporter.send([turn(0xD1)])
+
+    assert (outcome.delivered, outcome.retryable) == (False, True)
+    assert "start the server or correct the tracking URI" in str(outcome.error)
+
+
+def test_the_server_road_does_without_the_mlflow_package(
+    mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import builtins
+
+    real_import = builtins.__import__
+
+    def without_mlflow(name: str, *rest: object, **more: object) -> object:
+        assert name.partition(".")[0] != "mlflow", "mlflow was imported"
+        return real_import(name, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(builtins, "__import__", without_mlflow)
+
+    outcome = MLflowSpanExporter(mlflow_server.uri, experiment_name="bare install").send(
+        [turn(0xD2), chat(0xD2, span_id=2)]
+    )
+
+    assert outcome.delivered
+
+
+def test_a_store_that_needs_the_missing_package_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, sqlite_uri: str
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+
+    with pytest.raises(ConfigurationError, match=r"pip install 'claude-otel\[mlflow\]'"):
+        MLflowSpanExporter(sqlite_uri)
+
+
+def test_a_host_application_keeps_its_own_tracking_uri(sqlite_uri: str) -> None:
+    mlflow.set_tracking_uri("http://127.0.0.1:1")
+
+    result = MLflowSpanExporter(sqlite_uri, experiment_name="guest").export([turn(0xD3)])
+
+    assert result is SpanExportResult.SUCCESS
+    assert mlflow.get_tracking_uri() == "http://127.0.0.1:1"
+
+
+def test_the_chat_view_gets_blocks_that_it_can_draw(mlflow_uri: str) -> None:
+    trace_id = 0xAB
+    image = {"type": "blob", "modality": "image", "mime_type": "image/png", "content": "aWNvbg=="}
+    call = {"type": "tool_call", "id": "toolu_1", "name": "Read", "arguments": {"path": "a.png"}}
+    result = {"type": "tool_call_response", "id": "toolu_1", "response": "an image"}
+    asked = [
+        {"role": "system", "parts": [{"type": "text", "content": "Be brief."}]},
+        {"role": "user", "parts": [{"type": "text", "content": "Look."}, image]},
+        {"role": "assistant", "parts": [{"type": "reasoning", "content": "Hm."}, call]},
+        {"role": "user", "parts": [result, {"type": "compaction", "content": "earlier talk"}]},
+    ]
+    search = {"type": "server_tool_call", "name": "web_search", "server_tool_call": {"q": "x"}}
+    answered = [{"role": "assistant", "parts": [{"type": "text", "content": "An icon."}, search]}]
+    definitions = [{"type": "function", "name": "Read", "parameters": {"type": "object"}}]
+
+    delivered(
+        MLflowSpanExporter(mlflow_uri, experiment_name="chat view"),
+        chat(
+            trace_id,
+            span_id=2,
+            asked=asked,
+            answered=answered,
+            attributes={
+                "gen_ai.tool.definitions": json.dumps(definitions),
+                "gen_ai.system_instructions": '[{"type":"text","content":"Be kind."}]',
+            },
+        ),
+    )
+
+    span = read(mlflow_uri, trace_id).data.spans[0]
+    assert span.get_attribute("mlflow.message.format") == "anthropic"
+    assert span.inputs == {
+        "model": "claude-sonnet-4-5-20250929",
+        "system": "Be kind.",
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "Look."},
+                    {
+                        "type": "image",
+                        "source": {
+                            "type": "base64",
+                            "media_type": "image/png",
+                            "data": "aWNvbg==",
+                        },
+                    },
+                ],
+            },
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "thinking", "thinking": "Hm."},
+                    {
+                        "type": "tool_use",
+                        "id": "toolu_1",
+                        "name": "Read",
+                        "input": {"path": "a.png"},
+                    },
+                ],
+            },
+            {
+                "role": "user",
+                "content": [
+                    {"type": "tool_result", "tool_use_id": "toolu_1", "content": "an image"},
+                    {"type": "text", "text": "[compaction] earlier talk"},
+                ],
+            },
+        ],
+    }
+    assert span.outputs == {
+        "type": "message",
+        "role": "assistant",
+        "content": [
+            {"type": "text", "text": "An icon."},
+            {
+                "type": "text",
+                "text": '[server_tool_call] {"name": "web_search", "server_tool_call": {"q": "x"}}',
+            },
+        ],
+    }
+    assert span.get_attribute("mlflow.chat.tools") == [
+        {"type": "function", "function": {"name": "Read", "parameters": {"type": "object"}}}
+    ]
+
+
+def test_a_remote_parent_is_told_from_a_local_one() -> None:
+    local: SpanContext = context(1, 0xE1)
+    remote: SpanContext = context(1, 0xE1, is_remote=True)
+
+    assert [facts_of(turn(0xE1, span_id=5, parent=p)).is_root for p in (None, remote, local)] == [
+        True,
+        True,
+        False,
+    ]
