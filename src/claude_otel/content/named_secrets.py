@@ -13,7 +13,7 @@ from claude_otel.content.token_shapes import PLACEHOLDER, Found, begins_a_word
 # How far a name or a short value may reach; a bound, so that no run is read again and again.
 _LONGEST_NAME = 64
 _LONGEST_QUOTED = 4096
-_LONGEST_JUDGED = 256
+_LONGEST_JUDGED = 128
 
 # What the name ends in -> the kind of the mask. `key` needs one of _KEYS before it.
 _NAMES = {
