@@ -58,6 +58,7 @@ __all__ = [
     "keep_mlflow_quiet",
     "mask",
     "own_environment",
+    "own_process_values",
     "raises_own_failures",
     "read_environ",
     "record",
@@ -136,9 +137,22 @@ def keep_mlflow_quiet() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
+def own_process_values() -> dict[str, str]:
+    """Of the environment of this process only what a process needs to run at all."""
+    return {name: value for name, value in os.environ.items() if _is_of_process(name)}
+
+
 def raises_own_failures() -> bool:
     """Whether our own failures are to raise (our tests) and not only to be logged."""
     return os.environ.get("CLAUDE_OTEL_RAISE") == "1"
+
+
+def worker_idle_s(default_s: float) -> float:
+    """How long a worker stays without a session to serve: CLAUDE_OTEL_WORKER_IDLE_S."""
+    try:
+        return float(os.environ.get("CLAUDE_OTEL_WORKER_IDLE_S", default_s))
+    except ValueError:
+        return default_s
 
 
 def state_folder() -> StateFolder:

@@ -2,7 +2,7 @@
 
 Run by `claude` from a copy outside the package, as
 
-    <base python> -I -S hook.py <state folder> <python that has claude_otel>
+    <base python> -I -S <data folder>/hook.py <state folder> <python that has claude_otel>
 
 A guest in somebody's prompt loop: no network, no parsing, no import of ours or
 of anything slow, never a word on stdout or stderr, always exit code 0. What the
@@ -23,6 +23,8 @@ LONGEST_SESSION_ID = 128
 # One attempt a second is enough to wake a worker that cannot be started.
 WAKE_AGAIN_AFTER_NS = 1_000_000_000
 
+STARTER = ("-I", "-m", "claude_otel.worker.start")
+
 KEPT_PREFIXES = (b"OTEL_", b"MLFLOW_", b"DATABRICKS_", b"CLAUDE_OTEL_", b"XDG_", b"LC_")
 KEPT_NAMES = frozenset(
     b"TRACEPARENT TRACESTATE BAGGAGE ANTHROPIC_BASE_URL "
@@ -34,7 +36,7 @@ KEPT_NAMES = frozenset(
 KEPT_OF_THE_HOOK = ("CLAUDE_PROJECT_DIR", "CLAUDE_CODE_ENTRYPOINT")
 
 
-def main(state: str, python: str) -> None:
+def main(hook: str, state: str, python: str) -> None:
     received_at_ns = time.time_ns()
     if os.environ.get("CLAUDE_OTEL_DISABLED", "").lower() in ("1", "true", "yes", "on"):
         return
@@ -59,7 +61,7 @@ def main(state: str, python: str) -> None:
     )
     if starts or not os.path.exists(folder + "/environ"):
         keep_environment(folder, claude_pid)
-    wake_worker(folder, state, session_id, python)
+    wake_worker(folder, (python, *STARTER, state, session_id, os.path.dirname(hook)))
 
 
 def session_id_of(payload: bytes) -> str:
@@ -139,7 +141,7 @@ def keep_environment(folder: str, claude_pid: str) -> None:
     os.replace(whole, folder + "/environ")
 
 
-def wake_worker(folder: str, state: str, session_id: str, python: str) -> None:
+def wake_worker(folder: str, command: "tuple[str, ...]") -> None:
     """Start a worker, detached, unless somebody already serves the session.
 
     The child inherits the lock, so it is held without a gap. A date in the
@@ -159,17 +161,16 @@ def wake_worker(folder: str, state: str, session_id: str, python: str) -> None:
         return
     os.utime(lock, ns=(now_ns, now_ns + WAKE_AGAIN_AFTER_NS))
     os.set_inheritable(lock, True)
-    command = (python, "-I", "-m", "claude_otel.worker.start", state, session_id)
     silence = [(os.POSIX_SPAWN_OPEN, end, "/dev/null", os.O_RDWR, 0) for end in (0, 1, 2)]
     try:
-        os.posix_spawn(python, command, os.environ, file_actions=silence, setsid=True)
+        os.posix_spawn(command[0], command, os.environ, file_actions=silence, setsid=True)
     except NotImplementedError:  # a system without POSIX_SPAWN_SETSID
-        os.posix_spawn(python, command, os.environ, file_actions=silence, setpgroup=0)
+        os.posix_spawn(command[0], command, os.environ, file_actions=silence, setpgroup=0)
 
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1], sys.argv[2])
+        main(*sys.argv)
     finally:
         # At once: neither a traceback nor the interpreter's own clean-up.
         os._exit(0)

@@ -1,0 +1,132 @@
+"""Become the worker that a session needs, unless there is one.
+
+    python -I -m claude_otel.worker.start <state folder> <session id> <data folder>
+
+Started by the first hook that finds its session unserved, detached, holding the
+session's `alive.lock`. Resolves the session's configuration and writes down its
+key; then either a worker with that key lives and will find the session, or this
+process becomes it: `exec` with exactly the configuration's environment, holding
+the session's lock and the key's (`lock.take` finds both there). Nothing is read
+of a session here but its first record, and nothing heavy is imported.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from claude_otel import settings
+from claude_otel.capture.hook import KEPT_NAMES, KEPT_PREFIXES
+from claude_otel.capture.spool import SpoolRecord, read_records
+from claude_otel.diagnostics import ConfigurationError, log, log_to
+from claude_otel.settings import (
+    Configuration,
+    DataFolder,
+    SessionFolder,
+    StateFolder,
+)
+from claude_otel.state_folder import write_private
+from claude_otel.worker.lock import take
+
+WORKER = ("-I", "-m", "claude_otel.worker.run")
+# After a failure hooks leave the session alone for this long.
+_TRY_AGAIN_AFTER_NS = 60_000_000_000
+# A hook that was running when the session was switched off may still append.
+_LAST_HOOKS_S = 1.0
+
+
+def start(
+    state: StateFolder, session_id: str, data: DataFolder, *, worker: Sequence[str] = WORKER
+) -> None:
+    """Serve the session: by a living worker, or by becoming it (then this never returns).
+
+    `worker` is what the interpreter is given before `<state folder> <key>`.
+    What fails is in the state folder's log, with what to do about it.
+    """
+    os.umask(0o077)
+    session = state.session(session_id)
+    alive = take(session.alive_lock)
+    if alive is None:
+        return
+    try:
+        configuration = _configuration(state, session, data)
+        if not configuration.destinations:
+            _switch_off(session)
+            return
+        write_private(session.worker, configuration.key.encode())
+        folder = state.worker(configuration.key)
+        folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lives = take(folder.lock)
+        if lives is None:
+            return
+        settings.write_environ(folder.environ, configuration.environment)
+        data.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for held in (alive, lives):
+            os.set_inheritable(held, True)
+        os.chdir("/")
+        command = [sys.executable, *worker, str(state.path), configuration.key]
+        os.execve(sys.executable, command, configuration.environment)
+    except Exception as error:
+        log_to(state.log)
+        if isinstance(error, ConfigurationError):
+            log.error("session %s is not traced: %s", session_id, error)
+        else:
+            log.exception("session %s is not traced: its worker cannot be started", session_id)
+        now_ns = time.time_ns()
+        os.utime(session.alive_lock, ns=(now_ns, now_ns + _TRY_AGAIN_AFTER_NS))
+        if settings.raises_own_failures():
+            raise
+
+
+def _configuration(state: StateFolder, session: SessionFolder, data: DataFolder) -> Configuration:
+    records, _ = read_records(session.spool)
+    first = records[0] if records else None
+    environ = _environ_of_claude(session, first)
+    folder = environ.get("CLAUDE_PROJECT_DIR") or _cwd(first)
+    return settings.resolve(
+        environ, project=Path(folder) if folder else None, state=state, data=data
+    )
+
+
+def _environ_of_claude(session: SessionFolder, first: SpoolRecord | None) -> Mapping[str, str]:
+    try:
+        return settings.read_environ(session.environ)
+    except OSError:
+        if first is None:
+            return settings.own_process_values()
+    import psutil  # only where there is no /proc
+
+    try:
+        environ = psutil.Process(first.claude_pid).environ()
+    except psutil.Error:
+        return settings.own_process_values()
+    prefixes = tuple(prefix.decode() for prefix in KEPT_PREFIXES)
+    return {
+        name: value
+        for name, value in environ.items()
+        if name.startswith(prefixes) or name.encode() in KEPT_NAMES
+    }
+
+
+def _cwd(first: SpoolRecord | None) -> str | None:
+    cwd = json.loads(first.payload).get("cwd") if first else None
+    return cwd if isinstance(cwd, str) else None
+
+
+def _switch_off(session: SessionFolder) -> None:
+    """The user wants nothing kept: hooks stop recording, what they recorded goes."""
+    session.off.touch(mode=0o600)
+    session.spool.unlink(missing_ok=True)
+    time.sleep(_LAST_HOOKS_S)
+    session.spool.unlink(missing_ok=True)
+
+
+def main(arguments: Sequence[str]) -> None:
+    state, session_id, data = arguments
+    start(StateFolder(Path(state)), session_id, DataFolder(Path(data)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

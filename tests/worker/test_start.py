@@ -1,0 +1,261 @@
+"""The starter as a process, with a small program in the worker's place."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from claude_otel.settings import DataFolder, SessionFolder, StateFolder, read_environ, record
+from claude_otel.worker.lock import is_held, take
+
+# Becomes a worker as `claude_otel.worker.run` does: says what it was given and
+# which locks it holds, then lives until its stdin ends.
+STAND_IN = """
+import json, os, sys
+from pathlib import Path
+from claude_otel.worker.lock import take
+from claude_otel.state_folder import StateFolder
+state, key = StateFolder(Path(sys.argv[1])), sys.argv[2]
+said = {"argv": sys.argv[1:], "environ": dict(os.environ), "cwd": os.getcwd(),
+        "holds_key": take(state.worker(key).lock) is not None,
+        "holds": [s.session_id for s in state.sessions() if s.worker.exists()
+                  and s.worker.read_text() == key and take(s.alive_lock) is not None]}
+new = state.worker(key).path / f"{os.getpid()}.new"
+new.write_text(json.dumps(said))
+new.rename(new.with_suffix(".said"))
+sys.stdin.read()
+"""
+START = """
+import sys
+from pathlib import Path
+from claude_otel.settings import DataFolder, StateFolder
+from claude_otel.worker.start import start
+start(StateFolder(Path(sys.argv[1])), sys.argv[2], DataFolder(Path(sys.argv[3])),
+      worker=sys.argv[4:])
+"""
+
+
+class Machine:
+    """A user whose hooks have left the first record of each session."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.state = StateFolder(root / "state")
+        self.data = DataFolder(root / "data")
+        self.project = root / "project"
+        self.project.mkdir()
+        (root / "worker.py").write_text(STAND_IN)
+        self.running: list[subprocess.Popen[bytes]] = []
+
+    def session(
+        self, session_id: str = "s", *, pid: int = 1, environ: dict[str, str] | None = None
+    ) -> SessionFolder:
+        """A session with its spool and, unless `environ` is None, its environment."""
+        session = self.state.session(session_id)
+        session.path.mkdir(parents=True)
+        payload = json.dumps({"session_id": session_id, "cwd": str(self.project)})
+        session.spool.write_text(f"17 {pid} {payload}\n")
+        if environ is not None:
+            values = {"HOME": str(self.root), "PATH": "/bin", **environ}
+            session.environ.write_text("\0".join(f"{n}={v}" for n, v in values.items()))
+        return session
+
+    def start(self, session: SessionFolder, **environ: str) -> subprocess.Popen[bytes]:
+        arguments = [self.state.path, session.session_id, self.data.path, "-I"]
+        process = subprocess.Popen(
+            [sys.executable, "-c", START, *map(str, arguments), str(self.root / "worker.py")],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={"HOME": "/of-the-hook", "OTEL_SERVICE_NAME": "of the hook", **environ},
+        )
+        self.running.append(process)
+        return process
+
+    def said(self, session: SessionFolder) -> dict[str, object]:
+        """What the worker of the session says of itself."""
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            if session.worker.exists():
+                folder = self.state.worker(session.worker.read_text()).path
+                for path in folder.glob("*.said"):
+                    return json.loads(path.read_text())
+            time.sleep(0.01)
+        raise AssertionError(f"no worker: {self.log()}")
+
+    def workers(self) -> list[Path]:
+        return list(self.state.path.glob("workers/*/*.said"))
+
+    def log(self) -> str:
+        return self.state.log.read_text() if self.state.log.exists() else ""
+
+
+def ended(process: subprocess.Popen[bytes]) -> int:
+    process.communicate(timeout=60)
+    return process.returncode
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    found = Machine(tmp_path)
+    yield found
+    for process in found.running:
+        process.kill()
+        process.communicate()
+
+
+def test_it_imports_nothing_that_delivers() -> None:
+    script = "import sys, claude_otel.worker.start; print(*sorted(sys.modules))"
+    loaded = subprocess.check_output([sys.executable, "-c", script], text=True).split()
+    heavy = ("opentelemetry", "mlflow", "claude_agent_sdk", "click", "rich", "psutil", "requests")
+    assert [name for name in loaded if name.partition(".")[0] in heavy] == []
+
+
+def test_it_becomes_the_worker_with_exactly_the_configurations_environment(
+    machine: Machine,
+) -> None:
+    session = machine.session(
+        environ={
+            "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector",
+            "TRACEPARENT": "00-1-2-01",
+            "CLAUDE_PROJECT_DIR": str(machine.project),
+        }
+    )
+    process = machine.start(session)
+    said = machine.said(session)
+    key = session.worker.read_text()
+    environ = {
+        "HOME": str(machine.root),
+        "PATH": "/bin",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector",
+    }
+    assert said == {
+        "argv": [str(machine.state.path), key],
+        # Python itself sets LC_CTYPE where the environment names no language.
+        "environ": {**environ, "LC_CTYPE": "C.UTF-8"},
+        "cwd": "/",
+        "holds_key": True,
+        "holds": ["s"],
+    }
+    assert read_environ(machine.state.worker(key).environ) == environ
+    assert stat.S_IMODE(machine.state.worker(key).environ.stat().st_mode) == 0o600
+    assert process.poll() is None
+    assert machine.log() == ""
+
+
+def test_a_session_with_the_same_configuration_is_left_to_the_worker_that_lives(
+    machine: Machine,
+) -> None:
+    first, second = machine.session("a", environ={}), machine.session("b", environ={})
+    machine.start(first)
+    machine.said(first)
+    assert ended(machine.start(second)) == 0
+    assert second.worker.read_text() == first.worker.read_text()
+    assert len(machine.workers()) == 1
+
+
+def test_of_many_starters_at_once_one_becomes_the_worker(machine: Machine) -> None:
+    sessions = [machine.session(f"s{n}", environ={}) for n in range(8)]
+    started = [machine.start(session) for session in sessions]
+    machine.said(sessions[0])
+    deadline = time.monotonic() + 60
+    while sum(process.poll() is None for process in started) > 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert len(machine.workers()) == 1
+    assert len({session.worker.read_text() for session in sessions}) == 1
+    assert [p.returncode for p in started if p.poll() is not None] == [0] * 7
+
+
+def test_two_configurations_have_two_workers(machine: Machine) -> None:
+    mine = machine.session("a", environ={"MLFLOW_TRACKING_URI": "http://a"})
+    other = machine.session("b", environ={"MLFLOW_TRACKING_URI": "http://b"})
+    machine.start(mine)
+    machine.start(other)
+    machine.said(mine)
+    machine.said(other)
+    assert len(machine.workers()) == 2
+    assert mine.worker.read_text() != other.worker.read_text()
+
+
+def test_a_session_that_somebody_serves_is_left_alone(machine: Machine) -> None:
+    session = machine.session(environ={})
+    held = take(session.alive_lock)
+    assert held is not None
+    assert ended(machine.start(session)) == 0
+    assert not session.worker.exists()
+    os.close(held)
+
+
+def test_a_setting_that_cannot_be_used_is_logged_and_hooks_wait_a_minute(
+    machine: Machine,
+) -> None:
+    session = machine.session(environ={"CLAUDE_OTEL_CONTENT": "some"})
+    assert ended(machine.start(session)) == 0
+    assert (
+        "ERROR session s is not traced: CLAUDE_OTEL_CONTENT=some: unknown; "
+        "use none, metadata or full\n"
+    ) in machine.log()
+    assert "Traceback" not in machine.log()
+    assert stat.S_IMODE(machine.state.log.stat().st_mode) == 0o600
+    assert 50 < session.alive_lock.stat().st_mtime - time.time() < 61
+    assert not is_held(session.alive_lock)
+    assert session.spool.exists()
+
+
+def test_a_failure_of_ours_is_logged_and_raised_where_we_test(machine: Machine) -> None:
+    session = machine.session(environ={})
+    (machine.state.path / "workers").write_text("in the way")
+    assert ended(machine.start(session)) == 0
+    assert "its worker cannot be started\nTraceback" in machine.log()
+    assert ended(machine.start(session, CLAUDE_OTEL_RAISE="1")) == 1
+
+
+@pytest.mark.parametrize(
+    "environ", [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}]
+)
+def test_a_session_without_a_destination_keeps_nothing(
+    machine: Machine, environ: dict[str, str]
+) -> None:
+    session = machine.session(environ=environ)
+    assert ended(machine.start(session)) == 0
+    assert session.off.exists()
+    assert not session.spool.exists()
+    assert not (machine.state.path / "workers").exists()
+
+
+def test_without_proc_the_operating_system_is_asked(machine: Machine) -> None:
+    environ = {"HOME": str(machine.root), "OTEL_SERVICE_NAME": "of claude", "SECRET": "x"}
+    claude = subprocess.Popen(["/bin/sleep", "60"], env=environ)
+    machine.running.append(claude)
+    session = machine.session(pid=claude.pid)
+    machine.start(session)
+    machine.said(session)
+    kept = read_environ(machine.state.worker(session.worker.read_text()).environ)
+    assert (kept["OTEL_SERVICE_NAME"], kept["HOME"]) == ("of claude", str(machine.root))
+    assert "SECRET" not in kept
+
+
+def test_when_claude_is_gone_a_hooks_settings_are_not_taken_for_the_users(
+    machine: Machine,
+) -> None:
+    session = machine.session(pid=999_999_999)
+    machine.start(session)
+    machine.said(session)
+    kept = read_environ(machine.state.worker(session.worker.read_text()).environ)
+    assert "OTEL_SERVICE_NAME" not in kept
+    assert kept["MLFLOW_TRACKING_URI"] == f"sqlite:///{machine.data.mlflow_store}"
+
+
+def test_the_first_events_folder_is_the_project(machine: Machine) -> None:
+    record(machine.state, machine.project, {"MLFLOW_TRACKING_URI": "http://recorded"})
+    session = machine.session(environ={})
+    machine.start(session)
+    machine.said(session)
+    kept = read_environ(machine.state.worker(session.worker.read_text()).environ)
+    assert kept["MLFLOW_TRACKING_URI"] == "http://recorded"
