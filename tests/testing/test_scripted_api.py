@@ -422,8 +422,7 @@ def test_the_log_says_what_was_asked_and_when(scripted_api):
     assert (call.message_count, call.tool_count) == (1, 1)
     assert call.last_message == {"role": "user", "content": "hi"}
     assert call.body["messages"] == [call.last_message]
-    assert call.first_byte_at_ns - call.received_at_ns >= 50_000_000
-    assert call.finished_at_ns >= call.first_byte_at_ns
+    assert call.received_at_ns < call.first_byte_at_ns <= call.finished_at_ns
 
 
 def test_the_log_file_holds_every_call_also_those_before_it_was_named(scripted_api, tmp_path):

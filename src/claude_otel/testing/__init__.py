@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from .scenario import reply as reply
     from .scripted_api import ScriptedApi as ScriptedApi
     from .stories import STORIES as STORIES
-    from .stories import Step as Step
-    from .stories import Story as Story
-    from .stories import play_story as play_story
+    from .story import Step as Step
+    from .story import Story as Story
+    from .story import play_story as play_story
 
 _HOME_OF = {
     "calls": ("Call", "CalledTool", "total_usage", "usage_by_model"),
@@ -67,7 +67,8 @@ _HOME_OF = {
         "reply",
     ),
     "scripted_api": ("ScriptedApi",),
-    "stories": ("STORIES", "Step", "Story", "play_story"),
+    "stories": ("STORIES",),
+    "story": ("Step", "Story", "play_story"),
 }
 _MODULE_OF = {name: module for module, names in _HOME_OF.items() for name in names}
 

@@ -19,6 +19,12 @@ from typing import Any
 FAKE_API_KEY = "sk-ant-api03-fake-key-for-tests-0000000000000000"
 
 
+def write_file(path: Path, text: str) -> None:
+    """Writes a file and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
 class ClaudeHome:
     """`root`/home is HOME, `root`/project the folder in which `claude` runs.
 
@@ -46,7 +52,7 @@ class ClaudeHome:
         if settings is not None:
             self.write_settings(settings)
         for name, text in (files or {}).items():
-            self.write_file(name, text)
+            write_file(self.project / name, text)
 
     def __enter__(self) -> ClaudeHome:
         return self
@@ -66,12 +72,6 @@ class ClaudeHome:
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         (self.config / "settings.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
-
-    def write_file(self, name: str, text: str) -> None:
-        """Writes a file of the project, by its relative path."""
-        target = self.project / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8")
 
     def _write_state(self) -> None:
         # What the program otherwise asks for on its first interactive start.

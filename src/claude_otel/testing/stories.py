@@ -1,17 +1,16 @@
 """Sessions worth testing against: what is asked, what the API answers, how each process ends.
 
-Here: the stories, by name in STORIES, and the one way to play them.
-Never here: what a tracer should make of them (the tests that play them say it).
+Here: the stories, by name in STORIES.
+Never here: how they are played (story.py), what a tracer should make of them (its tests say it).
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import Any
 
-from .claude_cli import ClaudeRun, run_claude, start_claude
+from .demo_story import demo
 from .scenario import (
     BrokenStream,
     Failure,
@@ -21,109 +20,10 @@ from .scenario import (
     Script,
     ServerToolUse,
     Thinking,
-    ToolUse,
     Usage,
     reply,
 )
-from .scripted_api import ScriptedApi
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from .claude_cli import ClaudeOptions
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One `claude` process of a story.
-
-    session: a new one, the one of the step before, or a fork of that.
-    end: it exits by itself, or is sent SIGINT or SIGKILL as soon as the API has reached a Pause,
-        or, where named, the file `end_at_file` is there (a tool makes it: it runs now).
-    """
-
-    prompts: tuple[str, ...]
-    session: Literal["new", "resume", "fork"] = "new"
-    end: Literal["exit", "interrupt", "kill"] = "exit"
-    end_at_file: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Story:
-    """`files` are what the project holds before, by relative path."""
-
-    name: str
-    scenario: Scenario
-    steps: tuple[Step, ...]
-    files: Mapping[str, str] = field(default_factory=dict[str, str])
-
-
-def play_story(story: Story, **options: Unpack[ClaudeOptions]) -> tuple[ClaudeRun, ...]:
-    """Runs each step with the real `claude`; options as for `start_claude`.
-
-    `options["api"]` must be a ScriptedApi that plays the story's scenario, and the session
-    options (resume, fork …) belong to the steps.
-    """
-    api, home = options["api"], options["home"]
-    if not isinstance(api, ScriptedApi):
-        raise ValueError("A story needs the ScriptedApi itself, not its address: pass api=api.")
-    for name, text in story.files.items():
-        home.write_file(name, text)
-    runs: list[ClaudeRun] = []
-    for step in story.steps:
-        chosen: Any = dict(options)
-        if step.session != "new":
-            chosen |= {"resume": runs[-1].session_id, "fork": step.session == "fork"}
-        runs.append(_run_step(step, api, chosen))
-    return tuple(runs)
-
-
-def _run_step(step: Step, api: ScriptedApi, options: Any) -> ClaudeRun:
-    if step.end == "exit":
-        if len(step.prompts) == 1:
-            return run_claude(step.prompts[0], **options)
-        return run_claude(prompts=step.prompts, **options)
-    before = api.pauses
-    with start_claude(step.prompts[0], **options) as process:
-        process.close_input()
-        if step.end_at_file is not None:
-            _wait_for_file(options.get("project", options["home"].project) / step.end_at_file)
-        else:
-            api.wait_for_pauses(before + 1)
-        time.sleep(_CLIENT_READS_S)
-        if step.end == "interrupt":
-            process.interrupt()
-        else:
-            process.kill()
-        return process.wait()
-
-
-# The client has been sent what came before the pause; it still has to read and to write it down.
-_CLIENT_READS_S = 0.2
-
-
-def _wait_for_file(path: Any, *, timeout_s: float = 30) -> None:
-    until = time.monotonic() + timeout_s
-    while not path.exists():
-        if time.monotonic() > until:
-            raise TimeoutError(f"{path} did not appear within {timeout_s} s: did the tool run?")
-        time.sleep(0.02)
-
-
-def _bash(command: str, description: str = "Run a command") -> ToolUse:
-    return ToolUse("Bash", {"command": command, "description": description})
-
-
-def _agent(prompt: str, description: str, *, background: bool) -> ToolUse:
-    return ToolUse(
-        "Agent",
-        {
-            "description": description,
-            "prompt": prompt,
-            "subagent_type": "general-purpose",
-            "run_in_background": background,
-        },
-    )
+from .story import Step, Story, agent, bash
 
 
 def _one(name: str, prompt: str, *main: Any, subagents: tuple[Script, ...] = ()) -> Story:
@@ -148,8 +48,8 @@ def parallel_tools() -> Story:
         "Look around and run the check.",
         reply(
             "I look at both.",
-            _bash("sleep 0.3; echo fine", "Look around"),
-            _bash("echo broken >&2; exit 3", "Run the check"),
+            bash("sleep 0.3; echo fine", "Look around"),
+            bash("echo broken >&2; exit 3", "Run the check"),
             usage=_COLD,
         ),
         reply("One is fine, the check fails with 3.", usage=_WARM),
@@ -163,7 +63,7 @@ def several_prompts() -> Story:
         scenario=Scenario(
             main=(
                 reply("First.", usage=_COLD),
-                reply(_bash("echo two"), usage=_WARM),
+                reply(bash("echo two"), usage=_WARM),
                 reply("Second.", usage=_MORE),
                 reply("Third.", usage=_MORE),
             )
@@ -178,7 +78,7 @@ def background_subagent() -> Story:
         "background_subagent",
         "Have somebody count the files.",
         reply(
-            _agent("COUNT-FILES: count the files here.", "Count files", background=True),
+            agent("COUNT-FILES: count the files here.", "Count files", background=True),
             usage=_COLD,
         ),
         reply("I have asked for it.", usage=_WARM),
@@ -187,7 +87,7 @@ def background_subagent() -> Story:
             Script(
                 when="COUNT-FILES",
                 replies=(
-                    reply(_bash("ls | wc -l"), usage=_COLD, delay_s=1.0),
+                    reply(bash("ls | wc -l"), usage=_COLD, delay_s=1.0),
                     reply("0 files.", usage=_WARM),
                 ),
             ),
@@ -201,7 +101,7 @@ def foreground_subagent() -> Story:
         "foreground_subagent",
         "Have somebody count the files and wait for it.",
         reply(
-            _agent("COUNT-FILES: count the files here.", "Count files", background=False),
+            agent("COUNT-FILES: count the files here.", "Count files", background=False),
             usage=_COLD,
         ),
         reply("There are no files.", usage=_WARM),
@@ -209,7 +109,7 @@ def foreground_subagent() -> Story:
             Script(
                 when="COUNT-FILES",
                 replies=(
-                    reply(_bash("ls | wc -l"), usage=_COLD),
+                    reply(bash("ls | wc -l"), usage=_COLD),
                     reply("0 files.", usage=_WARM),
                 ),
             ),
@@ -223,8 +123,8 @@ def nested_subagents() -> Story:
         "nested_subagents",
         "Review the code and the tests.",
         reply(
-            _agent("REVIEW-CODE: review the code.", "Review code", background=False),
-            _agent("REVIEW-TESTS: review the tests.", "Review tests", background=False),
+            agent("REVIEW-CODE: review the code.", "Review code", background=False),
+            agent("REVIEW-TESTS: review the tests.", "Review tests", background=False),
             usage=_COLD,
         ),
         reply("Both are fine.", usage=_WARM),
@@ -233,7 +133,7 @@ def nested_subagents() -> Story:
                 when="REVIEW-CODE",
                 replies=(
                     reply(
-                        _agent("CHECK-STYLE: check the style.", "Check style", background=False),
+                        agent("CHECK-STYLE: check the style.", "Check style", background=False),
                         usage=_COLD,
                     ),
                     reply("The code is fine.", usage=_WARM),
@@ -242,18 +142,33 @@ def nested_subagents() -> Story:
             Script(
                 when="REVIEW-TESTS",
                 replies=(
-                    reply(_bash("echo tests pass"), usage=_COLD, delay_s=0.2),
+                    reply(bash("echo tests pass"), usage=_COLD, delay_s=0.2),
                     reply("The tests are fine.", usage=_WARM),
                 ),
             ),
             Script(
                 when="CHECK-STYLE",
                 replies=(
-                    reply(_bash("echo style ok"), usage=_COLD),
+                    reply(bash("echo style ok"), usage=_COLD),
                     reply("The style is fine.", usage=_WARM),
                 ),
             ),
         ),
+    )
+
+
+def denied_tool() -> Story:
+    """A tool that nobody allowed; nobody is there to be asked."""
+    return Story(
+        name="denied_tool",
+        scenario=Scenario(
+            main=(
+                reply(bash("touch forbidden", "Write a file"), usage=_COLD),
+                reply("I may not.", usage=_WARM),
+            )
+        ),
+        steps=(Step(prompts=("Write a file.",)),),
+        allowed_tools=(),
     )
 
 
@@ -265,7 +180,7 @@ def thinking() -> Story:
         reply(
             Thinking("The user wants me to think. I should look first."),
             RedactedThinking(),
-            _bash("echo looked"),
+            bash("echo looked"),
             usage=replace(_COLD, thinking_tokens=60),
             gap_s=0.1,
         ),
@@ -302,7 +217,7 @@ def api_error() -> Story:
     return _one(
         "api_error",
         "Do something.",
-        reply(_bash("echo something"), usage=_COLD),
+        reply(bash("echo something"), usage=_COLD),
         Failure(status=401, message="invalid x-api-key", headers={"x-should-retry": "false"}),
     )
 
@@ -331,7 +246,7 @@ def interrupted_call() -> Story:
         name="interrupted_call",
         scenario=Scenario(
             main=(
-                reply(_bash("echo first"), usage=_COLD),
+                reply(bash("echo first"), usage=_COLD),
                 reply("I begin", Pause(10), "and go on.", usage=_WARM),
             )
         ),
@@ -345,7 +260,7 @@ def interrupted_tool() -> Story:
         name="interrupted_tool",
         scenario=Scenario(
             main=(
-                reply("I wait.", _bash("touch started; sleep 8", "Wait"), usage=_COLD),
+                reply("I wait.", bash("touch started; sleep 8", "Wait"), usage=_COLD),
                 reply("Done.", usage=_WARM),
             )
         ),
@@ -377,7 +292,7 @@ def resume() -> Story:
         name="resume",
         scenario=Scenario(
             main=(
-                reply(_bash("echo one"), usage=_COLD),
+                reply(bash("echo one"), usage=_COLD),
                 reply("First.", usage=_WARM),
                 reply("Second.", usage=_MORE),
             )
@@ -456,7 +371,7 @@ def large_result() -> Story:
     return _one(
         "large_result",
         "Print a lot.",
-        reply(_bash("yes 'a line of text' | head -c 200000"), usage=_COLD),
+        reply(bash("yes 'a line of text' | head -c 200000"), usage=_COLD),
         reply("That was a lot.", usage=_WARM),
     )
 
@@ -498,118 +413,6 @@ def compaction() -> Story:
     )
 
 
-_BROKEN = '''def total(prices):
-    """Sum of the prices, in cents."""
-    result = 0
-    for price in prices[1:]:
-        result += price
-    return result
-'''
-_CHECK = """from cart import total
-
-assert total([250, 125]) == 375, f"total is {total([250, 125])}, expected 375"
-print("1 passed")
-"""
-
-
-def demo() -> Story:
-    """A bug is fixed: thinking, two tools at once, one failing, a subagent, a correction."""
-    return Story(
-        name="demo",
-        files={"cart.py": _BROKEN, "check_cart.py": _CHECK},
-        scenario=Scenario(
-            main=(
-                reply(
-                    Thinking("The total is wrong. I read the code and run the check together."),
-                    "I look at the code and run the check.",
-                    ToolUse("Read", {"file_path": "cart.py"}),
-                    _bash("python3 check_cart.py", "Run the check"),
-                    usage=Usage(
-                        input_tokens=9,
-                        cache_write_5m_tokens=14210,
-                        output_tokens=212,
-                        thinking_tokens=48,
-                    ),
-                    delay_s=0.6,
-                    gap_s=0.1,
-                ),
-                reply(
-                    "The loop skips the first price. I have the same mistake looked for elsewhere.",
-                    _agent(
-                        "Look for loops that skip the first element: `[1:]` in *.py.",
-                        "Find similar bugs",
-                        background=False,
-                    ),
-                    usage=Usage(
-                        input_tokens=6,
-                        cache_read_tokens=14210,
-                        cache_write_5m_tokens=640,
-                        output_tokens=148,
-                    ),
-                    delay_s=0.5,
-                    gap_s=0.1,
-                ),
-                reply(
-                    ToolUse(
-                        "Edit",
-                        {
-                            "file_path": "cart.py",
-                            "old_string": "prices[1:]",
-                            "new_string": "prices",
-                        },
-                    ),
-                    _bash("python3 check_cart.py", "Run the check again"),
-                    usage=Usage(
-                        input_tokens=6,
-                        cache_read_tokens=14850,
-                        cache_write_5m_tokens=390,
-                        output_tokens=131,
-                    ),
-                    delay_s=0.4,
-                    gap_s=0.1,
-                ),
-                reply(
-                    "`total` skipped the first price (`prices[1:]`). It now adds all of them, and "
-                    "the check passes. No other loop has this mistake.",
-                    usage=Usage(
-                        input_tokens=5,
-                        cache_read_tokens=15240,
-                        cache_write_5m_tokens=205,
-                        output_tokens=57,
-                    ),
-                    delay_s=0.4,
-                ),
-            ),
-            subagents=(
-                Script(
-                    when="skip the first element",
-                    name="find-similar-bugs",
-                    replies=(
-                        reply(
-                            ToolUse("Grep", {"pattern": r"\[1:\]", "glob": "*.py"}),
-                            usage=Usage(
-                                input_tokens=4, cache_write_5m_tokens=8120, output_tokens=88
-                            ),
-                            delay_s=0.4,
-                        ),
-                        reply(
-                            "Only cart.py line 4 has it.",
-                            usage=Usage(
-                                input_tokens=3,
-                                cache_read_tokens=8120,
-                                cache_write_5m_tokens=120,
-                                output_tokens=22,
-                            ),
-                            delay_s=0.3,
-                        ),
-                    ),
-                ),
-            ),
-        ),
-        steps=(Step(prompts=("The total in cart.py is wrong. Find out why and fix it.",)),),
-    )
-
-
 STORIES: Mapping[str, Callable[[], Story]] = {
     story.__name__: story
     for story in (
@@ -619,6 +422,7 @@ STORIES: Mapping[str, Callable[[], Story]] = {
         background_subagent,
         foreground_subagent,
         nested_subagents,
+        denied_tool,
         thinking,
         retries,
         rate_limit,

@@ -1,0 +1,120 @@
+"""A story: a scenario with the prompts and the processes that belong to it, and how it is played.
+
+Here: the value and its player.
+Never here: particular stories (stories.py, demo_story.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from .claude_cli import DEFAULT_TOOLS, ClaudeRun, run_claude, start_claude
+from .claude_home import write_file
+from .scenario import Scenario, ToolUse
+from .scripted_api import ScriptedApi
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .claude_cli import ClaudeOptions
+
+
+# The client has been sent what came before the pause; it still has to read and to write it down.
+_CLIENT_READS_S = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One `claude` process of a story.
+
+    session: a new one, the one of the step before, or a fork of that.
+    end: it exits by itself, or is sent SIGINT or SIGKILL as soon as the API has reached a Pause,
+        or, where named, the file `end_at_file` is there (a tool makes it: it runs now).
+    """
+
+    prompts: tuple[str, ...]
+    session: Literal["new", "resume", "fork"] = "new"
+    end: Literal["exit", "interrupt", "kill"] = "exit"
+    end_at_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """`files` are what the project holds before, by relative path.
+
+    `allowed_tools` are those that need no permission; in print mode all others are denied.
+    """
+
+    name: str
+    scenario: Scenario
+    steps: tuple[Step, ...]
+    files: Mapping[str, str] = field(default_factory=dict[str, str])
+    allowed_tools: tuple[str, ...] = DEFAULT_TOOLS
+
+
+def play_story(story: Story, **options: Unpack[ClaudeOptions]) -> tuple[ClaudeRun, ...]:
+    """Runs each step with the real `claude`; options as for `start_claude`.
+
+    `options["api"]` must be a ScriptedApi that plays the story's scenario, and the session
+    options (resume, fork …) belong to the steps.
+    """
+    api, home = options["api"], options["home"]
+    if not isinstance(api, ScriptedApi):
+        raise ValueError("A story needs the ScriptedApi itself, not its address: pass api=api.")
+    project = options.get("project", home.project)
+    for name, text in story.files.items():
+        write_file(project / name, text)
+    runs: list[ClaudeRun] = []
+    for step in story.steps:
+        chosen: Any = {"allowed_tools": story.allowed_tools, **options}
+        if step.session != "new":
+            chosen |= {"resume": runs[-1].session_id, "fork": step.session == "fork"}
+        runs.append(_run_step(step, api, chosen))
+    return tuple(runs)
+
+
+def _run_step(step: Step, api: ScriptedApi, options: Any) -> ClaudeRun:
+    if step.end == "exit":
+        if len(step.prompts) == 1:
+            return run_claude(step.prompts[0], **options)
+        return run_claude(prompts=step.prompts, **options)
+    before = api.pauses
+    with start_claude(step.prompts[0], **options) as process:
+        process.close_input()
+        if step.end_at_file is not None:
+            _wait_for_file(options.get("project", options["home"].project) / step.end_at_file)
+        else:
+            api.wait_for_pauses(before + 1)
+        time.sleep(_CLIENT_READS_S)
+        if step.end == "interrupt":
+            process.interrupt()
+        else:
+            process.kill()
+        return process.wait()
+
+
+def _wait_for_file(path: Any, *, timeout_s: float = 30) -> None:
+    until = time.monotonic() + timeout_s
+    while not path.exists():
+        if time.monotonic() > until:
+            raise TimeoutError(f"{path} did not appear within {timeout_s} s: did the tool run?")
+        time.sleep(0.02)
+
+
+def bash(command: str, description: str = "Run a command") -> ToolUse:
+    return ToolUse("Bash", {"command": command, "description": description})
+
+
+def agent(prompt: str, description: str, *, background: bool) -> ToolUse:
+    return ToolUse(
+        "Agent",
+        {
+            "description": description,
+            "prompt": prompt,
+            "subagent_type": "general-purpose",
+            "run_in_background": background,
+        },
+    )
