@@ -1,0 +1,137 @@
+"""One attempt by OpenTelemetry's own exporter, and what it came to."""
+
+import pytest
+from export_receivers import OtlpReceiver, names_of
+from export_story import chat, text_message, tool, turn
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceResponse,
+)
+
+from claude_otel.export.otlp import OtlpHttp
+from claude_otel.export.outcome import Outcome
+
+
+def test_spans_arrive_with_all_that_they_say(otlp_receiver: OtlpReceiver) -> None:
+    sender = OtlpHttp()
+
+    outcome = sender.send([turn(0xA1), chat(0xA1, span_id=2)])
+    sender.close()
+
+    assert outcome == Outcome(delivered=True)
+    (request,) = otlp_receiver.accepted
+    assert names_of(request) == ["invoke_agent claude-code", "chat claude-sonnet-4-5"]
+    span = request.resource_spans[0].scope_spans[0].spans[1]
+    attributes = {pair.key: pair.value for pair in span.attributes}
+    assert attributes["gen_ai.usage.input_tokens"].int_value == 1000
+    assert span.trace_id.hex() == f"{0xA1:032x}"
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_trouble_that_may_pass_is_tried_once_and_left_to_the_loop(
+    otlp_receiver: OtlpReceiver, status: int
+) -> None:
+    otlp_receiver.answers = [(status, {"Retry-After": "7"}, b"busy")]
+
+    outcome = OtlpHttp().send([turn(0xA2)])
+
+    assert (outcome.delivered, outcome.retryable, outcome.retry_after_s) == (False, True, 7.0)
+    assert str(status) in str(outcome.error)
+    assert len(otlp_receiver.requests) == 1
+
+
+def test_a_retry_after_may_be_a_date(otlp_receiver: OtlpReceiver) -> None:
+    date = "Wed, 21 Oct 2015 07:28:00 GMT"
+    otlp_receiver.answers = [(503, {"Retry-After": date}, b""), (503, {"Retry-After": "soon"}, b"")]
+
+    outcomes = [OtlpHttp().send([turn(0xA3)]) for _ in range(2)]
+
+    assert [outcome.retry_after_s for outcome in outcomes] == [0.0, None]
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_refused_batch_is_not_to_be_tried_again(otlp_receiver: OtlpReceiver, status: int) -> None:
+    otlp_receiver.answers = [(status, {}, b"no")]
+
+    outcome = OtlpHttp().send([turn(0xA4)])
+
+    assert (outcome.delivered, outcome.retryable) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [
+        (401, "OTEL_EXPORTER_OTLP_HEADERS"),
+        (403, "OTEL_EXPORTER_OTLP_HEADERS"),
+        (404, "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        (302, "answered 302"),
+    ],
+)
+def test_a_wrong_setting_keeps_the_spans_and_says_which(
+    otlp_receiver: OtlpReceiver, status: int, advice: str
+) -> None:
+    otlp_receiver.answers = [(status, {"Location": "/login"}, b"")]
+
+    outcome = OtlpHttp().send([turn(0xA5)])
+
+    assert (outcome.delivered, outcome.retryable) == (False, True)
+    assert advice in str(outcome.error)
+
+
+def test_a_partial_success_says_how_many_were_dropped(otlp_receiver: OtlpReceiver) -> None:
+    partial = ExportTracePartialSuccess(rejected_spans=2, error_message="too old")
+    answer = ExportTraceServiceResponse(partial_success=partial).SerializeToString()
+    otlp_receiver.answers = [(200, {}, answer)]
+
+    outcome = OtlpHttp().send([turn(0xA6), chat(0xA6, span_id=2), chat(0xA6, span_id=3)])
+
+    assert outcome == Outcome(
+        delivered=True, rejected_count=2, error="the receiver dropped 2 spans: too old"
+    )
+
+
+def test_an_accepting_receiver_may_answer_anything(otlp_receiver: OtlpReceiver) -> None:
+    otlp_receiver.answers = [(202, {}, b'{"ok": true}'), (200, {}, b"")]
+
+    assert [OtlpHttp().send([turn(0xA7)]) for _ in range(2)] == [Outcome(delivered=True)] * 2
+
+
+def test_nobody_there_is_an_outcome_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://u:pw@127.0.0.1:9/v1/traces")
+
+    outcome = OtlpHttp().send([turn(0xA8)])
+
+    assert (outcome.delivered, outcome.retryable) == (False, True)
+    assert "start the receiver" in str(outcome.error)
+    assert "pw" not in str(outcome.error)
+
+
+def test_the_address_comes_from_opentelemetrys_variables(
+    otlp_receiver: OtlpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"{otlp_receiver.uri}/elsewhere")
+
+    assert OtlpHttp().send([turn(0xA9)]).delivered
+
+
+def test_a_lone_surrogate_does_not_lose_a_batch(otlp_receiver: OtlpReceiver) -> None:
+    odd = "half \ud83d"
+
+    outcome = OtlpHttp().send(
+        [
+            tool(0xAA, span_id=2, name=odd, error=odd),
+            chat(0xAA, span_id=3, answered=[text_message("assistant", odd)]),
+        ]
+    )
+
+    assert outcome.delivered
+    span = otlp_receiver.accepted[0].resource_spans[0].scope_spans[0].spans[0]
+    assert (span.name, span.status.message) == ("execute_tool half \ufffd", "half \ufffd")
+
+
+def test_a_span_larger_than_a_request_may_be_is_refused(otlp_receiver: OtlpReceiver) -> None:
+    outcome = OtlpHttp().send([turn(0xAB, prompt="x" * (70 * 1024 * 1024))])
+
+    assert (outcome.delivered, outcome.retryable) == (False, False)
+    assert otlp_receiver.requests == []
