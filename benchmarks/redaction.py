@@ -46,7 +46,7 @@ def main(rounds: int) -> None:
         "",
         f"{datetime.now(timezone.utc):%Y-%m-%d}, CPython {platform.python_version()}, "
         f"{platform.system()}, best of {rounds}.",
-        f"Made by `python benchmarks/redaction.py {rounds}`. The text is the standard library's own",
+        f"Made by `python benchmarks/redaction.py {rounds}`. The text: the standard library's own",
         f"sources, {len(plain) / 1e6:.1f} MB, without the lines in which something was masked.",
         "",
         "| Case | ms | MB/s |",
