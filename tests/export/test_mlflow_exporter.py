@@ -4,41 +4,15 @@ import json
 
 import mlflow
 import pytest
-from export_receivers import MlflowServer
 from export_story import START_NS, chat, context, text_message, tool, turn
-from mlflow.entities import Trace
+from mlflow_reading import USAGE_OF_ONE, delivered, read, usage_of
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import Link, SpanContext
 
-from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export.ledger import Ledger, LedgerTotals, Settled
 from claude_otel.export.mlflow import MLflowSpanExporter
 from claude_otel.export.trace_record import facts_of
-
-USAGE_OF_ONE = {
-    "input_tokens": 1000,
-    "output_tokens": 20,
-    "total_tokens": 1020,
-    "cache_read_input_tokens": 600,
-    "cache_creation_input_tokens": 300,
-}
-
-
-def usage_of(calls: int) -> dict[str, int]:
-    return {name: tokens * calls for name, tokens in USAGE_OF_ONE.items()}
-
-
-def read(uri: str, trace_id: int) -> Trace:
-    mlflow.set_tracking_uri(uri)
-    trace = mlflow.get_trace(f"tr-{trace_id:032x}")
-    assert trace is not None
-    return trace
-
-
-def delivered(exporter: MLflowSpanExporter, *spans: ReadableSpan) -> None:
-    outcome = exporter.send(spans)
-    assert outcome.delivered, outcome.error
 
 
 def test_a_turn_becomes_a_whole_trace(mlflow_uri: str) -> None:
@@ -334,39 +308,6 @@ def test_spans_without_content_make_a_trace_without_content(mlflow_uri: str) -> 
     }
 
 
-def test_an_experiment_is_found_by_name_or_made(mlflow_uri: str) -> None:
-    delivered(MLflowSpanExporter(mlflow_uri, experiment_name="made once"), turn(0xC1))
-    delivered(MLflowSpanExporter(mlflow_uri, experiment_name="made once"), turn(0xC2))
-    mlflow.set_tracking_uri(mlflow_uri)
-    made = mlflow.get_experiment_by_name("made once")
-    assert made is not None
-
-    delivered(MLflowSpanExporter(mlflow_uri, experiment_id=made.experiment_id), turn(0xC3))
-
-    found = mlflow.search_traces(locations=[made.experiment_id], return_type="list")
-    assert {trace.info.trace_id for trace in found} == {
-        f"tr-{trace_id:032x}" for trace_id in (0xC1, 0xC2, 0xC3)
-    }
-
-
-def test_a_deleted_experiment_keeps_spans_waiting_and_says_so(mlflow_uri: str) -> None:
-    exporter = MLflowSpanExporter(mlflow_uri, experiment_name="doomed")
-    delivered(exporter, turn(0xC4))
-    mlflow.set_tracking_uri(mlflow_uri)
-    doomed = mlflow.get_experiment_by_name("doomed")
-    assert doomed is not None
-    client = mlflow.MlflowClient(mlflow_uri)
-    client.delete_experiment(doomed.experiment_id)
-
-    refused = exporter.send([turn(0xC5)])
-    client.restore_experiment(doomed.experiment_id)
-    retried = exporter.send([turn(0xC5)])
-
-    assert (refused.delivered, refused.retryable) == (False, True)
-    assert "mlflow experiments restore" in str(refused.error)
-    assert retried.delivered
-
-
 def test_it_is_an_ordinary_exporter_of_any_application(
     mlflow_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -393,53 +334,6 @@ def test_it_is_an_ordinary_exporter_of_any_application(
         "invoke_agent helper": "AGENT",
         "chat m": "CHAT_MODEL",
     }
-
-
-def test_a_wrong_address_is_an_outcome_with_advice_and_no_exception() -> None:
-    exporter = MLflowSpanExporter("http://127.0.0.1:9", experiment_name="nowhere")
-
-    outcome = exporter.send([turn(0xD1)])
-
-    assert (outcome.delivered, outcome.retryable) == (False, True)
-    assert "start the server or correct the tracking URI" in str(outcome.error)
-
-
-def test_the_server_road_does_without_the_mlflow_package(
-    mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import builtins
-
-    real_import = builtins.__import__
-
-    def without_mlflow(name: str, *rest: object, **more: object) -> object:
-        assert name.partition(".")[0] != "mlflow", "mlflow was imported"
-        return real_import(name, *rest, **more)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(builtins, "__import__", without_mlflow)
-
-    outcome = MLflowSpanExporter(mlflow_server.uri, experiment_name="bare install").send(
-        [turn(0xD2), chat(0xD2, span_id=2)]
-    )
-
-    assert outcome.delivered
-
-
-def test_a_store_that_needs_the_missing_package_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, sqlite_uri: str
-) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-
-    with pytest.raises(ConfigurationError, match=r"pip install 'claude-otel\[mlflow\]'"):
-        MLflowSpanExporter(sqlite_uri)
-
-
-def test_a_host_application_keeps_its_own_tracking_uri(sqlite_uri: str) -> None:
-    mlflow.set_tracking_uri("http://127.0.0.1:1")
-
-    result = MLflowSpanExporter(sqlite_uri, experiment_name="guest").export([turn(0xD3)])
-
-    assert result is SpanExportResult.SUCCESS
-    assert mlflow.get_tracking_uri() == "http://127.0.0.1:1"
 
 
 def test_the_chat_view_gets_blocks_that_it_can_draw(mlflow_uri: str) -> None:

@@ -37,7 +37,7 @@ class ClientRoad:
 
     def write_record(self, record: TraceRecord) -> Outcome:
         def write(client: Any, location: str) -> None:
-            client.start_trace(_trace_info(record, location))
+            _write(client, _trace_info(record, location))
 
         return self._attempt(write)
 
@@ -66,9 +66,9 @@ class ClientRoad:
 
     def _failure(self, error: Any) -> Outcome:
         told = f"the MLflow store {_shown(self._uri)} said: {str(error.message)[:500]}"
-        if error.get_http_status_code() not in REFUSED_STATUSES:
+        if self._experiment_id is None or error.get_http_status_code() not in REFUSED_STATUSES:
             return unavailable(f"{told} Spans wait.")
-        if self._experiment_id is None or not self._experiment_is_active():
+        if not self._experiment_is_active():
             # Nothing is wrong with the spans.
             self._experiment_id = self._experiment.id
             return unavailable(
@@ -127,6 +127,25 @@ def _log(client: Any, location: str, spans: Sequence[ReadableSpan]) -> None:
             by_trace.setdefault(span.trace_id, []).append(span)
         for trace_id, group in by_trace.items():
             _upload(client, location, trace_id, group)
+
+
+def _write(client: Any, info: Any) -> None:
+    """Write a trace's record; again merges."""
+    from mlflow.exceptions import MlflowException
+
+    if hasattr(client.store, "_save_trace_info"):  # a file store refuses a second record
+        try:
+            known, folder = client.store._get_trace_info_and_dir(info.trace_id)
+        except MlflowException:
+            pass
+        else:
+            info.trace_metadata = {**known.trace_metadata, **info.trace_metadata}
+            info.tags = {**known.tags, **info.tags}
+            info.request_preview = info.request_preview or known.request_preview
+            info.response_preview = info.response_preview or known.response_preview
+            client.store._save_trace_info(info, folder, overwrite=True)
+            return
+    client.start_trace(info)
 
 
 def _upload(client: Any, location: str, trace_id: str, spans: Sequence[Any]) -> None:

@@ -13,12 +13,18 @@ from opentelemetry.trace import Link
 
 from claude_otel.destinations import ContentLevel
 from claude_otel.export.span_copy import rebuilt, with_description
-from claude_otel.semconv.attributes import CONTENT_KEYS
-
-# What tells the shape of a message, part or definition without quoting anybody.
-_SHAPE_KEYS: Final = frozenset(
-    {"role", "type", "name", "id", "modality", "mime_type", "finish_reason", "tool_name"}
+from claude_otel.semconv.attributes import (
+    CONTENT_KEYS,
+    INPUT_MESSAGES,
+    OUTPUT_MESSAGES,
+    SYSTEM_INSTRUCTIONS,
+    TOOL_DEFINITIONS,
 )
+
+# Lists of messages, parts or definitions. In all else every word is somebody's.
+_LISTS: Final = frozenset({INPUT_MESSAGES, OUTPUT_MESSAGES, SYSTEM_INSTRUCTIONS, TOOL_DEFINITIONS})
+# What tells the shape of one of those without quoting anybody.
+_SHAPE: Final = frozenset({"role", "type", "name", "id", "modality", "mime_type", "finish_reason"})
 
 
 def projected(span: ReadableSpan, level: ContentLevel) -> ReadableSpan:
@@ -48,46 +54,40 @@ def _attributes(attributes: Mapping[str, Any] | None, level: ContentLevel) -> di
         if name not in CONTENT_KEYS:
             kept[name] = value
         elif level == "metadata":
-            kept[name] = _reduced_attribute(value)
+            kept[name] = _list_shape(value) if name in _LISTS else _measured(value)
     return kept
 
 
-def _reduced_attribute(value: Any) -> str:
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return _measured(value)
-        if isinstance(value, str):
-            return _measured(value)
-    return json.dumps(_reduced(value), ensure_ascii=False)
+def _list_shape(value: Any) -> str:
+    try:
+        items = json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return _measured(value)
+    if not isinstance(items, (list, tuple)):
+        return _measured(value)
+    return json.dumps([_shape(item) for item in cast(Sequence[Any], items)], ensure_ascii=False)
 
 
-def _reduced(value: Any) -> Any:
-    """Keep structure, and of texts the length; a key of the user's own is content too."""
-    match value:
-        case Mapping():
-            fields = cast(Mapping[str, Any], value)
-            shape = {k: v for k, v in fields.items() if k in _SHAPE_KEYS and isinstance(v, str)}
-            inner = {
-                k: _reduced(v)
-                for k, v in fields.items()
-                if k not in shape and isinstance(v, (Mapping, list, tuple)) and k == "parts"
-            }
-            hidden = [v for k, v in fields.items() if k not in shape and k not in inner]
-            size = sum(_length(v) for v in hidden)
-            return shape | inner | ({"characters": size} if hidden else {})
-        case str():
-            return _measured(value)
-        case Sequence():
-            return [_reduced(item) for item in cast(Sequence[Any], value)]
-        case _:
-            return value if isinstance(value, bool) or value is None else _measured(str(value))
+def _shape(item: Any) -> Any:
+    """Keep what kind of thing it is, and of what it says only the length."""
+    if not isinstance(item, Mapping):
+        return _measured(item)
+    fields = cast(Mapping[str, Any], item)
+    shape: dict[str, Any] = {}
+    hidden = 0
+    for name, value in fields.items():
+        if name in _SHAPE and isinstance(value, str):
+            shape[name] = value
+        elif name == "parts" and isinstance(value, (list, tuple)):
+            shape[name] = [_shape(part) for part in cast(Sequence[Any], value)]
+        else:
+            hidden += _length(value)
+    return shape | {"characters": hidden} if hidden else shape
 
 
 def _length(value: Any) -> int:
     return len(value) if isinstance(value, str) else len(json.dumps(value, default=str))
 
 
-def _measured(text: str) -> str:
-    return f"[{len(text)} characters]"
+def _measured(value: Any) -> str:
+    return f"[{_length(value)} characters]"

@@ -1,0 +1,124 @@
+"""Into which store and experiment spans go, and what is said when one cannot be used."""
+
+from pathlib import Path
+
+import mlflow
+import pytest
+from export_receivers import MlflowServer
+from export_story import chat, tool, turn
+from mlflow_reading import delivered, read, usage_of
+from opentelemetry.sdk.trace.export import SpanExportResult
+
+from claude_otel.diagnostics import ConfigurationError
+from claude_otel.export.mlflow import MLflowSpanExporter
+
+
+def test_an_experiment_is_found_by_name_or_made(mlflow_uri: str) -> None:
+    delivered(MLflowSpanExporter(mlflow_uri, experiment_name="made once"), turn(0xC1))
+    delivered(MLflowSpanExporter(mlflow_uri, experiment_name="made once"), turn(0xC2))
+    mlflow.set_tracking_uri(mlflow_uri)
+    made = mlflow.get_experiment_by_name("made once")
+    assert made is not None
+
+    delivered(MLflowSpanExporter(mlflow_uri, experiment_id=made.experiment_id), turn(0xC3))
+
+    found = mlflow.search_traces(locations=[made.experiment_id], return_type="list")
+    assert {trace.info.trace_id for trace in found} == {
+        f"tr-{trace_id:032x}" for trace_id in (0xC1, 0xC2, 0xC3)
+    }
+
+
+def test_a_deleted_experiment_keeps_spans_waiting_and_says_so(mlflow_uri: str) -> None:
+    exporter = MLflowSpanExporter(mlflow_uri, experiment_name="doomed")
+    delivered(exporter, turn(0xC4))
+    mlflow.set_tracking_uri(mlflow_uri)
+    doomed = mlflow.get_experiment_by_name("doomed")
+    assert doomed is not None
+    client = mlflow.MlflowClient(mlflow_uri)
+    client.delete_experiment(doomed.experiment_id)
+
+    refused = exporter.send([turn(0xC5)])
+    client.restore_experiment(doomed.experiment_id)
+    retried = exporter.send([turn(0xC5)])
+
+    assert (refused.delivered, refused.retryable) == (False, True)
+    assert "mlflow experiments restore" in str(refused.error)
+    assert retried.delivered
+
+
+def test_a_wrong_address_is_an_outcome_with_advice_and_no_exception() -> None:
+    exporter = MLflowSpanExporter("http://127.0.0.1:9", experiment_name="nowhere")
+
+    outcome = exporter.send([turn(0xD1)])
+
+    assert (outcome.delivered, outcome.retryable) == (False, True)
+    assert "start the server or correct the tracking URI" in str(outcome.error)
+
+
+def test_the_server_road_does_without_the_mlflow_package(
+    mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import builtins
+
+    real_import = builtins.__import__
+
+    def without_mlflow(name: str, *rest: object, **more: object) -> object:
+        assert name.partition(".")[0] != "mlflow", "mlflow was imported"
+        return real_import(name, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(builtins, "__import__", without_mlflow)
+
+    outcome = MLflowSpanExporter(mlflow_server.uri, experiment_name="bare install").send(
+        [turn(0xD2), chat(0xD2, span_id=2)]
+    )
+
+    assert outcome.delivered
+
+
+def test_a_store_that_needs_the_missing_package_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, sqlite_uri: str
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+
+    with pytest.raises(ConfigurationError, match=r"pip install 'claude-otel\[mlflow\]'"):
+        MLflowSpanExporter(sqlite_uri)
+
+
+def test_a_host_application_keeps_its_own_tracking_uri(sqlite_uri: str) -> None:
+    mlflow.set_tracking_uri("http://127.0.0.1:1")
+
+    result = MLflowSpanExporter(sqlite_uri, experiment_name="guest").export([turn(0xD3)])
+
+    assert result is SpanExportResult.SUCCESS
+    assert mlflow.get_tracking_uri() == "http://127.0.0.1:1"
+
+
+def test_a_file_store_holds_the_same_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trace_id = 0xAC
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    uri = (tmp_path / "mlruns").as_uri()
+    exporter = MLflowSpanExporter(uri, experiment_name="files")
+
+    delivered(exporter, chat(trace_id, span_id=2))
+    delivered(exporter, tool(trace_id, span_id=3), turn(trace_id))
+    delivered(exporter, chat(trace_id, span_id=4, at_ms=(5000, 6000)))
+
+    trace = read(uri, trace_id)
+    assert (trace.info.state, trace.info.token_usage) == ("OK", usage_of(2))
+    assert (trace.info.request_preview, trace.info.response_preview) == (
+        "What is in here?",
+        "Two files.",
+    )
+    assert trace.info.tags["mlflow.traceName"] == "invoke_agent claude-code"
+    assert {span.span_id for span in trace.data.spans} == {f"{n:016x}" for n in (1, 2, 3, 4)}
+
+
+def test_a_file_store_that_mlflow_does_not_allow_keeps_spans_waiting_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
+
+    outcome = MLflowSpanExporter((tmp_path / "mlruns").as_uri()).send([turn(0xAD)])
+
+    assert (outcome.delivered, outcome.retryable) == (False, True)
+    assert "MLFLOW_ALLOW_FILE_STORE=true" in str(outcome.error)
