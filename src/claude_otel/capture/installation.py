@@ -1,0 +1,285 @@
+"""What `setup` and `disable` change on a machine: planned first, then carried out.
+
+The settings file of one scope, the copy of the hook, what is recorded of
+destinations. A plan can be shown and dropped; carrying it out keeps a backup of
+the settings file and replaces it at once. How hooks are put into a text is
+`registration.py`'s; what recorded values mean is `settings.py`'s.
+"""
+
+import difflib
+import json
+import os
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from claude_otel.capture import hook, registration
+from claude_otel.capture.registration import Undo
+from claude_otel.destinations import absolute_tracking_uri, destinations_of
+from claude_otel.diagnostics import ConfigurationError
+from claude_otel.settings import DataFolder, StateFolder, record, recorded
+from claude_otel.state_folder import write_private
+
+Scope = Literal["user", "project", "local"]
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is to change. `before` and `after` are the settings file's bytes, None for no file.
+
+    `project` is None for the user scope; `values` are what is to be recorded for it,
+    None to leave the record alone. `hook` is the copy of the hook, None if it is current.
+    """
+
+    settings_file: Path
+    before: bytes | None
+    after: bytes | None
+    undo: Undo | None
+    project: Path | None = None
+    values: dict[str, str] | None = None
+    hook: bytes | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return self.before == self.after and self.values is None and self.hook is None
+
+    def diff(self) -> str:
+        """The change of the settings file, as a unified diff."""
+        old, new = (_text(content or b"").splitlines() for content in (self.before, self.after))
+        name = str(self.settings_file)
+        return "\n".join(difflib.unified_diff(old, new, name, name, lineterm=""))
+
+
+def settings_file_of(scope: Scope, directory: Path, config_dir: Path) -> Path:
+    """The settings file of a scope. `local` is one person's own in one project."""
+    if scope == "user":
+        return config_dir / "settings.json"
+    name = "settings.json" if scope == "project" else "settings.local.json"
+    return directory / ".claude" / name
+
+
+def plan_setup(
+    settings_file: Path,
+    *,
+    project: Path | None,
+    values: Mapping[str, str],
+    state: StateFolder,
+    data: DataFolder,
+) -> Plan:
+    """Register our hooks in the file and record `values` for the project (None: the user).
+
+    Raises ConfigurationError when the file cannot be edited or a value not be used.
+    """
+    merged = _merged(recorded(state, project), values, base=project or Path.cwd())
+    destinations_of({"MLFLOW_TRACKING_URI": "sqlite:////embedded", **merged})
+    before = _read(settings_file)
+    wanted = registration.wanted_handlers(
+        interpreter=base_interpreter(),
+        hook=data.hook,
+        state=state.path,
+        python=Path(sys.executable),
+    )
+    undo = _read_undos(state).get(str(settings_file))
+    with _about(settings_file):
+        text, undo = registration.register(
+            None if before is None else _text(before), wanted, registration.ours(data.hook), undo
+        )
+    if before is None:
+        undo = replace(undo, folder_created=not settings_file.parent.exists())
+    ours = Path(hook.__file__).read_bytes()
+    return Plan(
+        settings_file=settings_file,
+        before=before,
+        after=_bytes(text, before),
+        undo=undo,
+        project=project,
+        values=merged if merged != recorded(state, project) else None,
+        hook=None if _read(data.hook) == ours else ours,
+    )
+
+
+def plan_disable(settings_file: Path, *, state: StateFolder, data: DataFolder) -> Plan:
+    """Take our hooks out of the file; what is recorded of destinations stays.
+
+    Raises ConfigurationError when the file cannot be edited.
+    """
+    before = _read(settings_file)
+    if before is None:
+        return Plan(settings_file=settings_file, before=None, after=None, undo=None)
+    undo = _read_undos(state).get(str(settings_file))
+    with _about(settings_file):
+        text = registration.unregister(_text(before), registration.ours(data.hook), undo)
+    changed = text != _text(before)
+    gone = changed and undo is not None and undo.file_created and registration.holds_nothing(text)
+    return Plan(
+        settings_file=settings_file,
+        before=before,
+        after=None if gone else _bytes(text, before),
+        undo=undo if gone else None,
+    )
+
+
+def is_registered(settings_file: Path, *, data: DataFolder) -> bool:
+    """Whether the file has a hook of ours. Raises ConfigurationError if it cannot be read."""
+    content = _read(settings_file)
+    if content is None:
+        return False
+    with _about(settings_file):
+        return registration.is_registered(_text(content), registration.ours(data.hook))
+
+
+def carry_out(plan: Plan, *, state: StateFolder, data: DataFolder) -> Path | None:
+    """Do what the plan says; the backup of the settings file, None if none was made.
+
+    Raises ConfigurationError, and changes nothing more, when the settings file has
+    changed since the plan was made or cannot be written.
+    """
+    try:
+        if plan.hook is not None:
+            write_private(data.hook, plan.hook)
+        undos = _read_undos(state)
+        if plan.undo and plan.after is not None:
+            # First: a change that nobody can take back must not exist.
+            undos[str(plan.settings_file)] = plan.undo
+            _write_undos(state, undos)
+        backup = _change_settings(plan, state) if plan.before != plan.after else None
+        if not (plan.undo and plan.after is not None) and undos.pop(str(plan.settings_file), None):
+            _write_undos(state, undos)
+        if plan.values is not None:
+            record(state, plan.project, plan.values)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{error.filename or plan.settings_file} cannot be written ({error.strerror}); "
+            "see to its permissions and run the command again"
+        ) from error
+    return backup
+
+
+def base_interpreter() -> Path:
+    """The interpreter below any virtual environment: it outlives them, and starts faster."""
+    base: str = getattr(sys, "_base_executable", sys.executable)
+    return Path(os.path.realpath(base))
+
+
+def is_tracked_by_git(path: Path) -> bool:
+    return _git("ls-files", "--error-unmatch", "--", path=path)
+
+
+def is_ignored_by_git(path: Path) -> bool:
+    """Whether git will leave the file alone; True as well outside of a repository."""
+    return not _git("ls-files", "--", path=path) or _git("check-ignore", "--quiet", "--", path=path)
+
+
+def _git(*arguments: str, path: Path) -> bool:
+    folder = next(parent for parent in path.parents if parent.is_dir())
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments, str(path.relative_to(folder))],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=5,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
+
+
+def _merged(old: Mapping[str, str], new: Mapping[str, str], *, base: Path) -> dict[str, str]:
+    """What was recorded, changed by what is said now. An experiment goes with its server."""
+    merged = dict(old)
+    address = new.get("MLFLOW_TRACKING_URI")
+    if address is not None:
+        new = {**new, "MLFLOW_TRACKING_URI": absolute_tracking_uri(address, base)}
+        if new["MLFLOW_TRACKING_URI"] != old.get("MLFLOW_TRACKING_URI"):
+            merged.pop("MLFLOW_EXPERIMENT_ID", None)
+    if "MLFLOW_EXPERIMENT_ID" in new or "MLFLOW_EXPERIMENT_NAME" in new:
+        merged.pop("MLFLOW_EXPERIMENT_ID", None)
+        merged.pop("MLFLOW_EXPERIMENT_NAME", None)
+    return merged | dict(new)
+
+
+def _change_settings(plan: Plan, state: StateFolder) -> Path | None:
+    target = Path(os.path.realpath(plan.settings_file))  # a symlink stays one
+    if _read(target) != plan.before:
+        raise ConfigurationError(
+            f"{plan.settings_file} has just been changed by somebody else; run the command again"
+        )
+    backup = None
+    if plan.before is not None:
+        name = "-".join(target.parts[-3:]).replace("/", "")
+        backup = state.backups / f"{time.time_ns()}-{name}"
+        write_private(backup, plan.before)
+    if plan.after is None:
+        target.unlink()
+        if plan.undo and plan.undo.folder_created and not any(target.parent.iterdir()):
+            target.parent.rmdir()
+        return backup
+    mode = stat.S_IMODE(target.stat().st_mode) if plan.before is not None else 0o600
+    write_private(target, plan.after, mode=mode)
+    return backup
+
+
+@contextmanager
+def _about(path: Path) -> Generator[None]:
+    """Say which file a ConfigurationError is about."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path} was left as it is: {error}") from error
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} cannot be read ({error.strerror}); see to its permissions"
+        ) from error
+
+
+def _text(content: bytes) -> str:
+    try:
+        return content.removeprefix(_BOM).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(
+            f"it is not UTF-8 ({error}); save it as UTF-8 and run the command again"
+        ) from error
+
+
+def _bytes(text: str, before: bytes | None) -> bytes:
+    start = _BOM if before is not None and before.startswith(_BOM) else b""
+    return start + text.encode("utf-8")
+
+
+def _read_undos(state: StateFolder) -> dict[str, Undo]:
+    content = _read(state.registrations)
+    try:
+        found: dict[str, dict[str, Any]] = json.loads(content) if content else {}
+        return {
+            path: Undo(
+                file_created=bool(undo["file_created"]),
+                folder_created=bool(undo["folder_created"]),
+                created=tuple(tuple(created) for created in undo["created"]),
+                blanks=tuple((tuple(path), blank) for path, blank in undo["blanks"]),
+            )
+            for path, undo in found.items()
+        }
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError(
+            f"{state.registrations} cannot be understood ({error!r}); "
+            "delete it and run the command again"
+        ) from error
+
+
+def _write_undos(state: StateFolder, undos: Mapping[str, Undo]) -> None:
+    content = {path: asdict(undo) for path, undo in undos.items()}
+    write_private(state.registrations, json.dumps(content, indent=2).encode() + b"\n")

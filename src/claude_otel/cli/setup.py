@@ -1,0 +1,188 @@
+"""`claude-otel setup`: register the hooks and record where spans go."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from claude_otel import settings
+from claude_otel.capture.installation import (
+    Plan,
+    Scope,
+    carry_out,
+    is_ignored_by_git,
+    is_tracked_by_git,
+    plan_setup,
+)
+from claude_otel.cli.scope import Target, target_of, target_options
+from claude_otel.destinations import CONTENT_LEVELS, MlflowSetting
+from claude_otel.settings import Configuration, DataFolder, StateFolder
+
+
+@click.command()
+@target_options
+@click.option("-u", "--tracking-uri", help="The MLflow to deliver to, e.g. http://localhost:5000.")
+@click.option("-e", "--experiment-id", help="Its experiment, by id.")
+@click.option("-n", "--experiment-name", help="Its experiment, by name; made when missing.")
+@click.option("--otlp", metavar="URL", help="The OTLP endpoint to deliver to.")
+@click.option("--content", type=click.Choice(CONTENT_LEVELS), help="How much of what was said.")
+@click.option("--dry-run", is_flag=True, help="Show the change and make none.")
+@click.option("-y", "--non-interactive", is_flag=True, help="Ask nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Say what was done as JSON.")
+def command(
+    scope: Scope | None,
+    directory: Path | None,
+    folder: Path | None,
+    tracking_uri: str | None,
+    experiment_id: str | None,
+    experiment_name: str | None,
+    otlp: str | None,
+    content: str | None,
+    dry_run: bool,
+    non_interactive: bool,
+    as_json: bool,
+) -> None:
+    """Trace Claude Code in DIR (this folder), or everywhere with --user.
+
+    Without -u and --otlp spans go to an MLflow store of your own. Where they go
+    is kept in your state folder, never in the project.
+    """
+    if experiment_id and experiment_name:
+        raise click.UsageError("Name the experiment by its id or by its name, not both.")
+    target = target_of(scope, directory, folder)
+    asks = not (non_interactive or dry_run or as_json) and sys.stdin.isatty()
+    target, notes = _away_from_git(target, asks=asks)
+    said = {
+        "MLFLOW_TRACKING_URI": tracking_uri,
+        "MLFLOW_EXPERIMENT_ID": experiment_id,
+        "MLFLOW_EXPERIMENT_NAME": experiment_name,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": otlp,
+        "CLAUDE_OTEL_CONTENT": content,
+    }
+    state, data = settings.state_folder(), settings.data_folder()
+    plan = plan_setup(
+        target.settings_file,
+        project=target.project,
+        values={name: value for name, value in said.items() if value},
+        state=state,
+        data=data,
+    )
+    if dry_run:
+        _show_dry_run(plan, notes, as_json=as_json)
+        return
+    backup = carry_out(plan, state=state, data=data)
+    configuration = settings.resolve(
+        settings.own_environment(), project=target.project, state=state, data=data
+    )
+    notes += _overruled(target, state, configuration)
+    if as_json:
+        click.echo(json.dumps(_as_json(plan, target, backup, configuration, notes), indent=2))
+    else:
+        _show(plan, target, backup, configuration, notes, data)
+
+
+def _away_from_git(target: Target, *, asks: bool) -> tuple[Target, list[str]]:
+    """A tracked settings file would carry this machine's paths to everybody."""
+    file = target.settings_file
+    if target.scope == "project" and is_tracked_by_git(file):
+        warning = f"{file} is tracked by git and will carry the paths of this machine"
+        if asks and click.confirm(f"{warning}. Use --local instead?", default=True):
+            return Target(scope="local", directory=target.directory), []
+        return target, [f"{warning}; for you alone use --local"]
+    if target.scope == "local" and not is_ignored_by_git(file):
+        return target, [f"git does not ignore {file}: add it to .git/info/exclude"]
+    return target, []
+
+
+def _overruled(target: Target, state: StateFolder, configuration: Configuration) -> list[str]:
+    return [
+        f"{name} is recorded but not used: {configuration.sources[name]} comes first"
+        for name, value in settings.recorded(state, target.project).items()
+        if configuration.environment.get(name) != value and name in configuration.sources
+    ]
+
+
+def _destinations(configuration: Configuration) -> list[str]:
+    """Each destination in words, secrets masked."""
+    found: list[str] = []
+    for destination in configuration.destinations:
+        if isinstance(destination, MlflowSetting):
+            experiment = destination.experiment_name or destination.experiment_id or "its default"
+            uri = settings.mask("MLFLOW_TRACKING_URI", destination.tracking_uri)
+            what = f"MLflow at {uri}, experiment {experiment}"
+            source = configuration.sources["MLFLOW_TRACKING_URI"]
+        else:
+            names = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+            name = next((name for name in names if name in configuration.sources), None)
+            endpoint = configuration.environment[name] if name else "its default address"
+            what = f"OTLP at {settings.mask(name or '', endpoint)}"
+            source = configuration.sources[name or "OTEL_TRACES_EXPORTER"]
+        found.append(f"{what}, content: {destination.content} (from {source})")
+    return found or ["nowhere: tracing is switched off"]
+
+
+def _show_dry_run(plan: Plan, notes: list[str], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"changed": not plan.is_empty, "diff": plan.diff(), "notes": notes}))
+        return
+    for line in plan.diff().splitlines():
+        click.secho(line, fg={"+": "green", "-": "red"}.get(line[:1]))
+    for name, value in (plan.values or {}).items():
+        click.echo(f"recorded: {name}={settings.mask(name, value)}")
+    _show_notes(notes)
+    click.echo("Nothing was changed." if not plan.is_empty else "There is nothing to change.")
+
+
+def _show(
+    plan: Plan,
+    target: Target,
+    backup: Path | None,
+    configuration: Configuration,
+    notes: list[str],
+    data: DataFolder,
+) -> None:
+    if plan.is_empty:
+        click.echo(f"Nothing to change: our hooks are in {plan.settings_file}")
+    if plan.before != plan.after:
+        click.echo(f"Registered our hooks in {plan.settings_file}")
+    if backup:
+        click.echo(f"  as it was before: {backup}")
+    if plan.hook is not None:
+        click.echo(f"Installed the hook: {data.hook}")
+    click.echo("Spans go to")
+    for destination in _destinations(configuration):
+        click.echo(f"  {destination}")
+    for ignored in configuration.ignored:
+        notes.append(f"{ignored.setting} in {ignored.where} is ignored: {ignored.reason}")
+    _show_notes(notes)
+    where = "anywhere" if target.scope == "user" else f"in {target.directory}"
+    click.secho(f"Now run `claude` {where}, as always.", fg="green")
+    click.echo(f"To undo this: claude-otel disable {target.arguments}")
+
+
+def _show_notes(notes: list[str]) -> None:
+    for note in notes:
+        click.secho(f"Note: {note}", fg="yellow")
+
+
+def _as_json(
+    plan: Plan,
+    target: Target,
+    backup: Path | None,
+    configuration: Configuration,
+    notes: list[str],
+) -> dict[str, object]:
+    return {
+        "changed": not plan.is_empty,
+        "scope": target.scope,
+        "settings_file": str(plan.settings_file),
+        "backup": str(backup) if backup else None,
+        "destinations": _destinations(configuration),
+        "ignored": [
+            {"setting": ignored.setting, "where": ignored.where, "reason": ignored.reason}
+            for ignored in configuration.ignored
+        ],
+        "notes": notes,
+        "undo": f"claude-otel disable {target.arguments}",
+    }

@@ -1,0 +1,270 @@
+"""`claude-otel show`: the tree of a session from its transcript, no backend needed."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, cast
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from claude_otel import settings
+from claude_otel.cli.tree import Tree, TreeSpan, dollars_text, one_line, print_trees
+from claude_otel.diagnostics import ConfigurationError
+from claude_otel.semconv import attributes as at
+from claude_otel.worker.showing import ShownSession, ShownSpan, find_transcript, shown_session
+
+_LONGEST_PROMPT = 120
+_OUTCOMES = (at.TURN_OUTCOME, at.SUBAGENT_OUTCOME, at.TOOL_OUTCOME)
+
+_EXAMPLES = """\b
+Examples:
+  claude-otel show                  the newest session of this project
+  claude-otel show 8906898c         a session by the beginning of its id
+  claude-otel show --full FILE      a transcript, with prompts, answers and results
+  claude-otel show --json | jq '.[] | select(.status.code == "ERROR")'
+"""
+
+
+@click.command(short_help="Print a session as a tree.", epilog=_EXAMPLES)
+@click.argument("session", required=False, metavar="[SESSION|FILE]")
+@click.option("--json", "as_json", is_flag=True, help="Print the spans as a JSON list.")
+@click.option("--full", is_flag=True, help="Print prompts, answers, arguments and results too.")
+def show(session: str | None, as_json: bool, full: bool) -> None:
+    """Print the spans of a session as a tree, one for each turn, from its transcript.
+
+    No backend and no network is used. SESSION is a session's id or its
+    beginning, FILE a transcript; without either it is the newest session of
+    this project. A turn's line holds the sums of its calls.
+    """
+    try:
+        transcript = find_transcript(
+            session,
+            config_dir=settings.claude_config_dir(settings.own_environment()),
+            project=Path.cwd(),
+        )
+        found = shown_session(transcript)
+    except ConfigurationError as error:
+        click.echo(f"claude-otel show: {error}", err=True)
+        raise SystemExit(2) from None
+    if as_json:
+        click.echo(json.dumps([_as_json(span) for span in found.spans], indent=2))
+        return
+    console = Console()
+    print_trees(console, _trees(found, full=full), whole_errors=full)
+    console.print()
+    for line in _summary(found):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+# -- as JSON -----------------------------------------------------------------------------
+
+
+def _as_json(span: ShownSpan) -> dict[str, object]:
+    return {
+        "name": span.name,
+        "kind": "CLIENT" if span.is_client else "INTERNAL",
+        "trace_id": span.trace_id,
+        "span_id": span.span_id,
+        "parent_span_id": span.parent_span_id,
+        "start_time_unix_nano": span.started_at_ns,
+        "end_time_unix_nano": span.ended_at_ns,
+        "attributes": dict(span.attributes),
+        "status": {"code": "UNSET" if span.error is None else "ERROR", "message": span.error},
+        "events": [
+            {
+                "name": event.name,
+                "time_unix_nano": event.at_ns,
+                "attributes": dict(event.attributes),
+            }
+            for event in span.events
+        ],
+        "links": [{"trace_id": trace, "span_id": span_id} for trace, span_id in span.links],
+    }
+
+
+# -- as trees ----------------------------------------------------------------------------
+
+
+def _trees(session: ShownSession, *, full: bool) -> list[Tree]:
+    by_trace: dict[str, list[ShownSpan]] = {}
+    for span in session.spans:
+        by_trace.setdefault(span.trace_id, []).append(span)
+    return [
+        Tree(
+            title=_title(spans, number, len(by_trace)),
+            spans=[_tree_span(span, full=full) for span in spans],
+        )
+        for number, spans in enumerate(by_trace.values(), start=1)
+    ]
+
+
+def _title(spans: list[ShownSpan], number: int, count: int) -> str:
+    turn = next((span for span in spans if span.parent_span_id is None), spans[0])
+    at_time = datetime.fromtimestamp(turn.started_at_ns / 1e9, tz=timezone.utc).astimezone()
+    prompt = one_line(" ".join(_texts(turn.attributes.get(at.INPUT_MESSAGES))))
+    if len(prompt) > _LONGEST_PROMPT:
+        prompt = prompt[:_LONGEST_PROMPT].rstrip() + "..."
+    return f"Turn {number} of {count}  {at_time:%Y-%m-%d %H:%M:%S}  {prompt}".rstrip()
+
+
+def _tree_span(span: ShownSpan, *, full: bool) -> TreeSpan:
+    is_turn = at.TURN_OUTCOME in span.attributes
+    known = span.attributes.get
+    return TreeSpan(
+        span_id=span.span_id,
+        parent_id=span.parent_span_id,
+        name=span.name,
+        started_at_ns=span.started_at_ns,
+        ended_at_ns=span.ended_at_ns,
+        status=_status(span),
+        detail=_detail(span),
+        error=span.error if span.error not in _OUTCOME_WORDS else None,
+        input_tokens=_int(known(at.TURN_INPUT_TOKENS if is_turn else at.USAGE_INPUT_TOKENS)),
+        cached_tokens=_int(known(at.TURN_CACHE_READ if is_turn else at.USAGE_CACHE_READ)),
+        output_tokens=_int(known(at.TURN_OUTPUT_TOKENS if is_turn else at.USAGE_OUTPUT_TOKENS)),
+        cost_usd=_float(known(at.TURN_COST_USD if is_turn else at.COST_USD)),
+        content=tuple(_content(span)) if full else (),
+    )
+
+
+# What the model says of work whose end nobody told; a running session has it too.
+_OUTCOME_WORDS = {"abandoned": "unfinished", "interrupted": "interrupted"}
+
+
+def _status(span: ShownSpan) -> str:
+    if span.error is None:
+        return "ok"
+    outcome = next((str(span.attributes[key]) for key in _OUTCOMES if key in span.attributes), None)
+    outcome = outcome or str(span.attributes.get(at.ERROR_TYPE, "failed"))
+    if outcome in ("failed", "denied", *_OUTCOME_WORDS):
+        return _OUTCOME_WORDS.get(outcome, outcome)
+    return "failed"
+
+
+def _detail(span: ShownSpan) -> str | None:
+    """What tells two calls of one tool apart: the first text among its arguments."""
+    arguments = _decoded(span.attributes.get(at.TOOL_CALL_ARGUMENTS))
+    if isinstance(arguments, dict):
+        for value in cast(dict[str, Any], arguments).values():
+            if isinstance(value, str) and value.strip():
+                return one_line(value)
+    if span.attributes.get(at.SUBAGENT_BACKGROUND):
+        return "in background"
+    return None
+
+
+def _content(span: ShownSpan) -> list[str]:
+    lines: list[str] = []
+    for label, key in (("in ", at.INPUT_MESSAGES), ("out", at.OUTPUT_MESSAGES)):
+        for text in _texts(span.attributes.get(key)):
+            lines += _labelled(label, text)
+    for label, key in (("in ", at.TOOL_CALL_ARGUMENTS), ("out", at.TOOL_CALL_RESULT)):
+        value = _decoded(span.attributes.get(key))
+        if value is not None:
+            lines += _labelled(label, value if isinstance(value, str) else _compact(value))
+    return lines
+
+
+def _labelled(label: str, text: str) -> list[str]:
+    lines = [one_line(line) for line in text.splitlines()] or [""]
+    return [f"{label if number == 0 else '   '} {line}" for number, line in enumerate(lines)]
+
+
+def _texts(messages: object) -> list[str]:
+    """The parts of messages (GenAI's JSON shapes) as text, one each."""
+    texts: list[str] = []
+    for message in cast(list[Any], _decoded(messages) or []):
+        for part in message.get("parts", []):
+            kind = part.get("type")
+            if kind == "text":
+                texts.append(str(part.get("content")))
+            elif kind == "reasoning":
+                texts.append(f"(thinking) {part.get('content') or ''}".rstrip())
+            elif kind == "tool_call":
+                texts.append(f"-> {part.get('name')} {_compact(part.get('arguments'))}")
+            elif kind == "tool_call_response":
+                response = part.get("response")
+                texts.append(f"<- {response if isinstance(response, str) else _compact(response)}")
+            else:
+                texts.append(f"({kind})")
+    return texts
+
+
+def _decoded(value: object) -> object:
+    if not isinstance(value, str):
+        return None
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _int(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _float(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+# -- the session's own lines -----------------------------------------------------------------
+
+
+def _summary(session: ShownSession) -> list[Text]:
+    names = [span.name.partition(" ")[0] for span in session.spans]
+    cost = "cost not known" if session.cost is None else dollars_text(session.cost.total_usd)
+    usage = session.usage
+    lines = [
+        Text.assemble(("Session ", "dim"), (session.session_id, "bold")),
+        Text(
+            f"{_many(session.turns, 'turn')}, {_many(names.count('chat'), 'model call')}, "
+            f"{_many(names.count('execute_tool'), 'tool call')}, "
+            f"{_many(names.count('invoke_agent') - session.turns, 'subagent')}: "
+            f"{usage.input_tokens:,} tokens in ({usage.cache_read_input_tokens:,} from the cache, "
+            f"{usage.cache_write_input_tokens:,} into it), {usage.output_tokens:,} out, {cost}"
+        ),
+        *_agreement(session),
+    ]
+    if session.unrecognized:
+        kinds = ", ".join(f"{kind} ({n})" for kind, n in sorted(session.unrecognized.items()))
+        lines.append(
+            Text(
+                f"{_many(sum(session.unrecognized.values()), 'record')} not understood, and "
+                f"skipped: {kinds}. A newer claude-otel may know them.",
+                style="yellow",
+            )
+        )
+    lines.append(Text(str(session.transcript), style="dim"))
+    return lines
+
+
+def _agreement(session: ShownSession) -> list[Text]:
+    if session.stated_usd is None:
+        return [Text("Claude Code has stated no total of its own (yet).", style="dim")]
+    stated = f"Claude Code's own total is {dollars_text(session.stated_usd)}"
+    if session.residual is None:
+        same = session.cost and abs(session.cost.total_usd - session.stated_usd) < 1e-6
+        agrees = "the same to the token and the dollar" if same else "the same to the token"
+        return [Text(f"{stated}: {agrees}.", style="green")]
+    left = session.residual
+    return [
+        Text(
+            f"{stated}. It holds {left.input_tokens:,} tokens in and {left.output_tokens:,} out "
+            "that left no record here (such as compaction and titles).",
+            style="yellow",
+        )
+    ]
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
