@@ -13,7 +13,6 @@ from rich.text import Text
 
 from claude_otel import settings
 from claude_otel.cli.tree import Tree, TreeSpan, dollars_text, one_line, print_trees
-from claude_otel.diagnostics import ConfigurationError
 from claude_otel.semconv import attributes as at
 from claude_otel.worker.showing import ShownSession, ShownSpan, find_transcript, shown_session
 
@@ -29,27 +28,23 @@ Examples:
 """
 
 
-@click.command(short_help="Print a session as a tree.", epilog=_EXAMPLES)
+@click.command(epilog=_EXAMPLES)
 @click.argument("session", required=False, metavar="[SESSION|FILE]")
 @click.option("--json", "as_json", is_flag=True, help="Print the spans as a JSON list.")
 @click.option("--full", is_flag=True, help="Print prompts, answers, arguments and results too.")
-def show(session: str | None, as_json: bool, full: bool) -> None:
+def command(session: str | None, as_json: bool, full: bool) -> None:
     """Print the spans of a session as a tree, one for each turn, from its transcript.
 
     No backend and no network is used. SESSION is a session's id or its
     beginning, FILE a transcript; without either it is the newest session of
     this project. A turn's line holds the sums of its calls.
     """
-    try:
-        transcript = find_transcript(
-            session,
-            config_dir=settings.claude_config_dir(settings.own_environment()),
-            project=Path.cwd(),
-        )
-        found = shown_session(transcript)
-    except ConfigurationError as error:
-        click.echo(f"claude-otel show: {error}", err=True)
-        raise SystemExit(2) from None
+    transcript = find_transcript(
+        session,
+        config_dir=settings.claude_config_dir(settings.own_environment()),
+        project=Path.cwd(),
+    )
+    found = shown_session(transcript)
     if as_json:
         click.echo(json.dumps([_as_json(span) for span in found.spans], indent=2))
         return
@@ -93,17 +88,21 @@ def _trees(session: ShownSession, *, full: bool) -> list[Tree]:
     by_trace: dict[str, list[ShownSpan]] = {}
     for span in session.spans:
         by_trace.setdefault(span.trace_id, []).append(span)
+    turns = sorted(by_trace.values(), key=lambda spans: _root(spans).started_at_ns)
     return [
         Tree(
-            title=_title(spans, number, len(by_trace)),
+            title=_title(_root(spans), number, len(turns)),
             spans=[_tree_span(span, full=full) for span in spans],
         )
-        for number, spans in enumerate(by_trace.values(), start=1)
+        for number, spans in enumerate(turns, start=1)
     ]
 
 
-def _title(spans: list[ShownSpan], number: int, count: int) -> str:
-    turn = next((span for span in spans if span.parent_span_id is None), spans[0])
+def _root(spans: list[ShownSpan]) -> ShownSpan:
+    return next((span for span in spans if span.parent_span_id is None), spans[0])
+
+
+def _title(turn: ShownSpan, number: int, count: int) -> str:
     at_time = datetime.fromtimestamp(turn.started_at_ns / 1e9, tz=timezone.utc).astimezone()
     prompt = one_line(" ".join(_texts(turn.attributes.get(at.INPUT_MESSAGES))))
     if len(prompt) > _LONGEST_PROMPT:
@@ -266,5 +265,3 @@ def _agreement(session: ShownSession) -> list[Text]:
 
 def _many(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-

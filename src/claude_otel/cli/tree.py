@@ -87,7 +87,7 @@ def print_trees(console: Console, trees: Sequence[Tree], *, whole_errors: bool =
 
 
 def duration_text(duration_ns: int) -> str:
-    """"31 ms", "5.79 s", "3m 05s", "2h 05m"."""
+    """ "31 ms", "5.79 s", "3m 05s", "2h 05m"."""
     seconds = duration_ns / 1e9
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
@@ -152,9 +152,7 @@ def _count(tokens: int | None) -> str:
 
 
 def _columns(cells: Iterable[str], widths: Sequence[int]) -> str:
-    *numbers, status = (
-        cell.rjust(width) for cell, width in zip(cells, widths, strict=True)
-    )
+    *numbers, status = (cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
     return "  " + "  ".join(numbers) + "  " + status.strip()
 
 
