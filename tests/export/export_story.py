@@ -11,7 +11,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 from claude_otel.emit import EmittedSpan
 from claude_otel.semconv import attributes as key
 
-START_NS = 1_790_000_000_000_000_000
+START_NS = 1_790_000_000_123_456_789
 SERVICE = Resource({"service.name": "claude-code", "team": "blue"})
 
 

@@ -304,6 +304,45 @@ def test_a_newer_version_takes_the_place_of_one_that_waits(
     assert gate.batches == [["invoke_agent claude-code"], ["execute_tool New"]]
 
 
+@pytest.mark.parametrize("accepts_corrections", [False, True])
+def test_a_correction_of_what_is_on_its_way_waits_for_its_answer(
+    ledger: Ledger, deliver: Deliver, accepts_corrections: bool
+) -> None:
+    gate = Gate(accepts_corrections=accepts_corrections)
+    delivery = deliver(gate.destination)
+    delivery.offer(emitted(tool(0xB0, span_id=2, name="Old")))
+    assert gate.reached.wait(20)
+
+    delivery.offer(emitted(tool(0xB0, span_id=2, name="Old")))
+    delivery.offer(emitted(tool(0xB0, span_id=2, name="New")))
+    gate.opened.set()
+
+    assert delivery.flush(20).all_delivered
+    counts = delivery.health()["gate"].counts
+    assert counts is not None
+    assert (gate.batches, counts.corrections_withheld) == (
+        ([["execute_tool Old"], ["execute_tool New"]], 0)
+        if accepts_corrections
+        else ([["execute_tool Old"]], 1)
+    )
+
+
+def test_a_ledger_that_fails_stops_the_count_and_not_the_spans(
+    otlp_receiver: OtlpReceiver, tmp_path: Path, quiet_log: logging.Logger
+) -> None:
+    ledger = Ledger(tmp_path / "own.sqlite")
+    delivery = Delivery(ledger, [otlp(ledger)], quiet_log)
+    ledger.close()
+
+    delivery.offer(emitted(turn(0xB1)))
+    result = delivery.flush(1)
+    delivery.close()
+
+    (health,) = result.destinations.values()
+    assert (result.all_delivered, result.waiting) == (False, 1)
+    assert "cannot be used" in str(health.last_error)
+
+
 def test_large_spans_go_in_several_requests(
     otlp_receiver: OtlpReceiver, ledger: Ledger, deliver: Deliver
 ) -> None:

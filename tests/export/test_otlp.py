@@ -130,8 +130,11 @@ def test_a_lone_surrogate_does_not_lose_a_batch(otlp_receiver: OtlpReceiver) -> 
     assert (span.name, span.status.message) == ("execute_tool half \ufffd", "half \ufffd")
 
 
-def test_a_span_larger_than_a_request_may_be_is_refused(otlp_receiver: OtlpReceiver) -> None:
-    outcome = OtlpHttp().send([turn(0xAB, prompt="x" * (70 * 1024 * 1024))])
+def test_a_span_that_cannot_be_encoded_is_refused(otlp_receiver: OtlpReceiver) -> None:
+    before_the_epoch = turn(0xAB, at_ms=(-(10**15), 0))
+
+    outcome = OtlpHttp().send([before_the_epoch])
 
     assert (outcome.delivered, outcome.retryable) == (False, False)
+    assert "cannot be encoded" in str(outcome.error)
     assert otlp_receiver.requests == []

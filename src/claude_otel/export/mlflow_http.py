@@ -174,15 +174,16 @@ def _as_sent(span: ReadableSpan) -> ReadableSpan:
 
 
 def _record_body(record: TraceRecord, experiment_id: str) -> dict[str, Any]:
-    requested_at = datetime.fromtimestamp(record.requested_at_ns / 1e9, tz=timezone.utc)
+    seconds, milliseconds = divmod(record.requested_at_ns // 10**6, 1000)
+    requested_at = datetime.fromtimestamp(seconds, tz=timezone.utc)
     info: dict[str, Any] = {
         "trace_id": record.trace_id,
         "trace_location": {
             "type": "MLFLOW_EXPERIMENT",
             "mlflow_experiment": {"experiment_id": experiment_id},
         },
-        "request_time": requested_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "execution_duration": f"{record.duration_ns / 1e9:.3f}s",
+        "request_time": f"{requested_at:%Y-%m-%dT%H:%M:%S}.{milliseconds:03d}Z",
+        "execution_duration": f"{record.duration_ns // 10**6 / 1000:.3f}s",
         "state": "ERROR" if record.failed else "OK",
         "trace_metadata": dict(record.metadata),
         "tags": dict(record.tags),

@@ -39,10 +39,14 @@ class OtlpHttp:
         if not spans:
             return DELIVERED
         self._session.outcome = None
-        self._exporter.export([encodable(span) for span in spans])
+        cause = ""
+        try:
+            self._exporter.export([encodable(span) for span in spans])
+        except Exception as error:  # older exporters let an encoding error out
+            cause = f": {error}"
         if self._session.outcome is None:
             # The exporter gave up before it sent anything.
-            return refused("the spans cannot be encoded, or are larger than a request may be")
+            return refused(f"the spans cannot be encoded, or are too large to send{cause}")
         return self._session.outcome
 
     def close(self) -> None:
@@ -65,6 +69,7 @@ class _OneAttempt(requests.Session):
 
     def request(self, method: str, url: str, **options: Any) -> requests.Response:  # type: ignore[override]  # the exporter's own calls only
         try:
+            options["allow_redirects"] = False  # a login page is no receiver
             response = super().request(method, url, **options)
         except requests.RequestException as error:
             self.outcome = unavailable(

@@ -1,0 +1,101 @@
+"""The ledger as others than a worker see it: read only, nothing made, nothing locked.
+
+For `status` and `flush`. What is written there, and by whom, is said in `ledger.py`.
+"""
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from claude_otel.diagnostics import ConfigurationError
+from claude_otel.export.ledger import DestinationCounts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """One span that a destination refused for good, and why."""
+
+    destination: str
+    session_id: str
+    kind: str
+    reason: str
+
+
+def counts_by_destination(path: Path) -> dict[str, DestinationCounts]:
+    """What each destination has come to. Empty while there is no ledger.
+
+    Raises ConfigurationError for a file that cannot be used.
+    """
+    spans = {
+        row[0]: row[1:]
+        for row in _rows(
+            path,
+            "SELECT destination, SUM(state='delivered'), SUM(state='rejected'), COUNT(withheld) "
+            "FROM spans GROUP BY destination",
+        )
+    }
+    noted = {
+        row[0]: row[1:]
+        for row in _rows(
+            path,
+            "SELECT destination, dropped_by_receiver, last_success_at_ns, last_error, "
+            "last_error_at_ns FROM destinations",
+        )
+    }
+    found: dict[str, DestinationCounts] = {}
+    for name in sorted({*spans, *noted}):
+        delivered, rejected, withheld = spans.get(name, (0, 0, 0))
+        dropped, success, error, error_at = noted.get(name, (0, None, None, None))
+        found[name] = DestinationCounts(
+            delivered=delivered,
+            rejected=rejected,
+            dropped_by_receiver=dropped,
+            corrections_withheld=withheld,
+            last_success_at_ns=success,
+            last_error=error,
+            last_error_at_ns=error_at,
+        )
+    return found
+
+
+def rejections(path: Path) -> list[Rejection]:
+    """What was refused for good, the latest first. Raises as `counts_by_destination` does."""
+    rows = _rows(
+        path,
+        "SELECT destination, session_id, kind, reason FROM spans WHERE state='rejected' "
+        "ORDER BY settled_at_ns DESC",
+    )
+    return [
+        Rejection(destination=destination, session_id=session_id, kind=kind, reason=reason or "")
+        for destination, session_id, kind, reason in rows
+    ]
+
+
+def _rows(path: Path, query: str) -> list[Any]:
+    if not path.exists():
+        return []
+    try:
+        return _read(path, query, "mode=ro")
+    except sqlite3.OperationalError:
+        # A folder in which SQLite may not put its files beside this one.
+        pass
+    except sqlite3.DatabaseError as error:
+        raise _unusable(path, error) from error
+    try:
+        return _read(path, query, "mode=ro&immutable=1")
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from error
+
+
+def _read(path: Path, query: str, how: str) -> list[Any]:
+    with closing(sqlite3.connect(f"{path.as_uri()}?{how}", uri=True, timeout=2)) as db:
+        return db.execute(query).fetchall()
+
+
+def _unusable(path: Path, error: sqlite3.Error) -> ConfigurationError:
+    return ConfigurationError(
+        f"The ledger {path} cannot be read: {error}. Nothing is lost: transcripts and spool stay. "
+        "Move the file away; what was delivered is sent again under the same ids."
+    )
