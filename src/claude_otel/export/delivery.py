@@ -90,12 +90,12 @@ class Delivery:
     def sessions_to_replay(self) -> frozenset[str]:
         """Name the sessions to feed again from their sources, now that there is room.
 
-        Empty until every destination that let spans go has delivered the rest.
-        Naming takes the mark off: offer the session's spans again at once.
+        A destination names them once it has delivered the rest; a dead one names none.
+        Naming takes the mark off: offer all spans of the session again at once. What
+        is delivered is skipped, and what does not fit this time is named again.
         """
-        if any(lane.let_go and lane.waiting for lane in self._lanes):
-            return frozenset()
-        return frozenset[str]().union(*(lane.take_let_go() for lane in self._lanes))
+        drained = [lane for lane in self._lanes if not lane.waiting]
+        return frozenset[str]().union(*(lane.take_let_go() for lane in drained))
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Stop at the next moment that is safe; what waits is sent by the next worker."""
