@@ -15,6 +15,13 @@ from claude_otel.diagnostics import ConfigurationError
 COMMANDS = {
     "setup": ("claude_otel.cli.setup:command", "Trace Claude Code in a project, or everywhere."),
     "disable": ("claude_otel.cli.disable:command", "Take our hooks out of a settings file."),
+    "status": (
+        "claude_otel.cli.status:command",
+        "Say what is traced, where it goes, what is wrong.",
+    ),
+    "flush": ("claude_otel.cli.flush:command", "Deliver now, and say whether all has arrived."),
+    "show": ("claude_otel.cli.show:command", "Print a session as a tree, from its transcript."),
+    "demo": ("claude_otel.cli.demo:command", "Trace a scripted session, offline, into MLflow."),
 }
 
 
@@ -38,7 +45,10 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except ConfigurationError as error:
-            raise click.ClickException(str(error)) from error
+            failure = click.ClickException(str(error))
+            # As for wrong usage; 1 is an answer: of `status`, of `flush`.
+            failure.exit_code = 2
+            raise failure from error
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,0 +1,71 @@
+"""`claude-otel flush`: deliver now, and say whether all has arrived."""
+
+from __future__ import annotations
+
+import json
+
+import click
+from rich.console import Console
+
+from claude_otel import settings
+from claude_otel.worker.flushing import Flushed, Missing, flush
+
+_EXAMPLES = """\b
+Examples:
+  claude-otel flush                     before you close the laptop
+  claude-otel flush --timeout 120       at the end of a CI job
+  claude-otel flush --json | jq .missing
+"""
+
+
+@click.command(epilog=_EXAMPLES)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to try.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Say what came of it as JSON.")
+def command(timeout: float, as_json: bool) -> None:
+    """Deliver everything that is final, now, to every destination.
+
+    The exit code is 0 when all of it has arrived everywhere, 1 when something
+    has not; then it is said what, and why. What is missing stays on this
+    machine and is tried again. A turn that still runs is not waited for.
+    """
+    progress = Console(stderr=True)
+    state, data = settings.state_folder(), settings.data_folder()
+    with progress.status("Delivering ...") as status:
+
+        def tell(missing: tuple[Missing, ...]) -> None:
+            status.update("Delivering: " + "; ".join(one.what for one in missing[:3]))
+
+        flushed = flush(state, data, timeout_s=timeout, tell=tell)
+    if as_json:
+        click.echo(json.dumps(_as_json(flushed), indent=2))
+    else:
+        _print(flushed, timeout)
+    raise SystemExit(1 if flushed.missing else 0)
+
+
+def _print(flushed: Flushed, timeout_s: float) -> None:
+    if not flushed.missing:
+        if flushed.sessions:
+            click.secho("Everything that is final has arrived.", fg="green")
+        else:
+            click.secho("There is nothing to deliver.", fg="green")
+        return
+    click.secho(f"Not everything has arrived after {timeout_s:g} s:", fg="red")
+    for one in flushed.missing:
+        click.echo(f"  {one.what}: {one.why}")
+    click.echo("It stays here and is tried again. For the whole picture: claude-otel status")
+
+
+def _as_json(flushed: Flushed) -> dict[str, object]:
+    return {
+        "all_arrived": not flushed.missing,
+        "sessions": flushed.sessions,
+        "missing": [{"what": one.what, "why": one.why} for one in flushed.missing],
+    }

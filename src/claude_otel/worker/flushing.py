@@ -1,0 +1,229 @@
+"""Deliver now: every session is served, every worker asked, until all has arrived or time is up.
+
+For `flush`. It decides only whether all has arrived; workers read and send.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from claude_otel import settings
+from claude_otel.diagnostics import ConfigurationError
+from claude_otel.export import ledger_view
+from claude_otel.state_folder import DataFolder, SessionFolder, StateFolder, WorkerFolder
+from claude_otel.worker import lock
+from claude_otel.worker.report import ask_flush, read_report
+
+STARTER = ("-I", "-m", "claude_otel.worker.start")
+
+_LOOK_EVERY_S = 0.1
+_ASK_AGAIN_AFTER_S = 1.0
+# The first answer may be about what was read before the question; the second is not.
+_ANSWERS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """What has not arrived, and why. `is_final`: waiting longer will not help."""
+
+    what: str
+    why: str
+    is_final: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flushed:
+    """`sessions`: how many had something to deliver. Nothing missing: all has arrived."""
+
+    sessions: int
+    missing: tuple[Missing, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Asked:
+    folder: WorkerFolder
+    name: str = ""
+    asked_s: float = 0.0
+    answers: int = 0
+    report: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+def flush(
+    state: StateFolder,
+    data: DataFolder,
+    *,
+    timeout_s: float,
+    tell: Callable[[tuple[Missing, ...]], None] = lambda missing: None,
+) -> Flushed:
+    """Deliver all that is final, at most for `timeout_s`; `tell` hears now and then what lacks."""
+    until_s = time.monotonic() + timeout_s
+    sessions = [folder for folder in state.sessions() if has_something_to_deliver(folder)]
+    starters: dict[str, int | None] = {}
+    asked: dict[str, _Asked] = {}
+    while True:
+        for folder in sessions:
+            if folder.session_id not in starters and _waits_unserved(folder):
+                starters[folder.session_id] = _start_worker(state, folder, data)
+        _reap(starters)
+        for folder in state.workers():
+            if lock.is_held(folder.lock):
+                _ask(asked.setdefault(folder.key, _Asked(folder=folder)))
+        missing = (
+            *_of_sessions(state, sessions, starters, asked),
+            *_of_workers(asked),
+            *_of_ledger(state, sessions),
+        )
+        if all(one.is_final for one in missing) or time.monotonic() > until_s:
+            return Flushed(sessions=len(sessions), missing=missing)
+        tell(missing)
+        time.sleep(_LOOK_EVERY_S)
+
+
+def has_something_to_deliver(folder: SessionFolder) -> bool:
+    """Whether hooks have left anything of the session that is still to be read or sent."""
+    return folder.spool.exists() and not folder.off.exists()
+
+
+# -- serving ---------------------------------------------------------------------------
+
+
+def _waits_unserved(folder: SessionFolder) -> bool:
+    return has_something_to_deliver(folder) and not lock.is_held(folder.alive_lock)
+
+
+def _start_worker(state: StateFolder, folder: SessionFolder, data: DataFolder) -> int:
+    """The process id of a starter, detached as a hook's is; it may become the worker."""
+    command = [sys.executable, *STARTER, str(state.path), folder.session_id, str(data.path)]
+    silence = [(os.POSIX_SPAWN_OPEN, end, os.devnull, os.O_RDWR, 0) for end in (0, 1, 2)]
+    environment = settings.own_environment()
+    try:
+        return os.posix_spawn(command[0], command, environment, file_actions=silence, setsid=True)
+    except NotImplementedError:  # a system without POSIX_SPAWN_SETSID
+        return os.posix_spawn(command[0], command, environment, file_actions=silence, setpgroup=0)
+
+
+def _reap(starters: dict[str, int | None]) -> None:
+    """Mark starters that have ended with None."""
+    for session_id, pid in starters.items():
+        if pid is not None and os.waitpid(pid, os.WNOHANG)[0] == pid:
+            starters[session_id] = None
+
+
+def _ask(asked: _Asked) -> None:
+    report = read_report(asked.folder) or {}
+    asked.report = report
+    now_s = time.monotonic()
+    if asked.name and report.get("flush_answered") == asked.name:
+        asked.answers, asked.name = asked.answers + 1, ""
+    is_done = asked.answers >= _ANSWERS and now_s - asked.asked_s < _ASK_AGAIN_AFTER_S
+    if not asked.name and not is_done:
+        asked.name, asked.asked_s = uuid.uuid4().hex, now_s
+        ask_flush(asked.folder, asked.name)
+
+
+# -- what lacks --------------------------------------------------------------------------
+
+
+def _of_sessions(
+    state: StateFolder,
+    sessions: list[SessionFolder],
+    starters: Mapping[str, int | None],
+    asked: Mapping[str, _Asked],
+) -> list[Missing]:
+    found: list[Missing] = []
+    for folder in sessions:
+        if not has_something_to_deliver(folder):
+            continue
+        what = f"session {folder.session_id}"
+        key = key_of(folder)
+        worker = asked.get(key or "")
+        is_served = worker is not None and lock.is_held(worker.folder.lock)
+        if worker is None or not is_served:
+            has_ended = starters.get(folder.session_id, 0) is None
+            if has_ended and not lock.is_held(folder.alive_lock):
+                why = why_not_served(state, folder)
+                found.append(Missing(what=what, why=why, is_final=True))
+            else:
+                found.append(Missing(what=what, why="its worker is starting"))
+            continue
+        told = worker.report.get("sessions", {}).get(folder.session_id)
+        if told is None:
+            found.append(Missing(what=what, why="its worker has not taken it up yet"))
+        elif not told["is_settled"]:
+            found.append(Missing(what=what, why="its worker is still reading it"))
+        elif told["problems"] and told["turns"]:
+            # Before the first prompt there is no transcript, and nothing lacks.
+            found.append(Missing(what=what, why="; ".join(told["problems"])))
+    return found
+
+
+def _of_workers(asked: Mapping[str, _Asked]) -> list[Missing]:
+    found: list[Missing] = []
+    for worker in asked.values():
+        if not lock.is_held(worker.folder.lock):
+            continue
+        if worker.answers < _ANSWERS:
+            found.append(
+                Missing(
+                    what=f"worker {worker.folder.key}",
+                    why=f"it has not answered yet; its log is {worker.folder.log}",
+                )
+            )
+        for name, health in worker.report.get("destinations", {}).items():
+            if health["waiting"]:
+                why = health["last_error"] if health["failures"] else "on their way"
+                what = f"{health['waiting']:,} spans for {name}"
+                found.append(Missing(what=what, why=why or "on their way"))
+    return found
+
+
+def _of_ledger(state: StateFolder, sessions: list[SessionFolder]) -> list[Missing]:
+    wanted = {folder.session_id for folder in sessions}
+    try:
+        refused = ledger_view.rejections(state.ledger)
+    except ConfigurationError as error:
+        return [Missing(what="the ledger", why=str(error), is_final=True)]
+    return [
+        Missing(
+            what=f"a {one.kind.replace('_', ' ')} of session {one.session_id}",
+            why=f"refused by {one.destination}: {one.reason}",
+            is_final=True,
+        )
+        for one in refused
+        if one.session_id in wanted
+    ]
+
+
+def key_of(folder: SessionFolder) -> str | None:
+    """The configuration key that a starter wrote down for the session."""
+    try:
+        return folder.worker.read_text().strip() or None
+    except OSError:
+        return None
+
+
+def why_not_served(state: StateFolder, folder: SessionFolder) -> str:
+    """What the session's starter or its worker said last; it ends with what to do."""
+    key = key_of(folder)
+    report = read_report(state.worker(key)) if key else None
+    if report and report.get("error"):
+        return str(report["error"])
+    for line in reversed(_lines(state.log)):
+        if folder.session_id in line:
+            return line.partition(" is not traced: ")[2] or line
+    log = state.worker(key).log if key else state.log
+    return f"no worker serves it, and nobody said why; look at {log}"
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
