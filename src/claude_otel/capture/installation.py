@@ -242,7 +242,8 @@ def _read(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise ConfigurationError(
-            f"{path} cannot be read ({error.strerror}); see to its permissions"
+            f"{path} cannot be read ({error.strerror}); "
+            "see to its permissions and run the command again"
         ) from error
 
 
