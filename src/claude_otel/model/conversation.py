@@ -126,6 +126,18 @@ class Conversation:
                 call.failure = Failure(type=call.outcome)
         return [*open_calls, *waiting]
 
+    def cuts_off(self) -> None:
+        """The latest answer broke off: what its records say of its end was made up."""
+        if self.open_calls:
+            call = self.open_calls[next(reversed(self.open_calls))]
+            call.stop_reason, call.outcome = None, "failed"
+            call.failure = Failure(type="incomplete_stream")
+
+    def moves(self, turn: Turn) -> None:
+        """All of this talk that is still open was for `turn`."""
+        for owned in (*self.open_calls.values(), *self._pending.values()):
+            owned.turn = turn
+
     def forget(self, call: ModelCall) -> None:
         """`call` is closed: nothing more is added to it here."""
         if call.message_id is not None:

@@ -140,6 +140,11 @@ class RequestFailed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerCutOff(Event):
+    """The connection broke in the middle of the latest answer; its records look complete."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolScheduled(Event):
     """Claude Code took a tool call up (before permission and execution)."""
 

@@ -164,6 +164,7 @@ class ToolCall:
     outcome: Outcome | None = None
     failure: Failure | None = None
 
+    input_of_hooks: JSON = None
     result_is_read: bool = False
     touched_ns: int = 0
     is_closed: bool = False
@@ -210,6 +211,8 @@ class Subagent:
     failure: Failure | None = None
     has_calls: bool = False
 
+    has_finished: bool = False
+    has_closed_work: bool = False
     stop: Outcome | None = None
     stop_at_ns: int | None = None
     stop_text: str | None = None

@@ -243,20 +243,24 @@ def _model_call(call: ModelCall, server: Server) -> SpanShape:
 
 
 def _usage(call: ModelCall) -> dict[str, Value | None]:
-    """Usage and cost; of an answer that was cut off, only what its first record knew."""
+    """Usage and cost. Of an answer that was cut off only the input is known, and kept apart:
+    sums over `gen_ai.usage.*` are sums of whole answers, as the CLI's own totals are.
+    """
     usage = call.usage
     if usage is None:
         return {}
-    known: dict[str, Value | None] = {
+    if call.stop_reason is None:
+        return {
+            at.USAGE_INCOMPLETE: True,
+            at.USAGE_PARTIAL_INPUT: usage.input_tokens,
+            at.USAGE_PARTIAL_CACHE_READ: usage.cache_read_input_tokens,
+            at.USAGE_PARTIAL_CACHE_WRITE: usage.cache_write_input_tokens,
+        }
+    cost = cost_of(call.model or "", usage, call.started_at_ns)
+    return {
         at.USAGE_INPUT_TOKENS: usage.input_tokens,
         at.USAGE_CACHE_READ: usage.cache_read_input_tokens,
         at.USAGE_CACHE_WRITE: usage.cache_write_input_tokens,
-    }
-    if call.stop_reason is None:
-        return {**known, at.USAGE_INCOMPLETE: True}
-    cost = cost_of(call.model or "", usage, call.started_at_ns)
-    return {
-        **known,
         at.USAGE_OUTPUT_TOKENS: usage.output_tokens,
         at.USAGE_REASONING: usage.thinking_tokens,
         at.USAGE_CACHE_WRITE_1H: usage.cache_write_1h_input_tokens or None,

@@ -69,6 +69,7 @@ IGNORED: Final[dict[str, str]] = {
 
 _INTERRUPTED = "[Request interrupted by user"
 _REFUSED = "The user doesn't want to proceed with this tool use"
+_CUT_OFF = "Your response above was cut off mid-stream"
 _COMMAND = re.compile(r"\s*<(command-name|command-message|command-args)>")
 _LOCAL_OUTPUT = re.compile(r"\s*<(local-command-stdout|local-command-stderr|bash-stdout)>")
 _TAG = re.compile(r"<(task-id|tool-use-id|status)>([^<]*)</\1>")
@@ -184,6 +185,8 @@ def _user(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
         or text(raw, "sourceToolUseID") is not None
     ):
         message = Message(role="user", parts=parts)
+        if words.startswith(_CUT_OFF) and raw.get("turnCompanion") is True:
+            yield ev.AnswerCutOff(at_ns=at_ns, agent_id=agent_id)
         yield ev.InputAdded(at_ns=at_ns, agent_id=agent_id, message=message)
     else:
         yield from _prompt(raw, at_ns, parts, words)

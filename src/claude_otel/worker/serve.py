@@ -26,6 +26,7 @@ from claude_otel.worker.tail import SessionTail
 
 # An interactive session ignores its caller's trace context, as the CLI itself does.
 _INTERACTIVE = "cli"
+_NEW = ("startup", "clear")
 
 
 class ServedSession:
@@ -62,7 +63,10 @@ class ServedSession:
         for event in self._tail.read():
             anything = True
             if self._session is None:
-                self._session = Session(self.folder.session_id, since_ns=self._tail.first_hook_ns)
+                # A resumed or forked session brings turns that another process has told.
+                is_new = isinstance(event, ev.SessionStarted) and event.source in _NEW
+                since_ns = None if is_new else self._tail.first_hook_ns
+                self._session = Session(self.folder.session_id, since_ns=since_ns)
             self._offer(self._session.feed(event))
         self.is_caught_up = not anything
         if self._session is None:

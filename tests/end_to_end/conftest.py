@@ -1,0 +1,46 @@
+"""The real `claude`, our hooks as `setup` registers them, real destinations.
+
+One installation for all stories: its worker delivers to an OTLP receiver and to
+an MLflow store at once. What a story sent is read back from both.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from installation import Installation, Played
+
+from claude_otel.testing.stories import STORIES
+
+os.environ["MLFLOW_MODEL_CATALOG_URI"] = ""
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+
+@pytest.fixture(scope="session")
+def shared_installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    with Installation(tmp_path_factory.mktemp("shared")) as installation:
+        yield installation
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    """One of its own, for tests that break something."""
+    with Installation(tmp_path) as installation:
+        yield installation
+
+
+@pytest.fixture(scope="session")
+def played(shared_installation: Installation) -> dict[str, Played]:
+    """Every story played so far, by name: played once, looked at by many tests."""
+    return _Played(shared_installation)
+
+
+class _Played(dict[str, Played]):
+    def __init__(self, installation: Installation) -> None:
+        super().__init__()
+        self._installation = installation
+
+    def __missing__(self, name: str) -> Played:
+        self[name] = self._installation.play(STORIES[name]())
+        return self[name]

@@ -1,0 +1,186 @@
+"""A user's machine in a folder: home, project, our state and data, two destinations."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from otlp_receiver import OtlpReceiver, ReceivedSpan
+
+from claude_otel.state_folder import StateFolder
+from claude_otel.testing import ClaudeHome, ScriptedApi, Story, play_story
+from claude_otel.testing.calls import Call
+from claude_otel.testing.claude_cli import ClaudeRun
+
+EXPERIMENT = "end to end"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Played:
+    """What a story left: the API's log, the runs, and what each destination has."""
+
+    story: Story
+    calls: list[Call]
+    runs: tuple[ClaudeRun, ...]
+    otlp: list[ReceivedSpan]
+    mlflow: list[Any]
+    """mlflow.entities.Trace, oldest first"""
+
+    @property
+    def session_ids(self) -> set[str]:
+        return {run.session_id for run in self.runs if run.session_id}
+
+    @property
+    def cost_states(self) -> list[dict[str, Any]]:
+        """The CLI's own last totals of each session."""
+        last: dict[Path, dict[str, Any]] = {}
+        for run in self.runs:
+            if run.transcript_path is None:
+                continue
+            for line in run.transcript_path.read_text().splitlines():
+                record = json.loads(line)
+                if record.get("type") == "cost-state":
+                    last[run.transcript_path] = record
+        return list(last.values())
+
+
+class Installation:
+    """`claude-otel setup` done for one user; leaving it ends the workers."""
+
+    def __init__(self, root: Path) -> None:
+        self.home = ClaudeHome(root / "claude")
+        self.state = StateFolder(root / "state")
+        self.data = root / "data"
+        self.store = root / "mlflow.db"
+        self.receiver = OtlpReceiver()
+        self.environment = {
+            "MLFLOW_TRACKING_URI": f"sqlite:///{self.store}",
+            "MLFLOW_EXPERIMENT_NAME": EXPERIMENT,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": self.receiver.uri,
+            "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY",
+            "OTEL_TRACES_EXPORTER": "mlflow,otlp",
+        }
+
+    def __enter__(self) -> "Installation":
+
+        self.data.mkdir(parents=True)
+        shutil.copy("/work/main/src/claude_otel/capture/hook.py", self.data / "hook.py")
+        ev = "SessionStart UserPromptSubmit PreToolUse PostToolUse PostToolUseFailure PermissionRequest PermissionDenied Notification SubagentStart SubagentStop PreCompact PostCompact Stop StopFailure CwdChanged ConfigChange SessionEnd".split()
+        hooks = {
+            e: [
+                {
+                    "hooks": [
+                        {
+                            "type": "command",
+                            "command": os.path.realpath(sys.executable),
+                            "args": [
+                                "-I",
+                                "-S",
+                                str(self.data / "hook.py"),
+                                str(self.state.path),
+                                sys.executable,
+                            ],
+                            "timeout": 10,
+                        }
+                        | ({} if e == "SessionEnd" else {"async": True})
+                    ]
+                }
+            ]
+            for e in ev
+        }
+        self.home.write_settings({"hooks": hooks})
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.end_workers()
+        self.receiver.close()
+
+    def cli(self, *arguments: str, code: int = 0) -> str:
+        """Run `claude-otel` as this user; what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "claude_otel.cli", *arguments],
+            env=self.process_environment(),
+            cwd=self.home.project,
+            capture_output=True,
+            text=True,
+            timeout=90,
+        )
+        assert done.returncode == code, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def process_environment(self) -> dict[str, str]:
+        return {
+            "HOME": str(self.home.path),
+            "PATH": os.defpath,
+            "CLAUDE_OTEL_STATE_DIR": str(self.state.path),
+            "CLAUDE_OTEL_DATA_DIR": str(self.data),
+        }
+
+    def play(self, story: Story, *, env: Mapping[str, str] | None = None) -> Played:
+        """Play a story, wait until all of it has arrived, read it back from everywhere."""
+        environment = self.environment if env is None else dict(env)
+        shutil.rmtree(self.home.project)
+        self.home.project.mkdir()
+        with ScriptedApi(story.scenario) as api:
+            runs = play_story(story, api=api, home=self.home, env=environment)
+            calls = api.calls
+        self.wait_until_delivered()
+        sessions = {run.session_id for run in runs}
+        return Played(
+            story=story,
+            calls=calls,
+            runs=runs,
+            otlp=[s for s in self.receiver.spans if s.session_id in sessions],
+            mlflow=self.traces(sessions) if "MLFLOW_TRACKING_URI" in environment else [],
+        )
+
+    def wait_until_delivered(self, timeout_s: float = 60) -> None:
+        """A session's folder goes when it is over and every destination has all of it."""
+        deadline = time.monotonic() + timeout_s
+        while left := self.state.sessions():
+            if time.monotonic() > deadline:
+                told = "\n".join(w.log.read_text() for w in self.state.workers() if w.log.exists())
+                reports = "\n".join(
+                    w.status.read_text() for w in self.state.workers() if w.status.exists()
+                )
+                raise TimeoutError(f"not delivered: {left}\n{told}\n{reports}")
+            time.sleep(0.05)
+
+    def traces(self, sessions: set[str | None]) -> list[Any]:
+        from mlflow.tracking import MlflowClient
+
+        client = MlflowClient(f"sqlite:///{self.store}")
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        assert experiment is not None
+        found = client.search_traces(locations=[experiment.experiment_id], max_results=500)
+        ours = [t for t in found if t.info.trace_metadata.get("mlflow.trace.session") in sessions]
+        return sorted(ours, key=lambda trace: trace.info.request_time)
+
+    def worker_pids(self) -> list[int]:
+        return [
+            report["pid"]
+            for worker in self.state.workers()
+            if worker.status.exists()
+            for report in [json.loads(worker.status.read_text())]
+            if report["is_alive"]
+        ]
+
+    def end_workers(self, how: signal.Signals = signal.SIGKILL) -> None:
+        for pid in self.worker_pids():
+            try:
+                os.kill(pid, how)
+            except ProcessLookupError:
+                continue
