@@ -208,6 +208,8 @@ def test_a_public_key_is_no_secret() -> None:
         'label = "Enter your password again"',
         '"password": "Please enter your password."',
         "arn:aws:secretsmanager:us-west-2:123456789012:secret:MyDatabaseSecret-a1b2c3",
+        "authorization = authorization[1].encode('ascii')",
+        "authorization = base64.decodebytes(authorization).decode()",
         '"AWS::Redshift::EndpointAuthorization": "e72be424d109da1d"',
         '"AWS::IAM::AccessKey": "72c2d9dd90025459"',
         '"clientToken": "550e8400-e29b-41d4-a716-446655440000"',

@@ -63,6 +63,7 @@ _LETTER = re.compile(r"[A-Za-z]")
 _SPECIAL = re.compile(r"[!@#$%^&*+?~]")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z'-]*[.,:;?!]?(?: [A-Za-z'-]+[.,:;?!]?)+")
 _DOTTED_NAME = re.compile(r"[A-Za-z_$][\w$]*(?:\.[A-Za-z_$][\w$]*)+")
+_CALL_OR_INDEX = re.compile(r"\w[(\[]")
 _INDEX = re.compile(r"[A-Za-z_][\w.]*\[")
 _PATH_OR_URL = re.compile(r"arn:|~?\.{0,2}/|[A-Za-z][A-Za-z0-9+.-]{1,20}://|[A-Za-z]:\\")
 _AWS_SECRET = re.compile(r"(?=.{0,39}[0-9+])[A-Za-z0-9/+]{40}")
@@ -200,7 +201,10 @@ def _authorization_headers(text: str, lowered: str) -> Iterator[Found]:
         if match:
             value = match["value"]
             judged = value[:_LONGEST_JUDGED]
-            telling = match["scheme"] or (_DIGIT.search(judged) and len(value) >= 12)
+            # Without a scheme it may be code: a call, an index.
+            telling = match["scheme"] or (
+                len(value) >= 12 and _DIGIT.search(judged) and not _CALL_OR_INDEX.search(judged)
+            )
             if telling and not is_placeholder(value) and not _DOTTED_NAME.fullmatch(judged):
                 yield Found(
                     start=match.start("value"),
