@@ -24,7 +24,7 @@ from claude_otel.model.parts import Message, Part, Text, ToolResult, text_of
 SUPERSEDED = Failure(type="_OTHER", message="The request was repeated; no answer was recorded.")
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class _Pending:
     owner: Turn | Subagent
     turn: Turn

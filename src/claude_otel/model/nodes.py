@@ -1,7 +1,8 @@
 """What a session is made of: turns, model calls, tool calls, subagents.
 
 A node is filled by `session.py` and `conversation.py` while its facts arrive and
-handed out, by reference, when it is closed: read it at once. Times are Unix
+handed out, by reference, when it is closed: read it at once. Two nodes are the same
+only if they are one object. Times are Unix
 nanoseconds; None is "not known", never 0 or "".
 """
 
@@ -52,7 +53,7 @@ class Compaction:
     duration_ms: int | None
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Turn:
     """One user prompt and all that it caused; its key is the prompt record's uuid."""
 
@@ -101,7 +102,7 @@ class Turn:
         return sum((call.usage for call in self.usage_by_call.values()), Usage())
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class ModelCall:
     """One request and its answer; failed attempts are calls of their own.
 
@@ -139,7 +140,7 @@ class ModelCall:
     is_closed: bool = False
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class ToolCall:
     """One tool call. `started_at_ns` is the start of its execution.
 
@@ -191,7 +192,7 @@ class ToolCall:
         return max(0, until - self.requested_at_ns) / 1e6
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Subagent:
     """One run of a subagent. It belongs to the turn that launched it, however long it runs."""
 

@@ -44,7 +44,7 @@ SUBMISSION_LAG_NS = 30_000_000_000
 
 
 class Session:
-    """One Claude session. `since_ns`: turns begun earlier, unseen by a hook, are not reported."""
+    """One Claude session. `since_ns`: turns over by then are history, not reported."""
 
     def __init__(self, session_id: str, *, since_ns: int | None = None) -> None:
         self.session_id = session_id
@@ -57,12 +57,13 @@ class Session:
         self._reading: Turn | None = None
         self._agents: dict[str, Subagent] = {}
         self._tools: dict[str, ToolCall] = {}
-        self._launched: dict[str, str] = {}
         self._conversations: dict[str | None, Conversation] = {None: Conversation(agent_id=None)}
         self._closed_calls: set[str] = set()
         self._open_tools: dict[str, ToolCall] = {}
         self._unmatched_asks: list[ev.PermissionAsked] = []
         self._baseline: ev.CostStated | None = None
+        self._statements: list[tuple[ev.CostStated, list[Turn]]] = []
+        self._residual_is_stale = False
         self._has_hooks = False
         self._has_transcript = False
         self._held: list[Closed] = []
@@ -73,11 +74,13 @@ class Session:
 
     def feed(self, event: ev.Event) -> list[Closed]:
         """Take one fact; return the nodes that it makes final."""
+        self._end_touched_ns = self._now_ns
         return self._release(self._dispatch(event))
 
     def settle(self, now_ns: int) -> list[Closed]:
         """Let `now_ns` be the time; return the nodes that have become final by waiting."""
         self._now_ns = max(self._now_ns, now_ns)
+        self._tell_residual()
         closed: list[Closed] = []
         for call in [c for conv in self._conversations.values() for c in conv.open_calls.values()]:
             if call.stop_reason is not None and self._rested(call.touched_ns):
@@ -91,12 +94,13 @@ class Session:
         for turn in self.turns:
             if (turn.stop or turn.is_dirty) and self._may_close(turn, None):
                 closed += self._close_turn(turn)
-        if self._end is not None and self._rested(self._end_touched_ns):
+        if self._end is not None and self._rested(self._end_touched_ns, self._lag_ns()):
             closed += self._close_all()
         return self._release(closed)
 
     def finish(self) -> list[Closed]:
         """No more facts will come: close whatever is open, saying how it ended."""
+        self._tell_residual()
         return self._release(self._close_all(), is_last=True)
 
     @property
@@ -112,7 +116,7 @@ class Session:
         released: list[Closed] = []
         for change in held:
             turn = change.node if isinstance(change.node, Turn) else change.node.turn
-            if turn.record_id is None and self._has_transcript and not (is_last or turn.is_closed):
+            if turn.record_id is None and not (is_last or turn.is_closed):
                 self._held.append(change)
             elif self._is_reported(change.node):
                 released.append(change)
@@ -149,6 +153,8 @@ class Session:
                 return self._on_failure(event)
             case ev.InputAdded():
                 self._conversation(event.agent_id).says(event.message)
+            case ev.AnswerCutOff():
+                self._conversation(event.agent_id).cuts_off()
             case ev.ToolScheduled():
                 self._on_tool_scheduled(event)
             case ev.ToolReturned():
@@ -163,7 +169,7 @@ class Session:
                 self._has_hooks = True
                 agent = self._agent(event.agent_id, event.at_ns, prompt_id=event.prompt_id)
                 agent.agent_type = agent.agent_type or event.agent_type
-                agent.started_at_ns = min(agent.started_at_ns, event.at_ns)
+                self._began(agent, event.at_ns)
             case ev.SubagentDescribed():
                 self._on_agent_described(event)
             case ev.SubagentStopped():
@@ -205,7 +211,7 @@ class Session:
                 self._has_hooks = True
                 self._begins_again(event.at_ns)
             case ev.SessionEnded():
-                self._end, self._end_touched_ns = event, self._now_ns
+                self._end = event
             case ev.Unrecognized():
                 self.unrecognized[event.kind] = self.unrecognized.get(event.kind, 0) + 1
             case _:
@@ -234,8 +240,9 @@ class Session:
         turn.conversation_id = event.conversation_id
         closed: list[Closed] = []
         if previous is not None and previous is not turn:
-            outcome = previous.stop or "completed"
-            self._stop(previous, outcome, previous.last_fact_ns, is_read=True)
+            outcome = previous.stop or previous.outcome or "completed"
+            if not previous.is_closed:
+                self._stop(previous, outcome, previous.last_fact_ns, is_read=True)
             ended = self._conversation(None).ends(previous, previous.last_fact_ns, outcome)
             closed = [c for call in ended for c in self._close_call(call)]
         self._conversation(None).last_fact_ns = event.at_ns
@@ -292,6 +299,7 @@ class Session:
         conversation = self._conversation(event.agent_id)
         call = conversation.responds(event, owner, turn)
         call.key, call.touched_ns = key, self._now_ns
+        self._residual_is_stale = self.stated is not None
         self._touch(owner, event.at_ns)
         if isinstance(owner, Subagent):
             owner.has_calls = True
@@ -321,6 +329,7 @@ class Session:
             event.tool_use_id, event.name, event.agent_id, event.at_ns, event.prompt_id
         )
         tool.input = event.input if tool.input is None else tool.input
+        tool.input_of_hooks = event.input
         if tool.requested_at_ns is None:
             tool.requested_at_ns = event.at_ns
         self._match_asks()
@@ -367,7 +376,9 @@ class Session:
     def _on_agent_prompt(self, event: ev.SubagentPrompted) -> None:
         agent = self._agent(event.agent_id, event.at_ns, prompt_id=event.prompt_id)
         agent.prompt = agent.prompt or event.parts
-        agent.started_at_ns = min(agent.started_at_ns, event.at_ns)
+        self._began(agent, event.at_ns)
+        if agent.tool_use_id not in self._tools and (turn := self._named(event.prompt_id)):
+            self._place(agent, turn)
         conversation = self._conversation(event.agent_id)
         conversation.last_fact_ns = max(conversation.last_fact_ns, event.at_ns)
         conversation.says(Message(role="user", parts=event.parts))
@@ -375,13 +386,14 @@ class Session:
     def _on_agent_described(self, event: ev.SubagentDescribed) -> None:
         agent = self._agent(event.agent_id, event.at_ns)
         agent.agent_type = event.agent_type or agent.agent_type
+        agent.has_finished = agent.has_finished or event.has_finished
         agent.description = event.description or agent.description
         agent.depth = event.depth or agent.depth
         agent.tool_use_id = event.tool_use_id or agent.tool_use_id
         if event.in_background is not None:
             agent.in_background = event.in_background
-        if event.has_finished and not self._has_hooks:
-            self._stop(agent, "completed", agent.last_fact_ns or event.at_ns, is_read=True)
+        if (tool := self._tools.get(agent.tool_use_id or "")) is not None:
+            self._place(agent, tool.turn)
 
     def _on_agent_report(self, event: ev.SubagentReported) -> None:
         agent = self._agents.get(event.task_id)
@@ -413,43 +425,58 @@ class Session:
             self._baseline = event
             return
         self.stated = event
-        turn = self.turns[-1]
-        residual = self.residual()
-        if residual != turn.residual and (residual is not None or turn.residual is not None):
-            turn.residual = residual
-            turn.is_dirty = turn.is_dirty or turn.is_closed
+        counted = [turn for turn in self.turns if turn.record_id is not None]
+        if self._statements and self._statements[-1][1] == counted:
+            self._statements.pop()
+        self._statements.append((event, counted))
+        self._residual_is_stale = True
+
+    def _tell_residual(self) -> None:
+        """Put what each statement leaves over on the last turn that it counted.
+
+        Calls may be read after the statement that counted them. What earlier
+        statements left over is taken off: spans and residuals add up to the last one.
+        """
+        if not self._residual_is_stale:
+            return
+        self._residual_is_stale = False
+        before = Usage()
+        for stated, counted in self._statements:
+            reported = [turn for turn in counted if self._is_reported(turn)]
+            if not reported:
+                continue
+            left = self._left_over(stated, counted) - before
+            before += left
+            residual = left if left.input_tokens or left.output_tokens else None
+            last = max(reported, key=lambda turn: turn.started_at_ns)
+            if residual != last.residual:
+                last.residual = residual
+                last.is_dirty = last.is_dirty or last.is_closed
 
     def residual(self) -> Usage | None:
-        """Stated totals less the baseline less the calls known: what left no record."""
-        if self.stated is None:
+        """The last stated totals less the baseline less the calls known: what left no record."""
+        if not self._statements:
             return None
-        known = self.known_usage()
-        stated = _total(self.stated)
-        before = _total(self._baseline) if self._baseline else Usage()
-        left = Usage(
-            uncached_input_tokens=stated.uncached_input_tokens
-            - before.uncached_input_tokens
-            - known.uncached_input_tokens,
-            cache_read_input_tokens=stated.cache_read_input_tokens
-            - before.cache_read_input_tokens
-            - known.cache_read_input_tokens,
-            cache_write_5m_input_tokens=stated.cache_write_input_tokens
-            - before.cache_write_input_tokens
-            - known.cache_write_input_tokens,
-            output_tokens=stated.output_tokens - before.output_tokens - known.output_tokens,
-        )
+        left = self._left_over(*self._statements[-1])
         return None if left.input_tokens == 0 and left.output_tokens == 0 else left
+
+    def _left_over(self, stated: ev.CostStated, counted: list[Turn]) -> Usage:
+        baseline = _total(self._baseline) if self._baseline else Usage()
+        return _total(stated) - baseline - self._known_usage(counted)
 
     def known_usage(self) -> Usage:
         """The sum over all complete calls since the baseline, closed or still open."""
+        return self._known_usage(self.turns)
+
+    def _known_usage(self, turns: list[Turn]) -> Usage:
         total = Usage()
-        for turn in self.turns:
+        for turn in turns:
             # Without a stated baseline the totals began with the file's first line.
             if self._baseline is None or self._is_reported(turn):
                 total += turn.usage
         for conversation in self._conversations.values():
             for call in conversation.open_calls.values():
-                if call.usage is not None and call.stop_reason is not None:
+                if call.turn in turns and call.usage is not None and call.stop_reason is not None:
                     total += call.usage
         return total
 
@@ -484,7 +511,6 @@ class Session:
         if agent is None:
             turn = self._turn_of_prompt(prompt_id, at_ns)
             agent = Subagent(key=key, turn=turn, started_at_ns=at_ns, touched_ns=self._now_ns)
-            agent.tool_use_id = self._launched.get(key)
             self._agents[key] = agent
         return agent
 
@@ -497,6 +523,28 @@ class Session:
                 self.turns.append(turn)
             return turn
         return self._reading or (self.turns[-1] if self.turns else self._unknown_turn(at_ns))
+
+    def _place(self, agent: Subagent, turn: Turn) -> None:
+        """`agent` works for `turn`. Once a part of it has left, it stays where it was."""
+        before, work = agent.turn, self._conversation(agent.key)
+        if before is turn or agent.is_closed or agent.has_closed_work:
+            return
+        agent.turn = turn
+        work.moves(turn)
+        for tool in self._tools.values():
+            if tool.owner is agent:
+                tool.turn = turn
+                before.tool_use_ids.discard(tool.key)
+                turn.tool_use_ids.add(tool.key)
+        for other in self._agents.values():
+            launcher = self._tools.get(other.tool_use_id or "")
+            if launcher is not None and launcher.owner is agent:
+                self._place(other, turn)
+
+    @staticmethod
+    def _began(agent: Subagent, at_ns: int) -> None:
+        if at_ns:
+            agent.started_at_ns = min(agent.started_at_ns or at_ns, at_ns)
 
     def _tool(
         self,
@@ -520,23 +568,24 @@ class Session:
         return tool
 
     def _link_agent(self, event: ev.ToolReturned, tool: ToolCall) -> None:
-        agent_id = event.subagent_id or ""
-        self._launched[agent_id] = tool.key
-        agent = self._agents.get(agent_id)
-        if agent is None:
-            return
+        agent = self._agent(event.subagent_id, 0)
         agent.tool_use_id = agent.tool_use_id or tool.key
+        self._place(agent, tool.turn)
         agent.in_background = event.subagent_in_background
         if not event.subagent_in_background and agent.stop is None:
             self._stop(agent, "failed" if event.is_error else "completed", event.at_ns)
 
     def _match_asks(self) -> None:
-        """Give each dialog to the one open call of that agent, name and exact input."""
+        """Give each dialog to the one open call of that agent, name and exact input.
+
+        Hooks tell an input with its defaults filled in, the transcript as the model gave it.
+        """
         for ask in list(self._unmatched_asks):
             same = [
                 tool
                 for tool in self._open_tools.values()
-                if (tool.agent_id, tool.name, tool.input) == (ask.agent_id, ask.name, ask.input)
+                if (tool.agent_id, tool.name) == (ask.agent_id, ask.name)
+                and ask.input in (tool.input, tool.input_of_hooks)
                 and tool.asked_at_ns is None
             ]
             if not same:
@@ -594,12 +643,17 @@ class Session:
     def _rested(self, touched_ns: int, for_ns: int = SETTLE_NS) -> bool:
         return self._now_ns - touched_ns >= for_ns
 
+    def _lag_ns(self) -> int:
+        """How long an ended session's transcript may still grow: longer if prompts are missing."""
+        is_read = all(turn.record_id is not None for turn in self.turns)
+        return SETTLE_NS if is_read else PATIENCE_NS
+
     def _may_close(self, owner: Turn | Subagent, agent_id: str | None) -> bool:
         if not self._rested(owner.touched_ns):
             return False
-        caught_up = (
+        turn = owner if isinstance(owner, Turn) else owner.turn
+        caught_up = turn.record_id is not None and (
             owner.stop_is_read
-            or not self._has_transcript
             or owner.stop_text is None
             or self._conversation(agent_id).last_text.strip() == owner.stop_text.strip()
         )
@@ -608,9 +662,11 @@ class Session:
     def _tool_is_over(self, tool: ToolCall) -> bool:
         if tool.ended_at_ns is None:
             return False
-        if tool.result_is_read and (tool.duration_ms is not None or not self._has_hooks):
+        # An interrupt is told after the "denied" results of the tools that it stopped.
+        is_told = tool.duration_ms is not None or not self._has_hooks
+        if tool.result_is_read and is_told and tool.outcome != "denied":
             return True
-        return self._rested(tool.touched_ns)
+        return self._rested(tool.touched_ns, SETTLE_NS if tool.result_is_read else PATIENCE_NS)
 
     # -- closing ----------------------------------------------------------------------
 
@@ -620,6 +676,8 @@ class Session:
         if call.key in self._closed_calls:
             return []
         self._closed_calls.add(call.key)
+        if isinstance(call.owner, Subagent):
+            call.owner.has_closed_work = True
         if call.outcome is None:
             call.outcome = "completed" if call.stop_reason is not None else "abandoned"
         if call.usage is not None and call.stop_reason is not None:
@@ -636,16 +694,23 @@ class Session:
         if tool.ended_at_ns is None:
             tool.ended_at_ns = max(tool.owner.last_fact_ns, tool.requested_at_ns or 0)
         tool.is_closed = True
+        if isinstance(tool.owner, Subagent):
+            tool.owner.has_closed_work = True
         return [Closed(node=tool)]
 
     def _close_agent(self, agent: Subagent) -> list[Closed]:
         if not agent.has_calls and agent.tool_use_id is None and not agent.prompt:
             agent.is_closed, agent.is_dirty = True, False  # one of the CLI's own: no work of ours
             return []
-        outcome = agent.stop or agent.outcome or "abandoned"
+        outcome = agent.stop or agent.outcome
+        if outcome is None:
+            outcome = "completed" if agent.has_finished else "abandoned"
         closed = self._close_work(agent, agent.key, outcome)
-        agent.launched_by = self._tools.get(agent.tool_use_id or "")
+        launcher = agent.launched_by = self._tools.get(agent.tool_use_id or "")
         agent.outcome = outcome
+        if not agent.started_at_ns:
+            asked_ns = launcher.requested_at_ns if launcher is not None else None
+            agent.started_at_ns = asked_ns or agent.turn.started_at_ns
         agent.ended_at_ns = max(agent.last_fact_ns, agent.started_at_ns)
         if outcome in ("interrupted", "abandoned"):
             agent.failure = agent.failure or Failure(type=outcome)
@@ -716,7 +781,7 @@ class Session:
             return False
         if self._since_ns is None or turn.submitted_at_ns is not None:
             return True
-        return turn.started_at_ns >= self._since_ns
+        return turn.last_fact_ns >= self._since_ns
 
 
 def _total(stated: ev.CostStated) -> Usage:

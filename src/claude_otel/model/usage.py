@@ -53,6 +53,16 @@ class Usage:
             web_fetch_requests=self.web_fetch_requests + other.web_fetch_requests,
         )
 
+    def __sub__(self, other: "Usage") -> "Usage":
+        """What `other` leaves over, field by field; cache writes may change their lifetime."""
+        return Usage(
+            uncached_input_tokens=self.uncached_input_tokens - other.uncached_input_tokens,
+            cache_read_input_tokens=self.cache_read_input_tokens - other.cache_read_input_tokens,
+            cache_write_5m_input_tokens=self.cache_write_input_tokens
+            - other.cache_write_input_tokens,
+            output_tokens=self.output_tokens - other.output_tokens,
+        )
+
 
 def _sum_of_known(one: int | None, other: int | None) -> int | None:
     if one is None:

@@ -1,0 +1,273 @@
+"""Play the stories with the real `claude` and keep them as golden stories.
+
+    python tests/golden/record.py [--raw DIR] [STORY ...]
+
+Plays each story (or takes it from DIR/<story>, where it was played before), takes
+machine, ids and dates out of the recording, shortens what is long, and writes
+`tests/golden/<story>/<version>/`. The same recording gives the same bytes.
+`spans.json` is what the code makes of it today: read the difference before you keep it.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from story_routes import GOLDEN, load, read_all, tree_json
+
+from claude_otel.testing import STORIES, ClaudeHome, ScriptedApi, play_story
+
+KEPT = {
+    "api_error": "a request is refused at once and for good; the turn fails",
+    "background_subagent": "a background subagent reports after Stop and starts a turn",
+    "bad_request": "a 400, repeated with fewer parameters until Claude Code gives up",
+    "broken_stream": "a stream breaks in the middle and is asked for again, not streaming",
+    "compaction": "two prompts with /compact between; its call leaves no record",
+    "denied_tool": "a tool call that a rule forbids",
+    "foreground_subagent": "a subagent that its caller waits for",
+    "fork": "a session, and another one that begins as its copy",
+    "interrupted_and_resumed": "interrupted before the first answer, then resumed",
+    "interrupted_call": "interrupted while the model answers",
+    "interrupted_tool": "interrupted while a tool runs",
+    "killed": "the process is killed while a tool runs",
+    "killed_call": "the process is killed while the model answers",
+    "large_result": "a tool's output too large for the request",
+    "lost_connection": "the connection is lost before the answer's first byte, then retried",
+    "max_tokens": "an answer that is cut off by its limit and continued",
+    "nested_subagents": "two parallel subagents, one of which launches a third",
+    "parallel_tools": "two tools of one answer, one of which fails",
+    "plain_answer": "one prompt, one answer",
+    "rate_limit": "a 429 with retry-after, then an answer",
+    "refusal": "the model refuses",
+    "resume": "a session that is resumed for a second prompt",
+    "retries": "529 twice, then an answer",
+    "server_error": "500 until Claude Code gives up",
+    "server_tool": "a web search that the provider runs",
+    "several_prompts": "three prompts in one session",
+    "thinking": "an answer with thinking before a tool call",
+}
+BEGIN = datetime(2026, 11, 23, 12, 0, tzinfo=timezone.utc)
+LONGEST = 200
+# What is parsed out of a text, or found again within another one, stays whole.
+WHOLE = ("<task-notification>", "This session is being continued from a previous conversation")
+_HOOK = """import sys,os,time,fcntl
+t=time.time_ns(); d=sys.stdin.buffer.read()
+f=os.open(sys.argv[1],os.O_WRONLY|os.O_APPEND|os.O_CREAT,0o600); fcntl.flock(f,fcntl.LOCK_EX)
+p=os.environ.get("CLAUDE_PID","0").encode()
+os.write(f,b"%d %s %s\\n"%(t,p,d.strip().replace(b"\\n",b" ")))
+"""
+_HOOKS = [
+    "SessionStart",
+    "UserPromptSubmit",
+    "PreToolUse",
+    "PostToolUse",
+    "PostToolUseFailure",
+    "PermissionRequest",
+    "PermissionDenied",
+    "Notification",
+    "SubagentStart",
+    "SubagentStop",
+    "PreCompact",
+    "PostCompact",
+    "Stop",
+    "StopFailure",
+    "CwdChanged",
+    "ConfigChange",
+    "SessionEnd",
+]
+
+
+def play(story_name: str, folder: Path) -> None:
+    """Play one story with the real binary; its files as it left them."""
+    story, hook = STORIES[story_name](), folder / "hook.py"
+    hook.write_text(_HOOK)
+    command = {
+        "type": "command",
+        "command": os.path.realpath(sys.executable),
+        "args": ["-I", "-S", str(hook), str(folder / "hooks.txt")],
+        "timeout": 10,
+    }
+    hooks = {
+        name: [{"hooks": [command if name == "SessionEnd" else {**command, "async": True}]}]
+        for name in _HOOKS
+    }
+    with ScriptedApi(story.scenario, keep_bodies=False) as api, ClaudeHome() as home:
+        home.write_settings({"hooks": hooks})
+        api.log_to(folder / "calls.jsonl")
+        play_story(story, api=api, home=home)
+        time.sleep(0.5)  # the last hooks are asynchronous
+        for number, path in enumerate(home.transcripts(), start=1):
+            name = "transcript.jsonl" if number == 1 else f"transcript-{number}.jsonl"
+            shutil.copy(path, folder / name)
+            if path.with_suffix("").exists():
+                shutil.copytree(path.with_suffix(""), folder, dirs_exist_ok=True)
+
+
+def keep(story_name: str, raw: Path) -> Path:
+    """Write the golden story of a recording; return its folder."""
+    transcripts = sorted(raw.glob("transcript*.jsonl"), key=lambda p: (len(p.name), p.name))
+    version = next(
+        r["version"] for line in _lines(transcripts[0]) if "version" in (r := json.loads(line))
+    )
+    out = GOLDEN / story_name / version
+    shutil.rmtree(out, ignore_errors=True)
+    (out / "subagents").mkdir(parents=True)
+    agents = sorted(raw.glob("subagents/*.jsonl"), key=lambda p: _first_time(p.read_text()))
+    names = _Names(_first_time(transcripts[0].read_text()))
+    for path in [*transcripts, *agents]:
+        target = out / ("subagents" if path in agents else "") / names.in_text(path.name)
+        lines = [_record(json.loads(line), names) for line in _lines(path)]
+        target.write_text("".join(map(_line, lines)))
+        meta = path.with_suffix(".meta.json")
+        if meta.exists():
+            described = names.in_value(json.loads(meta.read_text()))
+            target.with_suffix(".meta.json").write_text(_line(described))
+    spool: list[str] = []
+    pids: dict[str, int] = {}
+    for line in _lines(raw / "hooks.txt"):
+        stamp, pid, payload = line.split(" ", 2)
+        number = pids.setdefault(pid, 1000 + len(pids))
+        told = _line(_short(names.in_value(json.loads(payload))))
+        spool.append(f"{int(stamp) + names.shift_ns} {number} {told}")
+    (out / "hooks.jsonl").write_text("".join(spool))
+    calls = [_short(names.in_value(json.loads(line))) for line in _lines(raw / "calls.jsonl")]
+    (out / "calls.jsonl").write_text("".join(map(_line, calls)))
+    (out / "README.md").write_text(
+        f"{story_name}: {KEPT[story_name]}.\n"
+        f"Played by claude {version} (print mode) against the scripted API, all hooks registered.\n"
+        f"Written by tests/golden/record.py: ids, paths and dates replaced, long texts shortened.\n"
+    )
+    if not agents:
+        (out / "subagents").rmdir()
+    write_spans(out)
+    return out
+
+
+def write_spans(folder: Path) -> None:
+    """What the code makes of the story, hooks and transcript read, for a person to review."""
+    (folder / "spans.json").write_text(tree_json(read_all(load(folder))))
+
+
+class _Names:
+    """What differs from recording to recording, and what stands for it."""
+
+    _ID = re.compile(
+        r"\b(?:msg_|req_|toolu_|srvtoolu_)\w+|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"
+        r"|\b[0-9a-f]{64}\b|\ba[0-9a-f]{16}\b"
+    )
+    _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+    _PATHS = (
+        (re.compile(r"/tmp/claude-home-\w+/home"), "/home/user"),
+        (re.compile(r"/tmp/claude-home-\w+/project"), "/home/user/project"),
+        (re.compile(r"/tmp/claude-home-\w+/tmp/claude-\d+/"), "/tmp/claude/"),
+        (re.compile(r"-tmp-claude-home-[\w-]+?-project"), "-home-user-project"),
+        (re.compile(r"Linux \d[\w.-]*"), "Linux 6.1.0"),
+        (re.compile(r"\S*/python[\d.]* -I -S \S+ \S+"), "python -I -S hook.py"),
+    )
+
+    def __init__(self, first_time: str) -> None:
+        shift = BEGIN - datetime.fromisoformat(first_time.replace("Z", "+00:00"))
+        self._shift = shift
+        self.shift_ns = shift // timedelta(milliseconds=1) * 1_000_000
+        self._ids: dict[str, str] = {}
+
+    def in_value(self, value):
+        if isinstance(value, str):
+            return self.in_text(value)
+        if isinstance(value, list):
+            return [self.in_value(item) for item in value]
+        if isinstance(value, dict):
+            return {self.in_text(k): self._in_field(k, v) for k, v in value.items()}
+        return value
+
+    def in_text(self, text: str) -> str:
+        for pattern, name in self._PATHS:
+            text = pattern.sub(name, text)
+        return self._TIME.sub(self._time, self._ID.sub(self._id, text))
+
+    def _in_field(self, key: str, value):
+        if isinstance(value, int) and key.endswith("_at_ns"):
+            return value + self.shift_ns
+        if isinstance(value, int) and key == "startTime":
+            return value + self.shift_ns // 1_000_000
+        return self.in_value(value)
+
+    def _id(self, found: re.Match[str]) -> str:
+        raw = found[0]
+        if raw not in self._ids:
+            number, prefix = len(self._ids) + 1, raw[: raw.find("_") + 1]
+            if prefix:
+                name = f"{prefix}01{number:022x}"
+            elif "-" in raw:
+                name = f"{number:08x}-0000-4000-8000-{number:012x}"
+            elif len(raw) == 64:
+                name = f"{number:064x}"
+            else:
+                name = f"a{number:016x}"
+            self._ids[raw] = name
+        return self._ids[raw]
+
+    def _time(self, found: re.Match[str]) -> str:
+        moment = datetime.fromisoformat(found[0].replace("Z", "+00:00")) + self._shift
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _record(raw, names: _Names):
+    record = names.in_value(raw)
+    if record["type"] == "attachment":
+        return _short(record, longest=60, most=2)
+    if record["type"] == "api-request-shape":
+        shape = record["shape"]
+        shape["tools"] = [_tool(tool) for tool in shape["tools"][:2]]
+    return _short(record)
+
+
+def _tool(tool):
+    schema = tool.get("input_schema", {})
+    properties = dict(list(schema.get("properties", {}).items())[:2])
+    return {**tool, "input_schema": {"type": "object", "properties": properties}}
+
+
+def _short(value, *, longest: int = LONGEST, most: int | None = None):
+    """Cut long texts, and lists to `most` items."""
+    if isinstance(value, str):
+        if len(value) <= longest or any(text in value for text in WHOLE):
+            return value
+        return f"{value[: longest // 2]}[{len(value)} characters]{value[-longest // 4 :]}"
+    if isinstance(value, list):
+        return [_short(item, longest=longest, most=most) for item in value[:most]]
+    if isinstance(value, dict):
+        return {k: _short(v, longest=longest, most=most) for k, v in value.items()}
+    return value
+
+
+def _first_time(text: str) -> str:
+    return _Names._TIME.search(text)[0]
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().split("\n")[:-1]
+
+
+def _line(value) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Record golden stories with the real claude.")
+    parser.add_argument("--raw", type=Path, help="recordings made before: DIR/<story>/")
+    parser.add_argument("stories", nargs="*", help="default: all that are kept")
+    given = parser.parse_args()
+    for name in given.stories or KEPT:
+        if given.raw is not None:
+            print(keep(name, given.raw / name))
+            continue
+        with tempfile.TemporaryDirectory() as played:
+            play(name, Path(played))
+            print(keep(name, Path(played)))
