@@ -198,7 +198,7 @@ def test_a_model_call_takes_the_time_that_the_api_saw(story: Story):
         call = _call_of(story, span)
         if call is not None:
             assert span["attributes"][at.START_SOURCE] == "api-request"
-            assert abs(span["start_ns"] - call["received_at_ns"]) < 20 * MILLISECOND
+            assert abs(span["start_ns"] - call["received_at_ns"]) < 50 * MILLISECOND
             assert span["end_ns"] > call["first_byte_at_ns"] - MILLISECOND
 
 
