@@ -25,6 +25,12 @@ COMMANDS = {
 }
 
 
+class Unusable(click.ClickException):
+    """As for wrong usage; exit code 1 is an answer: of `status`, of `flush`."""
+
+    exit_code = 2
+
+
 class LazyGroup(click.Group):
     """Finds its commands in COMMANDS; a ConfigurationError ends one with its text."""
 
@@ -45,10 +51,7 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except ConfigurationError as error:
-            failure = click.ClickException(str(error))
-            # As for wrong usage; 1 is an answer: of `status`, of `flush`.
-            failure.exit_code = 2
-            raise failure from error
+            raise Unusable(str(error)) from error
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

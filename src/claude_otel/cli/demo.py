@@ -263,9 +263,10 @@ def _tree_span(span: StoredSpan, trace: StoredTrace) -> TreeSpan:
 
 
 def _detail(span: StoredSpan) -> str | None:
-    if span.tool_call_id is None or not isinstance(span.inputs, dict):
+    inputs = span.inputs
+    if span.tool_call_id is None or not isinstance(inputs, dict):
         return None
-    values = cast(dict[str, object], span.inputs).values()
+    values = cast(dict[str, object], inputs).values()
     return next((one_line(value) for value in values if isinstance(value, str)), None)
 
 

@@ -180,8 +180,11 @@ def _line(row: _Row, width: int, widths: Sequence[int]) -> Text:
 
 def _lines_below(row: _Row, console: Console, *, whole_errors: bool) -> Iterator[Text]:
     width = _line_width(console) - len(row.below)
-    if row.span.error:
-        lines = row.span.error.splitlines() if whole_errors else [one_line(row.span.error)]
+    if row.span.error and row.span.error.strip():
+        lines = [line for line in row.span.error.splitlines() if line.strip()]
+        if not whole_errors:
+            # Of a traceback, the ends say most.
+            lines = [one_line(" ... ".join(dict.fromkeys((lines[0], lines[-1]))))]
         for number, line in enumerate(lines):
             mark = ("✗ " if _is_unicode(console) else "x ") if number == 0 else "  "
             text = one_line(line) if whole_errors else _cut(line, width - 2)

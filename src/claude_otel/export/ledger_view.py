@@ -21,6 +21,7 @@ class Rejection:
     session_id: str
     kind: str
     reason: str
+    at_ns: int
 
 
 def counts_by_destination(path: Path) -> dict[str, DestinationCounts]:
@@ -64,12 +65,18 @@ def rejections(path: Path) -> list[Rejection]:
     """What was refused for good, the latest first. Raises as `counts_by_destination` does."""
     rows = _rows(
         path,
-        "SELECT destination, session_id, kind, reason FROM spans WHERE state='rejected' "
-        "ORDER BY settled_at_ns DESC",
+        "SELECT destination, session_id, kind, reason, settled_at_ns FROM spans "
+        "WHERE state='rejected' ORDER BY settled_at_ns DESC",
     )
     return [
-        Rejection(destination=destination, session_id=session_id, kind=kind, reason=reason or "")
-        for destination, session_id, kind, reason in rows
+        Rejection(
+            destination=destination,
+            session_id=session_id,
+            kind=kind,
+            reason=reason or "",
+            at_ns=at_ns,
+        )
+        for destination, session_id, kind, reason, at_ns in rows
     ]
 
 
