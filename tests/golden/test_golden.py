@@ -193,12 +193,12 @@ def test_a_turn_sums_up_its_own_calls(story: Story):
 
 
 def test_a_model_call_takes_the_time_that_the_api_saw(story: Story):
-    """Claude Code stamps a request some milliseconds after it has left."""
+    """Claude Code stamps a request after it has left: 3 ms usually, 95 ms with agents in parallel."""
     for span in _chats(story):
         call = _call_of(story, span)
         if call is not None:
             assert span["attributes"][at.START_SOURCE] == "api-request"
-            assert abs(span["start_ns"] - call["received_at_ns"]) < 50 * MILLISECOND
+            assert abs(span["start_ns"] - call["received_at_ns"]) < 100 * MILLISECOND
             assert span["end_ns"] > call["first_byte_at_ns"] - MILLISECOND
 
 
