@@ -23,7 +23,7 @@ from rich.text import Text
 
 from claude_otel.capture.installation import carry_out, plan_setup, settings_file_of
 from claude_otel.cli.demo_check import Finding, compare
-from claude_otel.cli.tree import Tree, TreeSpan, one_line, print_trees
+from claude_otel.cli.tree import Tree, TreeSpan, one_line, output, print_trees
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export.mlflow_reading import StoredSpan, StoredTrace, stored_traces
 from claude_otel.state_folder import DataFolder, StateFolder
@@ -93,7 +93,7 @@ def command(directory: Path, port: int) -> None:
     Hooks, state and the MLflow store are in DIRECTORY; nothing of yours is
     touched. Each run adds a trace.
     """
-    console = Console()
+    console = output()
     folder = DemoFolder(directory.absolute())
     need("mlflow", "claude_agent_sdk")
     prepare(folder)

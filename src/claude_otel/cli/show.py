@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import click
-from rich.console import Console
 from rich.text import Text
 
 from claude_otel import settings
-from claude_otel.cli.tree import Tree, TreeSpan, dollars_text, one_line, print_trees
+from claude_otel.cli.tree import Tree, TreeSpan, dollars_text, one_line, output, print_trees
 from claude_otel.semconv import attributes as at
 from claude_otel.worker.showing import ShownSession, ShownSpan, find_transcript, shown_session
 
@@ -48,7 +47,10 @@ def command(session: str | None, as_json: bool, full: bool) -> None:
     if as_json:
         click.echo(json.dumps([_as_json(span) for span in found.spans], indent=2))
         return
-    console = Console()
+    console = output()
+    if not found.spans:
+        console.print(f"No turn in {transcript} (yet).", soft_wrap=True, highlight=False)
+        return
     print_trees(console, _trees(found, full=full), whole_errors=full)
     console.print()
     for line in _summary(found):
@@ -221,12 +223,16 @@ def _summary(session: ShownSession) -> list[Text]:
     names = [span.name.partition(" ")[0] for span in session.spans]
     cost = "cost not known" if session.cost is None else dollars_text(session.cost.total_usd)
     usage = session.usage
+    counts = (
+        (session.turns, "turn"),
+        (names.count("chat"), "model call"),
+        (names.count("execute_tool"), "tool call"),
+        (names.count("invoke_agent") - session.turns, "subagent"),
+    )
     lines = [
         Text.assemble(("Session ", "dim"), (session.session_id, "bold")),
         Text(
-            f"{_many(session.turns, 'turn')}, {_many(names.count('chat'), 'model call')}, "
-            f"{_many(names.count('execute_tool'), 'tool call')}, "
-            f"{_many(names.count('invoke_agent') - session.turns, 'subagent')}: "
+            f"{', '.join(_many(count, noun) for count, noun in counts if count)}: "
             f"{usage.input_tokens:,} tokens in ({usage.cache_read_input_tokens:,} from the cache, "
             f"{usage.cache_write_input_tokens:,} into it), {usage.output_tokens:,} out, {cost}"
         ),

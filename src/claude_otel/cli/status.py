@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from claude_otel import settings
-from claude_otel.cli.tree import duration_text
+from claude_otel.cli.tree import duration_text, one_line, output
 from claude_otel.worker.health import DestinationHealth, Health, ServedSession, health
 
 # Proxies and certificates are in the JSON.
@@ -45,7 +45,7 @@ def command(directory: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(asdict(found), indent=2, default=str))
     else:
-        _print(Console(), found)
+        _print(output(), found)
     raise SystemExit(1 if found.problems else 0)
 
 
@@ -83,7 +83,7 @@ def _print(console: Console, found: Health) -> None:
             _line(console, one.name)
             _line(console, f"  {_delivery_text(one)}", dim=True)
             if one.last_error and one.failures:
-                _line(console, f"  {one.last_error}", style="red")
+                _line(console, f"  {one_line(one.last_error)}", style="red")
     if found.log_tail:
         _section(console, f"Log ({found.log})")
         for line in found.log_tail:
@@ -98,7 +98,7 @@ def _print_problems(console: Console, found: Health) -> None:
         return
     _text(console, Text("This needs you:", style="bold red"))
     for problem in found.problems:
-        _text(console, Text.assemble(("  * ", "red"), problem))
+        _text(console, Text.assemble(("  * ", "red"), one_line(problem)))
 
 
 def _session_text(session: ServedSession) -> str:

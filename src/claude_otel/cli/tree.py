@@ -5,6 +5,8 @@ Only the printing: what a span says is decided by who makes the `TreeSpan`.
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -59,6 +61,13 @@ class _Row:
     span: TreeSpan
     prefix: str  # the branches to the left of the name
     below: str  # the branches to the left of what belongs to this span
+
+
+def output() -> Console:
+    """Where commands print: colours in a terminal only, and no character that it cannot take."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    return Console()
 
 
 def print_trees(console: Console, trees: Sequence[Tree], *, whole_errors: bool = False) -> None:
