@@ -65,8 +65,9 @@ class _Row:
 
 def output() -> Console:
     """Where commands print: colours in a terminal only, and no character that it cannot take."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
+    stdout: object = sys.stdout
+    if isinstance(stdout, io.TextIOWrapper):
+        stdout.reconfigure(errors="replace")
     return Console()
 
 
