@@ -23,7 +23,7 @@ SECOND = 1_000_000_000
 HOME = b"/home/user/.claude/"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Recorded:
     """One session as bytes: its transcript, its subagents' files and its hooks."""
 
@@ -31,6 +31,10 @@ class Recorded:
     transcript: bytes
     subagents: dict[str, bytes]
     spool: bytes
+    story_name: str
+
+    def __repr__(self) -> str:
+        return f"{self.story_name} {self.session_id[:8]}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +68,7 @@ def load(folder: Path) -> Story:
         agents = sorted((folder / "subagents").glob("*")) if number == 0 else []
         sessions.append(
             Recorded(
+                story_name=folder.parent.name,
                 session_id=session_id,
                 transcript=content,
                 subagents={agent.name: agent.read_bytes() for agent in agents},

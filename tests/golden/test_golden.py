@@ -193,7 +193,7 @@ def test_a_turn_sums_up_its_own_calls(story: Story):
 
 
 def test_a_model_call_takes_the_time_that_the_api_saw(story: Story):
-    """Claude Code stamps a request after it has left: 3 ms usually, 95 ms with agents in parallel."""
+    """Claude Code stamps a request after it has left: 3 ms later, 95 where agents are busy."""
     for span in _chats(story):
         call = _call_of(story, span)
         if call is not None:

@@ -206,6 +206,7 @@ class SubagentDescribed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubagentStopped(Event):
+    prompt_id: str | None = None
     agent_type: str | None = None
     last_text: str | None = None
 

@@ -158,6 +158,7 @@ class ToolCall:
     asked_at_ns: int | None = None
     asked_is_ambiguous: bool = False
     duration_ms: int | None = None
+    seen_running_at_ns: int | None = None
     ended_at_ns: int | None = None
     result: JSON = None
     decision: str | None = None
@@ -175,6 +176,8 @@ class ToolCall:
         known = [t for t in (self.requested_at_ns, self.ended_at_ns) if t is not None]
         if self.ended_at_ns is not None and self.duration_ms is not None:
             measured = self.ended_at_ns - self.duration_ms * 1_000_000
+            if self.seen_running_at_ns is not None:  # its end is recorded some time after it
+                measured = min(measured, self.seen_running_at_ns)
             return measured if self.requested_at_ns is None else max(measured, self.requested_at_ns)
         return min(known) if known else 0
 

@@ -174,7 +174,7 @@ class Session:
                 self._on_agent_described(event)
             case ev.SubagentStopped():
                 self._has_hooks = True
-                agent = self._agent(event.agent_id, event.at_ns)
+                agent = self._agent(event.agent_id, event.at_ns, prompt_id=event.prompt_id)
                 agent.agent_type = agent.agent_type or event.agent_type
                 self._stop(agent, "completed", event.at_ns, text=event.last_text)
             case ev.SubagentReported():
@@ -263,10 +263,10 @@ class Session:
                 continue
             hook_ns = event.at_ns if by_hook else turn.submitted_at_ns
             record_ns = turn.started_at_ns if by_hook else event.at_ns
-            if (turn.record_id is None) == by_hook and turn.submitted_at_ns != hook_ns:
-                continue  # both from the same source: two prompts, or one told twice
             if turn.record_id is None and turn.submitted_at_ns is None:
                 return turn  # only named so far, by a tool or a subagent
+            if (turn.record_id is None) == by_hook and turn.submitted_at_ns != hook_ns:
+                continue  # both from the same source: two prompts, or one told twice
             if hook_ns is None:
                 if by_hook or turn.record_id is not None:
                     continue
@@ -691,6 +691,8 @@ class Session:
 
     def _close_tool(self, tool: ToolCall) -> list[Closed]:
         self._open_tools.pop(tool.key, None)
+        began = [a.started_at_ns for a in self._agents.values() if a.tool_use_id == tool.key]
+        tool.seen_running_at_ns = min(filter(None, began), default=None)
         if tool.ended_at_ns is None:
             tool.ended_at_ns = max(tool.owner.last_fact_ns, tool.requested_at_ns or 0)
         tool.is_closed = True

@@ -161,6 +161,7 @@ def _subagent_stop(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
         yield ev.SubagentStopped(
             at_ns=at_ns,
             agent_id=agent_id,
+            prompt_id=text(raw, "prompt_id"),
             agent_type=text(raw, "agent_type"),
             last_text=text(raw, "last_assistant_message"),
         )

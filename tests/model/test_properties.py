@@ -1,0 +1,266 @@
+"""What holds for every story, however its facts arrive: in pieces, torn off, twice, late, mixed."""
+
+import json
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from opentelemetry.sdk.resources import Resource
+from story_routes import (
+    Recorded,
+    hook_events,
+    load,
+    plain,
+    story_folders,
+    transcript_events,
+)
+
+from claude_otel.emit import Emitter, MemoryBook
+from claude_otel.model.events import Event, Unrecognized
+from claude_otel.model.nodes import Closed, Node, Subagent, Turn
+from claude_otel.model.session import Session
+from claude_otel.semconv.spans import id_of
+from claude_otel.sources.hook_payload import events_from_payload
+from claude_otel.sources.lines import LineBuffer
+from claude_otel.sources.transcript import events_from_agent_meta, events_from_line
+
+SESSIONS: list[Recorded] = [s for folder in story_folders() for s in load(folder).sessions]
+FACTS = {s: ([*hook_events(s)], [*transcript_events(s)]) for s in SESSIONS}
+SECOND = 1_000_000_000
+
+bounded = settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+sessions = st.sampled_from(SESSIONS)
+
+
+@given(session=sessions, data=st.data())
+@bounded
+def test_any_split_of_the_bytes_gives_the_same_events(session: Recorded, data: st.DataObject):
+    content = session.transcript
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(content)), max_size=40)))
+    lines, told = LineBuffer(), []
+    for begin, end in zip([0, *cuts], [*cuts, len(content)], strict=True):
+        told += [e for line in lines.feed(content[begin:end]) for e in events_from_line(line)]
+    told += [e for line in lines.end() for e in events_from_line(line)]
+    assert told == [e for line in content.splitlines() for e in events_from_line(line)]
+    assert lines.consumed == len(content)
+
+
+@given(session=sessions, data=st.data())
+@bounded
+def test_any_prefix_ends_with_everything_closed_and_nothing_lost(
+    session: Recorded, data: st.DataObject
+):
+    facts = _in_time(session)
+    upto = data.draw(st.integers(0, len(facts)))
+    pauses = data.draw(st.sets(st.integers(0, len(facts)), max_size=5))
+    model = Session(session.session_id)
+    seen, now = [], 0
+    for number, event in enumerate(facts[:upto]):
+        now = max(now, event.at_ns)
+        seen += model.feed(event)
+        if number in pauses:
+            seen += model.settle(now := now + 6 * SECOND)
+    before = _keys(seen)
+    seen += model.finish()
+    assert before <= _keys(seen)
+    assert model.is_idle
+    assert _parents_are_closed(seen)
+    assert not _repeated(seen)
+    assert model.finish() == []
+
+
+@given(session=sessions, data=st.data())
+@bounded
+def test_hooks_may_come_twice_late_and_in_any_order(session: Recorded, data: st.DataObject):
+    hooks, told = FACTS[session]
+    expected = _spans(session, [*hooks, *told])
+    again = data.draw(st.lists(st.sampled_from(hooks), max_size=10))
+    shuffled = data.draw(st.permutations([*hooks, *again]))
+    mixed = list(told)
+    for hook in shuffled:
+        mixed.insert(data.draw(st.integers(0, len(mixed))), hook)
+    assert _spans(session, mixed) == expected
+
+
+@given(one=sessions, data=st.data())
+@bounded
+def test_two_sessions_at_once_never_mix(one: Recorded, data: st.DataObject):
+    """Two models fed in turns share nothing, and neither does what their spans say."""
+    other = data.draw(sessions.filter(lambda s: s is not one))
+    order = data.draw(st.lists(st.booleans(), min_size=20, max_size=60))
+    feeds = {id(s): iter(_in_time(s)) for s in (one, other)}
+    models = {id(s): Session(s.session_id) for s in (one, other)}
+    closed: dict[int, list[Closed]] = {id(one): [], id(other): []}
+    for first in order:
+        key = id(one if first else other)
+        event = next(feeds[key], None)
+        closed[key] += models[key].feed(event) if event is not None else []
+    for key, feed in feeds.items():
+        for event in feed:
+            closed[key] += models[key].feed(event)
+        closed[key] += models[key].finish()
+    for session in (one, other):
+        assert _last_keys(closed[id(session)]) == _last_keys(_alone(session))
+
+
+@pytest.mark.parametrize("session", SESSIONS, ids=str)
+def test_children_lie_within_their_parents_unless_they_run_in_the_background(session: Recorded):
+    nodes = {id_of(c.node): c.node for c in _alone(session)}
+    for node in nodes.values():
+        assert node.ended_at_ns >= node.started_at_ns
+        for above in _above(node):
+            assert above.started_at_ns <= node.started_at_ns
+            assert node.ended_at_ns <= above.ended_at_ns
+
+
+# -- garbage ---------------------------------------------------------------------------------------
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(line=st.binary(max_size=200))
+@bounded
+def test_any_bytes_as_a_line_or_payload_are_counted_and_never_raise(line: bytes):
+    line = line.replace(b"\n", b" ")
+    for events in (events_from_line(line), events_from_payload(line, 1)):
+        assert [type(e) for e in events] in ([Unrecognized], []) or _is_json_object(line)
+        _feed(events)
+    assert events_from_agent_meta(line, "a1") == [] or _is_json_object(line)
+
+
+@given(record=st.dictionaries(st.text(max_size=8), json_values, max_size=5))
+@bounded
+def test_any_object_of_no_known_type_is_counted(record: dict):
+    record.pop("type", None)
+    record.pop("hook_event_name", None)
+    raw = json.dumps(record).encode()
+    assert [type(e) for e in events_from_line(raw)] == [Unrecognized]
+    assert [type(e) for e in events_from_payload(raw, 1)] == [Unrecognized]
+
+
+@given(session=sessions, data=st.data())
+@settings(bounded, max_examples=200)
+def test_known_records_with_any_field_replaced_never_raise(session: Recorded, data: st.DataObject):
+    lines = session.transcript.splitlines()
+    record = json.loads(data.draw(st.sampled_from(lines)))
+    _spoil(record, data)
+    before = [
+        e for line in lines[: data.draw(st.integers(0, len(lines)))] for e in events_from_line(line)
+    ]
+    _feed([*before, *events_from_line(json.dumps(record).encode()), *before])
+
+
+@given(session=sessions, data=st.data())
+@settings(bounded, max_examples=200)
+def test_known_hooks_with_any_field_replaced_never_raise(session: Recorded, data: st.DataObject):
+    hooks, told = FACTS[session]
+    payload = json.loads(data.draw(st.sampled_from(session.spool.splitlines())).split(b" ", 2)[2])
+    _spoil(payload, data)
+    spoiled = events_from_payload(json.dumps(payload).encode(), hooks[0].at_ns)
+    _feed([*hooks, *spoiled, *told[: data.draw(st.integers(0, len(told)))]])
+
+
+# -- parts -----------------------------------------------------------------------------------------
+
+
+def _in_time(session: Recorded) -> list[Event]:
+    """Hooks and transcript as they came, each in its own order."""
+    hooks, told = FACTS[session]
+    merged, latest = [(event.at_ns, event) for event in hooks], 0
+    for event in told:
+        latest = max(latest, event.at_ns)
+        merged.append((latest, event))
+    return [event for _, event in sorted(merged, key=lambda pair: pair[0])]
+
+
+def _alone(session: Recorded) -> list[Closed]:
+    model = Session(session.session_id)
+    closed = [c for event in _in_time(session) for c in model.feed(event)]
+    return [*closed, *model.finish()]
+
+
+def _spans(session: Recorded, facts: Iterable[Event]) -> dict:
+    emitter = Emitter(
+        session_id=session.session_id, resource=Resource({}), book=MemoryBook(), version="0"
+    )
+    model, spans = Session(session.session_id), {}
+    for event in facts:
+        spans.update({(e.kind, e.key): plain(e) for e in emitter.emit(model.feed(event))})
+    spans.update({(e.kind, e.key): plain(e) for e in emitter.emit(model.finish())})
+    return spans
+
+
+def _feed(events: Iterable[Event]) -> None:
+    """Through the whole pipeline, the clock included."""
+    emitter = Emitter(session_id="s", resource=Resource({}), book=MemoryBook(), version="0")
+    model, now = Session("s"), 0
+    for event in events:
+        emitter.emit(model.feed(event))
+        emitter.emit(model.settle(now := max(now, event.at_ns) + SECOND))
+    emitter.emit(model.finish())
+    assert model.is_idle
+
+
+def _above(node: Node) -> list[Node]:
+    """Whose time `node` is part of."""
+    if isinstance(node, Turn):
+        return []
+    if not isinstance(node, Subagent):
+        return [node.owner]
+    if node.in_background or node.launched_by is None:
+        return []
+    return [node.launched_by, node.turn]
+
+
+def _keys(closed: Iterable[Closed]) -> set:
+    return {(type(c.node).__name__, c.node.key) for c in closed}
+
+
+def _last_keys(closed: Iterable[Closed]) -> dict:
+    return {
+        id_of(c.node): (c.node.outcome, c.node.started_at_ns, c.node.ended_at_ns) for c in closed
+    }
+
+
+def _repeated(closed: list[Closed]) -> list:
+    firsts = [id_of(c.node) for c in closed if not c.is_correction]
+    return [key for key in firsts if firsts.count(key) > 1]
+
+
+def _parents_are_closed(closed: list[Closed]) -> bool:
+    nodes: list[Node] = [c.node for c in closed]
+    owners = [owner for n in nodes if (owner := getattr(n, "owner", None)) is not None]
+    return all(any(owner is node for node in nodes) for owner in owners)
+
+
+def _is_json_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line.decode("utf-8", "replace")), dict)
+    except ValueError:
+        return False
+
+
+def _spoil(value: dict, data: st.DataObject) -> None:
+    """Put anything in the place of one field, at any depth."""
+    while value:
+        key = data.draw(st.sampled_from(sorted(value)))
+        below = value[key]
+        if isinstance(below, list) and below and isinstance(below[0], dict):
+            below = below[0]
+        if isinstance(below, dict) and below and data.draw(st.booleans()):
+            value = below
+            continue
+        value[key] = data.draw(json_values)
+        return
