@@ -71,32 +71,7 @@ class Installation:
 
     def __enter__(self) -> "Installation":
 
-        self.data.mkdir(parents=True)
-        shutil.copy("/work/main/src/claude_otel/capture/hook.py", self.data / "hook.py")
-        ev = "SessionStart UserPromptSubmit PreToolUse PostToolUse PostToolUseFailure PermissionRequest PermissionDenied Notification SubagentStart SubagentStop PreCompact PostCompact Stop StopFailure CwdChanged ConfigChange SessionEnd".split()
-        hooks = {
-            e: [
-                {
-                    "hooks": [
-                        {
-                            "type": "command",
-                            "command": os.path.realpath(sys.executable),
-                            "args": [
-                                "-I",
-                                "-S",
-                                str(self.data / "hook.py"),
-                                str(self.state.path),
-                                sys.executable,
-                            ],
-                            "timeout": 10,
-                        }
-                        | ({} if e == "SessionEnd" else {"async": True})
-                    ]
-                }
-            ]
-            for e in ev
-        }
-        self.home.write_settings({"hooks": hooks})
+        self.cli("setup", "--user", "-y")
         return self
 
     def __exit__(

@@ -67,7 +67,7 @@ class OtlpReceiver:
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
         self.uri = f"http://127.0.0.1:{self.port}"
-        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
 
     def take(self, body: bytes) -> None:
