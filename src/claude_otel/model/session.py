@@ -421,14 +421,15 @@ class Session:
 
     def _on_cost(self, event: ev.CostStated) -> None:
         """Totals so far. Those stated before the first reported turn are the baseline."""
-        if not any(self._is_reported(turn) for turn in self.turns):
+        # Hooks overtake the transcript: only turns whose record was read are in these totals.
+        read = [turn for turn in self.turns if turn.record_id is not None]
+        if not any(self._is_reported(turn) for turn in read):
             self._baseline = event
             return
         self.stated = event
-        counted = [turn for turn in self.turns if turn.record_id is not None]
-        if self._statements and self._statements[-1][1] == counted:
+        if self._statements and self._statements[-1][1] == read:
             self._statements.pop()
-        self._statements.append((event, counted))
+        self._statements.append((event, read))
         self._residual_is_stale = True
 
     def _tell_residual(self) -> None:
