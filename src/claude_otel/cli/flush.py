@@ -46,18 +46,18 @@ def command(timeout: float, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(_as_json(flushed), indent=2))
     else:
-        _print(flushed, timeout)
+        _print(flushed)
     raise SystemExit(1 if flushed.missing else 0)
 
 
-def _print(flushed: Flushed, timeout_s: float) -> None:
+def _print(flushed: Flushed) -> None:
     if not flushed.missing:
         if flushed.sessions:
             click.secho("Everything that is final has arrived.", fg="green")
         else:
             click.secho("There is nothing to deliver.", fg="green")
         return
-    click.secho(f"Not everything has arrived after {timeout_s:g} s:", fg="red")
+    click.secho("Not everything has arrived:", fg="red")
     for one in flushed.missing:
         click.echo(f"  {one.what}: {one.why}")
     click.echo("It stays here and is tried again. For the whole picture: claude-otel status")

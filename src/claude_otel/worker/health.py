@@ -152,7 +152,7 @@ def health(state: StateFolder, data: DataFolder, directory: Path) -> Health:
         unserved=unserved,
         log=state.log,
         log_tail=_tail(state.log) if unserved else (),
-        problems=tuple(problems),
+        problems=tuple(dict.fromkeys(problems)),
     )
 
 
@@ -183,7 +183,7 @@ def _registrations(
                 data=data,
             )
             yield Registration(scope=scope, file=file, is_current=plan.before == plan.after)
-        except ConfigurationError as error:
+        except (ConfigurationError, OSError) as error:
             problems.append(str(error))
 
 
@@ -258,7 +258,7 @@ def _configuration(
         found = settings.resolve(
             settings.own_environment(), project=directory, state=state, data=data
         )
-    except ConfigurationError as error:
+    except (ConfigurationError, OSError) as error:
         problems.append(str(error))
         return (), (), ()
     problems += [
@@ -431,7 +431,7 @@ def _running_problems(
     for one in delivery:
         if one.failures:
             yield (
-                f"{one.waiting:,} spans wait for {one.name}: {one.last_error}. "
+                f"{one.waiting:,} spans wait for {one.name}: {(one.last_error or '').rstrip('.')}. "
                 "They stay here and are sent when it answers; to try now: claude-otel flush"
             )
         if one.dropped_by_receiver:

@@ -1,0 +1,94 @@
+"""`claude-otel flush`, after the real `claude`, with real workers and a receiver."""
+
+import json
+
+from installed_cli import User
+from traced_user import SESSION, Receiver, TracedUser
+
+ARRIVED = "Everything that is final has arrived.\n"
+
+
+def spans_by_show(user: User) -> list[tuple[str, str]]:
+    spans = json.loads(user.says("show", SESSION, "--json"))
+    return sorted((span["trace_id"], span["span_id"]) for span in spans)
+
+
+def test_without_a_session_there_is_nothing_to_deliver(user: User) -> None:
+    assert user.says("flush") == "There is nothing to deliver.\n"
+    assert json.loads(user.says("flush", "--json")) == {
+        "all_arrived": True,
+        "sessions": 0,
+        "missing": [],
+    }
+
+
+def test_after_flush_the_destination_has_what_show_shows(traced: TracedUser) -> None:
+    traced.plays("foreground_subagent")
+    assert traced.says("flush") == ARRIVED
+    assert sorted(traced.receiver.ids) == spans_by_show(traced)
+    assert len(traced.receiver.ids) == 8
+
+
+def test_a_session_that_nobody_serves_gets_a_worker(traced: TracedUser) -> None:
+    traced.keeps_workers_away()
+    traced.plays("plain_answer")
+    assert (traced.receiver.ids, traced.state.workers()) == ([], [])
+    assert traced.says("flush") == ARRIVED
+    assert sorted(traced.receiver.ids) == spans_by_show(traced)
+
+
+def test_a_destination_that_is_down_is_named_and_gets_all_when_it_is_back(
+    traced: TracedUser,
+) -> None:
+    port = int(traced.receiver.uri.rpartition(":")[2])
+    traced.receiver.close()
+    traced.plays("plain_answer")
+    done = traced.run("flush", "--timeout", "6")
+    assert done.returncode == 1
+    first, *missing, last = done.stdout.splitlines()
+    assert (first, last) == (
+        "Not everything has arrived:",
+        "It stays here and is tried again. For the whole picture: claude-otel status",
+    )
+    uri = traced.receiver.uri
+    assert missing == [
+        f"  2 spans for otlp {uri}: no answer from {uri}/v1/traces: ConnectionError. "
+        "Spans wait; start the receiver or correct OTEL_EXPORTER_OTLP_ENDPOINT."
+    ]
+
+    traced.receiver = Receiver(port)
+    assert traced.says("flush") == ARRIVED
+    assert sorted(traced.receiver.ids) == spans_by_show(traced)
+
+
+def test_what_a_destination_refuses_for_good_has_not_arrived(traced: TracedUser) -> None:
+    traced.keeps_workers_away()
+    traced.plays("plain_answer")
+    traced.receiver.status = 400
+    done = traced.run("flush", "--json")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["all_arrived"], told["sessions"]) == (1, False, 1)
+    assert sorted(one["what"] for one in told["missing"]) == [
+        f"a model call of session {SESSION}",
+        f"a turn of session {SESSION}",
+    ]
+    assert all(f"refused by otlp {traced.receiver.uri}" in one["why"] for one in told["missing"])
+
+
+def test_a_configuration_that_cannot_be_used_is_said_at_once(traced: TracedUser) -> None:
+    traced.keeps_workers_away()
+    traced.plays("plain_answer", OTEL_EXPORTER_OTLP_PROTOCOL="smoke")
+    done = traced.run("flush", "--timeout", "50", "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (
+        1,
+        {
+            "all_arrived": False,
+            "sessions": 1,
+            "missing": [
+                {
+                    "what": f"session {SESSION}",
+                    "why": "OTEL_EXPORTER_OTLP_PROTOCOL=smoke: unknown; use http/protobuf or grpc",
+                }
+            ],
+        },
+    )

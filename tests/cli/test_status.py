@@ -1,0 +1,252 @@
+"""`claude-otel status`: what it finds, what it asks of the user, what it never does."""
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from installed_cli import User
+from traced_user import SESSION, TracedUser
+
+from claude_otel.testing import ScriptedApi, start_claude
+from claude_otel.testing.stories import STORIES
+
+BAD_LEDGER = b"this is no database" * 100
+
+
+def told(user: User, *arguments: str, **environ: str) -> dict[str, Any]:
+    """The status as JSON; its exit code agrees with what it says."""
+    done = user.run("status", "--json", *arguments, **environ)
+    assert done.stderr == ""
+    status = json.loads(done.stdout)
+    assert done.returncode == (1 if status["problems"] else 0)
+    return status
+
+
+def problems(user: User, **environ: str) -> list[str]:
+    return told(user, **environ)["problems"]
+
+
+def test_after_setup_all_is_well(user: User) -> None:
+    user.says("setup")
+    store = f"sqlite:///{user.data.mlflow_store}"
+    assert (
+        user.says("status")
+        == f"""\
+Hooks
+  local    {user.local}
+  copy     {user.data.hook}
+Where spans go, for a `claude` that starts now in {user.project}
+  MLflow at {store}, experiment claude-code   content: full
+    MLFLOW_EXPERIMENT_NAME=claude-code   from default
+    MLFLOW_TRACKING_URI={store}   from default
+Workers
+  none runs: there is nothing to do
+
+All is well.
+"""
+    )
+
+
+def test_a_folder_that_is_not_traced_is_told_how_to_be(user: User) -> None:
+    assert not user.state.path.exists()
+    assert problems(user) == [
+        f"Claude Code is not traced in {user.project}: claude-otel setup {user.project}"
+    ]
+    assert not user.state.path.exists()
+
+
+def test_each_value_has_its_source_and_secrets_are_stars(user: User) -> None:
+    user.says("setup", "--otlp", "https://me:hidden@collector.example:4318")
+    status = told(user, OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20hidden,x=hidden")
+    assert status["destinations"] == [
+        {"what": "OTLP at https://***@collector.example:4318", "content": "none"}
+    ]
+    assert status["values"] == [
+        {
+            "name": "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "value": "https://***@collector.example:4318",
+            "source": f"`claude-otel setup` for {user.project}",
+        },
+        {
+            "name": "OTEL_EXPORTER_OTLP_HEADERS",
+            "value": "authorization=***,x=***",
+            "source": "the environment of claude",
+        },
+    ]
+    assert "hidden" not in user.says("status")
+
+
+def test_what_a_project_says_of_destinations_is_ignored_and_named(user: User) -> None:
+    user.says("setup", "--local")
+    user.shared.write_text(json.dumps({"env": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://evil:1"}}))
+    status = told(user)
+    assert status["problems"] == []
+    assert status["ignored"] == [
+        {
+            "setting": "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "where": str(user.shared),
+            "reason": "a project's files do not decide where data goes; if you want it, say it "
+            "yourself with `claude-otel setup` or in your own environment",
+        }
+    ]
+
+
+def test_hooks_in_two_files_run_twice(user: User) -> None:
+    user.says("setup", "--user")
+    user.says("setup", "--local")
+    assert problems(user) == [
+        f"The hooks are registered in {user.own} and {user.local}, so every hook runs twice (no "
+        f"span is doubled). Take one out: claude-otel disable --local {user.project}"
+    ]
+    user.says("disable", "--local", str(user.project))
+    assert problems(user) == []
+
+
+def test_an_old_copy_of_the_hook_and_another_interpreter_are_found(user: User) -> None:
+    user.says("setup")
+    user.data.hook.write_text("# of an earlier version\n")
+    settings = user.local.read_text().replace('timeout": 10', 'timeout": 9')
+    user.local.write_text(settings)
+    again = f"claude-otel setup --local {user.project}"
+    assert problems(user) == [
+        f"The hook's copy {user.data.hook} is outdated. Install it again: {again}",
+        f"{user.local} registers the hooks of another installation or version. "
+        f"Bring it up to date: {again}",
+    ]
+    user.data.hook.unlink()
+    assert problems(user)[0] == (
+        f"The hook's copy {user.data.hook} is missing. Install it again: {again}"
+    )
+    user.says("setup")
+    assert problems(user) == []
+
+
+def test_switched_off_hooks_and_broken_settings_are_found(user: User) -> None:
+    user.says("setup", "--user")
+    user.shared.parent.mkdir()
+    user.shared.write_text('{"disableAllHooks": true}')
+    assert problems(user) == [
+        f"{user.shared} says disableAllHooks, so Claude Code runs no hook of ours. "
+        "Take that setting out to trace"
+    ]
+    user.shared.write_text('{"env": ')
+    assert any(str(user.shared) in problem for problem in problems(user))
+
+
+def test_a_value_that_cannot_be_used_is_explained(user: User) -> None:
+    user.says("setup")
+    assert problems(user, OTEL_TRACES_EXPORTER="zipkin") == [
+        "OTEL_TRACES_EXPORTER=zipkin: there is no exporter 'zipkin' here; "
+        "use mlflow, otlp or none, with commas between several"
+    ]
+
+
+def test_a_broken_ledger_is_a_finding_and_the_rest_is_still_said(user: User) -> None:
+    user.says("setup")
+    user.state.path.mkdir(exist_ok=True)
+    user.state.ledger.write_bytes(BAD_LEDGER)
+    status = told(user)
+    assert status["problems"] == [
+        f"The ledger {user.state.ledger} cannot be read: file is not a database. Nothing is lost: "
+        "transcripts and spool stay. Move the file away; what was delivered is sent again under "
+        "the same ids."
+    ]
+    assert status["registrations"][0]["file"] == str(user.local)
+    assert user.state.ledger.read_bytes() == BAD_LEDGER
+
+
+def test_a_state_folder_that_is_no_folder_is_a_finding(user: User, tmp_path: Path) -> None:
+    user.says("setup")
+    blocked = tmp_path / "blocked"
+    blocked.touch()
+    found = problems(user, CLAUDE_OTEL_STATE_DIR=str(blocked))
+    assert f"{blocked} is no folder, so nothing can be captured. Move it away" in found
+
+
+def test_what_was_delivered_is_counted_without_a_word_to_the_network(traced: TracedUser) -> None:
+    traced.plays("plain_answer", CLAUDE_OTEL_WORKER_IDLE_S="60")
+    traced.says("flush")
+    asked = traced.receiver.requests
+    status = told(traced)
+    assert traced.receiver.requests == asked
+    (delivered,) = status["delivery"]
+    assert delivered["last_success_at_ns"] <= time.time_ns()
+    assert {key: delivered[key] for key in ("name", "delivered", "waiting", "rejected")} == {
+        "name": f"otlp {traced.receiver.uri}",
+        "delivered": 2,
+        "waiting": 0,
+        "rejected": 0,
+    }
+    (worker,) = status["workers"]
+    assert Path(worker["log"]).exists()
+    printed = traced.says("status")
+    assert re.search(r"\n    2 delivered, 0 waiting, last (just now|[\d.]+ m?s ago)\n", printed)
+    assert printed.endswith("\nAll is well.\n")
+
+
+def test_a_destination_that_is_down_needs_the_user(traced: TracedUser) -> None:
+    traced.receiver.close()
+    traced.plays("plain_answer")
+    traced.run("flush", "--timeout", "6")
+    uri = traced.receiver.uri
+    assert problems(traced) == [
+        f"2 spans wait for otlp {uri}: no answer from {uri}/v1/traces: ConnectionError. Spans "
+        "wait; start the receiver or correct OTEL_EXPORTER_OTLP_ENDPOINT. They stay here and are "
+        "sent when it answers; to try now: claude-otel flush"
+    ]
+
+
+def test_a_session_that_nobody_serves_is_named_with_what_its_starter_said(
+    traced: TracedUser,
+) -> None:
+    traced.plays("plain_answer", OTEL_EXPORTER_OTLP_PROTOCOL="smoke")
+    spool = traced.state.session(SESSION).spool
+    os.utime(spool, (time.time() - 60, time.time() - 60))
+    status = told(traced)
+    why = "OTEL_EXPORTER_OTLP_PROTOCOL=smoke: unknown; use http/protobuf or grpc"
+    assert status["unserved"] == [{"session_id": SESSION, "why": why}]
+    assert status["problems"] == [
+        f"Session {SESSION} waits without a worker: {why}. Then: claude-otel flush"
+    ]
+    assert status["log_tail"][-1].endswith(f"session {SESSION} is not traced: {why}")
+
+
+def test_a_transcript_that_cannot_be_read_is_named(traced: TracedUser) -> None:
+    story = STORIES["plain_answer"]()
+    with (
+        ScriptedApi(story.scenario) as api,
+        start_claude(
+            api=api,
+            home=traced.claude,
+            session_id=SESSION,
+            input_format="stream-json",
+            output_format="stream-json",
+        ) as claude,
+    ):
+        claude.send_prompt("Hello")
+        claude.next_frame("result")
+        assert traced.says("flush") == "Everything that is final has arrived.\n"
+        transcript = traced.claude.transcript(SESSION)
+        transcript.rename(transcript.with_suffix(".away"))
+        transcript.mkdir()
+        problem = f"{transcript} cannot be read: Is a directory"
+        done = traced.run("flush", "--timeout", "2", "--json")
+        assert (done.returncode, json.loads(done.stdout)["missing"]) == (
+            1,
+            [{"what": f"session {SESSION}", "why": problem}],
+        )
+        assert problems(traced) == [
+            f"Session {SESSION}: {problem}. What the hooks told is delivered; make the file "
+            "readable and the rest follows"
+        ]
+
+
+def test_another_folder_can_be_asked_about(user: User, tmp_path: Path) -> None:
+    user.says("setup")
+    assert told(user, "--directory", str(user.project))["problems"] == []
+    assert told(user, "--directory", str(tmp_path))["problems"] == [
+        f"Claude Code is not traced in {tmp_path}: claude-otel setup {tmp_path}"
+    ]
