@@ -17,7 +17,7 @@ from claude_otel.model.events import (
     RequestShape,
 )
 from claude_otel.model.nodes import Failure, ModelCall, Outcome, Subagent, Turn
-from claude_otel.model.parts import Message, Part, Text, ToolResult, text_of
+from claude_otel.model.parts import Message, Part, Text, ToolResult, ToolUse, text_of
 
 # A request that another one follows, with no record of what became of it: the
 # CLI drops parameters step by step after a 400 without saying so.
@@ -224,10 +224,21 @@ class Conversation:
 
         A hash of `tail` without a stored message is one that the transcript holds
         itself: the previous answer (not input), a result or a prompt (in `_said`).
+        Both are stored all the same where the transcript has them in pieces, results
+        of parallel tools among the blocks of the answer that called them.
         """
         stored = [m for h in request.tail if (m := self._messages.pop(h, None)) is not None]
+        results = {p.id for m in self._said for p in m.parts if isinstance(p, ToolResult)}
+        stored = [m for m in stored if not results.intersection(_called_by(m))]
         again = "\n".join(text_of(m.parts) for m in stored if m.role == "user")
-        said = [m for m in self._said if not (w := text_of(m.parts).strip()) or w not in again]
+        answered = {p.id for m in stored for p in m.parts if isinstance(p, ToolResult)}
+        said = [
+            left
+            for m in self._said
+            if not (w := text_of(m.parts).strip()) or w not in again
+            for left in (_without_results(m, answered),)
+            if left.parts
+        ]
         return (*said, *stored)
 
     def _shape_of(self, request: RequestSent, turn: Turn) -> RequestShape | None:
@@ -236,6 +247,15 @@ class Conversation:
             return None
         self._shape_told = (turn.key, shape.shape_hash)
         return shape
+
+
+def _called_by(message: Message) -> set[str]:
+    return {part.id for part in message.parts if isinstance(part, ToolUse)}
+
+
+def _without_results(message: Message, ids: set[str]) -> Message:
+    kept = [p for p in message.parts if not (isinstance(p, ToolResult) and p.id in ids)]
+    return Message(role=message.role, parts=tuple(kept))
 
 
 def _sum(one: int | None, other: int | None) -> int | None:

@@ -1,0 +1,42 @@
+"""What a model call was asked, where the transcript tells it twice."""
+
+from claude_otel.model.conversation import Conversation
+from claude_otel.model.events import ModelResponded, RequestMessage, RequestSent
+from claude_otel.model.nodes import Turn
+from claude_otel.model.parts import Message, Part, Text, ToolResult, ToolUse
+
+READ = ToolUse(id="toolu_read", name="Read", input={"file_path": "cart.py"})
+CHECK = ToolUse(id="toolu_check", name="Bash", input={"command": "make check"})
+READ_RESULT = ToolResult(id="toolu_read", content="1\tdef total():")
+CHECK_RESULT = ToolResult(id="toolu_check", content="Exit code 1", is_error=True)
+
+
+def _said(role: str, *parts: Part) -> Message:
+    return Message(role=role, parts=parts)
+
+
+def test_results_that_came_among_the_blocks_of_their_answer_are_asked_once_and_without_it():
+    """Claude Code stores both messages whole once the transcript holds them in pieces."""
+    turn = Turn(record_id="prompt", session_id="session", started_at_ns=0)
+    talk = Conversation(agent_id=None)
+    prompt = _said("user", Text(text="Fix it."))
+    talk.says(prompt)
+    talk.sends(RequestSent(at_ns=1, id="first", keep=0, tail=("p",)), turn, turn)
+    asked_first = talk.responds(
+        ModelResponded(at_ns=2, message_id="msg_1", parts=(READ,)), turn, turn
+    )
+    talk.says(_said("user", READ_RESULT))
+    talk.responds(ModelResponded(at_ns=3, message_id="msg_1", parts=(CHECK,)), turn, turn)
+    talk.says(_said("user", CHECK_RESULT))
+    answer = _said("assistant", READ, CHECK)
+    results = _said("user", READ_RESULT, CHECK_RESULT)
+    talk.stores(RequestMessage(at_ns=4, hash="a", message=answer))
+    talk.stores(RequestMessage(at_ns=4, hash="r", message=results))
+    talk.sends(RequestSent(at_ns=4, id="second", keep=1, tail=("a", "r")), turn, turn)
+
+    asked_second = talk.responds(
+        ModelResponded(at_ns=5, message_id="msg_2", parts=(Text(text="Done."),)), turn, turn
+    )
+
+    assert (asked_first.inputs, asked_first.history_offset) == ((prompt,), 0)
+    assert (asked_second.inputs, asked_second.history_offset) == ((results,), 2)
