@@ -37,6 +37,7 @@ def test_a_turn_becomes_a_whole_trace(mlflow_uri: str) -> None:
     assert trace.info.cost == {"input_cost": 0.001, "output_cost": 0.002, "total_cost": 0.003}
     assert trace.info.tags["mlflow.traceName"] == "invoke_agent claude-code"
     assert trace.info.tags["team"] == "blue"
+    assert "service.name" not in trace.info.tags
     metadata = trace.info.trace_metadata
     assert {
         name: metadata[name]
@@ -368,8 +369,7 @@ def test_the_chat_view_gets_blocks_that_it_can_draw(mlflow_uri: str) -> None:
     span = read(mlflow_uri, trace_id).data.spans[0]
     assert span.get_attribute("mlflow.message.format") == "anthropic"
     assert span.inputs == {
-        "model": "claude-sonnet-4-5-20250929",
-        "system": "Be kind.",
+        "system": "Be kind.\n\nBe brief.",
         "messages": [
             {
                 "role": "user",
@@ -406,17 +406,9 @@ def test_the_chat_view_gets_blocks_that_it_can_draw(mlflow_uri: str) -> None:
             },
         ],
     }
-    assert span.outputs == {
-        "type": "message",
-        "role": "assistant",
-        "content": [
-            {"type": "text", "text": "An icon."},
-            {
-                "type": "text",
-                "text": '[server_tool_call] {"name": "web_search", "server_tool_call": {"q": "x"}}',
-            },
-        ],
-    }
+    found = '[server_tool_call] {"name": "web_search", "server_tool_call": {"q": "x"}}'
+    texts = [{"type": "text", "text": text} for text in ("An icon.", found)]
+    assert span.outputs == {"messages": [{"role": "assistant", "content": texts}]}
     assert span.get_attribute("mlflow.chat.tools") == [
         {"type": "function", "function": {"name": "Read", "parameters": {"type": "object"}}}
     ]

@@ -14,7 +14,11 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export.mlflow_road import Experiment
-from claude_otel.export.mlflow_view import attributes_in_mlflow, trace_id_in_mlflow
+from claude_otel.export.mlflow_view import (
+    attributes_in_mlflow,
+    resource_in_mlflow,
+    trace_id_in_mlflow,
+)
 from claude_otel.export.outcome import DELIVERED, REFUSED_STATUSES, Outcome, refused, unavailable
 from claude_otel.export.span_copy import encodable, rebuilt
 from claude_otel.export.trace_record import TraceRecord
@@ -193,6 +197,7 @@ def _as_stored(span: ReadableSpan) -> Any:
             events=sent.events,
             links=sent.links,
             status=sent.status,
+            resource=resource_in_mlflow(sent),
         )
     )
 

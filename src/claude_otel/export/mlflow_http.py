@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from claude_otel.content import clean
 from claude_otel.export.mlflow_road import Experiment
-from claude_otel.export.mlflow_view import attributes_in_mlflow
+from claude_otel.export.mlflow_view import attributes_in_mlflow, resource_in_mlflow
 from claude_otel.export.outcome import (
     DELIVERED,
     Outcome,
@@ -170,6 +170,7 @@ def _as_sent(span: ReadableSpan) -> ReadableSpan:
         events=sent.events,
         links=sent.links,
         status=sent.status,
+        resource=resource_in_mlflow(sent),
     )
 
 

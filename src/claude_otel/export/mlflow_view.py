@@ -5,10 +5,13 @@ Everything here is a function of one span. What is known of a whole trace is in
 The values are Python objects; each road dumps them to JSON in its own way.
 """
 
+import html
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
@@ -49,6 +52,16 @@ _SPAN_TYPES: Final[Mapping[str, str]] = {
 _MODEL_CALLS: Final = frozenset({"chat", "generate_content", "text_completion", "embeddings"})
 _IMAGE_TYPES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 
+# How Claude Code words a turn that nobody typed, and a slash command (2.1.330).
+_NOTIFICATION: Final = re.compile(
+    r"\s*<task-notification>.*?<summary>\s*(?P<summary>.+?)\s*</summary>", re.DOTALL
+)
+_COMMAND: Final = re.compile(r"^<command-name>(?P<name>/[^<\n]+)</command-name>", re.MULTILINE)
+_COMMAND_ARGUMENTS: Final = re.compile(
+    r"<command-args>(?P<arguments>.*?)</command-args>", re.DOTALL
+)
+_REMINDER: Final = "<system-reminder>"
+
 _SESSION_NAMES: Final = ("session.id", key.CONVERSATION_ID)
 
 _METADATA_OF: Final[Mapping[str, str]] = {
@@ -59,6 +72,8 @@ _METADATA_OF: Final[Mapping[str, str]] = {
     "mlflow.source.git.branch": key.SESSION_GIT_BRANCH,
     "mlflow.source.git.commit": key.SESSION_GIT_COMMIT,
 }
+# Claude Code's word for a folder without a repository, and for a detached head.
+_NO_BRANCH: Final = (key.SESSION_GIT_BRANCH, "HEAD")
 
 
 def trace_id_in_mlflow(trace_id: int) -> str:
@@ -137,22 +152,35 @@ def cost(span: ReadableSpan) -> dict[str, float] | None:
     return {"input_cost": given, "output_cost": made, "total_cost": total}
 
 
+def resource_in_mlflow(span: ReadableSpan) -> Resource:
+    """Leave the service's name out: each attribute is shown as a tag, and `trace_metadata` has it.
+
+    A tag that all traces share takes the room of those that tell them apart.
+    """
+    attributes = {k: v for k, v in span.resource.attributes.items() if k != SERVICE_NAME}
+    return Resource(attributes, span.resource.schema_url)
+
+
 def trace_metadata(root: ReadableSpan) -> dict[str, str]:
     """Give the metadata of the trace that `root` opens, each value short enough."""
     metadata = {"mlflow.trace_schema.version": "3"}
-    if (name := root.resource.attributes.get("service.name")) is not None:
+    if (name := root.resource.attributes.get(SERVICE_NAME)) is not None:
         metadata["mlflow.source.name"] = str(name)
     for name in _SESSION_NAMES:
         if (session := _attribute(root, name)) is not None:
             metadata.setdefault(TRACE_SESSION, str(session))
     for name, source in _METADATA_OF.items():
-        if (value := _attribute(root, source)) is not None:
+        value = _attribute(root, source)
+        if value is not None and (source, value) != _NO_BRANCH:
             metadata[name] = str(value)
     return {name: clean(value)[:METADATA_CHARACTERS] for name, value in metadata.items()}
 
 
 def previews(root: ReadableSpan) -> tuple[str | None, str | None]:
-    """Give the last text the user sent and the text that came back, or None for absent."""
+    """Give the last text the user sent and the text that came back, or None for absent.
+
+    A turn that failed without an answer tells its error in place of one.
+    """
     asked = [
         text
         for message in _messages(root, key.INPUT_MESSAGES)
@@ -161,10 +189,22 @@ def previews(root: ReadableSpan) -> tuple[str | None, str | None]:
     answered = [
         text for message in _messages(root, key.OUTPUT_MESSAGES) if (text := _text(message))
     ]
+    if not answered and root.status.status_code is StatusCode.ERROR and root.status.description:
+        answered = [root.status.description]
     return (
-        clean(asked[-1])[:PREVIEW_CHARACTERS] if asked else None,
+        clean(_in_a_line(asked[-1]))[:PREVIEW_CHARACTERS] if asked else None,
         clean("\n\n".join(answered))[:PREVIEW_CHARACTERS] if answered else None,
     )
+
+
+def _in_a_line(prompt: str) -> str:
+    """Say as a person would what Claude Code wraps in tags; other prompts stay as they are."""
+    if notified := _NOTIFICATION.match(prompt):
+        return html.unescape(notified["summary"])
+    if command := _COMMAND.search(prompt):
+        given = _COMMAND_ARGUMENTS.search(prompt)
+        return f"{command['name']} {given['arguments'] if given else ''}".strip()
+    return prompt
 
 
 def client_request_id(root: ReadableSpan) -> str | None:
@@ -189,16 +229,16 @@ def _model_call(span: ReadableSpan) -> dict[str, Any]:
     asked = _messages(span, key.INPUT_MESSAGES)
     answered = _messages(span, key.OUTPUT_MESSAGES)
     if asked or answered:
-        # The chat view needs both sides in one format, or it shows neither.
+        # The chat view needs both sides in one format, or it shows neither; what it cannot
+        # draw of either it lists once more below, so there is nothing but messages.
         view[MESSAGE_FORMAT] = "anthropic"
-        view[INPUTS] = {"model": model, "messages": _anthropic_messages(asked)}
-        view[OUTPUTS] = {
-            "type": "message",
-            "role": "assistant",
-            "content": [block for message in answered for block in _blocks(message)],
-        }
-        if instructions := _text({"parts": _decoded(span, key.SYSTEM_INSTRUCTIONS)}):
-            view[INPUTS]["system"] = instructions  # as a message its role would be refused
+        view[INPUTS] = {"messages": _anthropic_messages(asked)}
+        view[OUTPUTS] = {"messages": [_anthropic_message("assistant", answered)]}
+        # As messages their role would be refused.
+        told = [{"parts": _decoded(span, key.SYSTEM_INSTRUCTIONS)}]
+        told += [message for message in asked if message.get("role") == "system"]
+        if instructions := "\n\n".join(text for part in told if (text := _text(part))):
+            view[INPUTS]["system"] = instructions
     return view
 
 
@@ -245,13 +285,27 @@ def _chat_tools(span: ReadableSpan) -> list[dict[str, Any]]:
 def _anthropic_messages(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Give messages whose only roles are user and assistant: one other refuses the list."""
     return [
-        {
-            "role": "assistant" if message.get("role") == "assistant" else "user",
-            "content": _blocks(message),
-        }
+        _anthropic_message(role, [{"parts": parts}])
         for message in messages
         if message.get("role") != "system"
+        for role in ("assistant" if message.get("role") == "assistant" else "user",)
+        for parts in _reminders_apart(_dicts(message.get("parts")))
     ]
+
+
+def _anthropic_message(role: str, messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {"role": role, "content": [b for message in messages for b in _blocks(message)]}
+
+
+def _reminders_apart(parts: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Split off what Claude Code says before the user's words.
+
+    The view shows the first two lines of a message: they should be the user's own.
+    """
+    said = 0
+    while said < len(parts) and str(parts[said].get("content", "")).startswith(_REMINDER):
+        said += 1
+    return [group for group in (parts[:said], parts[said:]) if group] or [[]]
 
 
 def _blocks(message: Mapping[str, Any]) -> list[dict[str, Any]]:

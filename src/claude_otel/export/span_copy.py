@@ -6,6 +6,7 @@ Never decides what leaves (`pipeline.py`) nor what it is called (`mlflow_view.py
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Link, Status, StatusCode
 
@@ -20,13 +21,14 @@ def rebuilt(
     events: Sequence[Event],
     links: Sequence[Link],
     status: Status,
+    resource: Resource | None = None,
 ) -> ReadableSpan:
-    """Copy a span; what is not named here (ids, times, resource) stays."""
+    """Copy a span; what is not named here (ids, times, a resource that is None) stays."""
     return ReadableSpan(
         name=name,
         context=span.get_span_context(),
         parent=span.parent,
-        resource=span.resource,
+        resource=span.resource if resource is None else resource,
         attributes=attributes,
         events=events,
         links=links,
