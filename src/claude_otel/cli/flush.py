@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 
 from claude_otel import settings
+from claude_otel.diagnostics import ConfigurationError
 from claude_otel.worker.flushing import Flushed, Missing, flush
 
 _EXAMPLES = """\b
@@ -42,7 +43,13 @@ def command(timeout: float, as_json: bool) -> None:
         def tell(missing: tuple[Missing, ...]) -> None:
             status.update("Delivering: " + "; ".join(one.what for one in missing[:3]))
 
-        flushed = flush(state, data, timeout_s=timeout, tell=tell)
+        try:
+            flushed = flush(state, data, timeout_s=timeout, tell=tell)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{error.filename or state.path} cannot be used ({error.strerror}); "
+                "see to its permissions and run it again"
+            ) from error
     if as_json:
         click.echo(json.dumps(_as_json(flushed), indent=2))
     else:

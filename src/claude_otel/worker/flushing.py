@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from claude_otel import settings
+from claude_otel.capture.hook import STARTER
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export import ledger_view
 from claude_otel.state_folder import DataFolder, SessionFolder, StateFolder, WorkerFolder
 from claude_otel.worker import lock
 from claude_otel.worker.report import ask_flush, read_report
-
-STARTER = ("-I", "-m", "claude_otel.worker.start")
 
 _LOOK_EVERY_S = 0.1
 _ASK_AGAIN_AFTER_S = 1.0
