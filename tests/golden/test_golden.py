@@ -202,7 +202,7 @@ def test_a_model_call_takes_the_time_that_the_api_saw(story: Story):
             assert span["end_ns"] > call["first_byte_at_ns"] - MILLISECOND
 
 
-# -- of a story -----------------------------------------------------------------------------------
+# -- of a story --------------------------------------------------------------------------------
 
 
 def _kept(story: Story) -> dict[tuple[str, str], dict]:

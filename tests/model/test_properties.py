@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
 from story_routes import (
     Recorded,
@@ -119,10 +120,12 @@ def test_children_lie_within_their_parents_unless_they_run_in_the_background(ses
             assert node.ended_at_ns <= above.ended_at_ns
 
 
-# -- garbage ---------------------------------------------------------------------------------------
+# -- garbage -----------------------------------------------------------------------------------
 
+# Any text: lone surrogates too, which JSON can carry and UTF-8 cannot.
+texts = st.text(st.characters(), max_size=20)
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    st.none() | st.booleans() | st.integers() | st.floats() | texts,
     lambda inner: (
         st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
     ),
@@ -172,7 +175,27 @@ def test_known_hooks_with_any_field_replaced_never_raise(session: Recorded, data
     _feed([*hooks, *spoiled, *told[: data.draw(st.integers(0, len(told)))]])
 
 
-# -- parts -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("field", ["uuid", "promptId", "permissionMode", "gitBranch"])
+def test_a_lone_surrogate_in_any_name_leaves_as_text_that_can_be_encoded(field: str):
+    session = next(s for s in SESSIONS if s.story_name == "parallel_tools")
+    records = [json.loads(line) for line in session.transcript.splitlines()]
+    for record in records:
+        if field in record:
+            record[field] = "cut \ud83d"
+    _feed([e for record in records for e in events_from_line(json.dumps(record).encode())])
+
+
+@pytest.mark.parametrize("field", ["id", "model", "stop_reason"])
+def test_a_lone_surrogate_in_an_answer_leaves_as_text_that_can_be_encoded(field: str):
+    session = next(s for s in SESSIONS if s.story_name == "parallel_tools")
+    records = [json.loads(line) for line in session.transcript.splitlines()]
+    for record in records:
+        if record["type"] == "assistant":
+            record["message"][field] = "cut \ud83d"
+    _feed([e for record in records for e in events_from_line(json.dumps(record).encode())])
+
+
+# -- parts -------------------------------------------------------------------------------------
 
 
 def _in_time(session: Recorded) -> list[Event]:
@@ -203,14 +226,16 @@ def _spans(session: Recorded, facts: Iterable[Event]) -> dict:
 
 
 def _feed(events: Iterable[Event]) -> None:
-    """Through the whole pipeline, the clock included."""
+    """Through the whole pipeline, the clock included, to the bytes that OTLP sends."""
     emitter = Emitter(session_id="s", resource=Resource({}), book=MemoryBook(), version="0")
-    model, now = Session("s"), 0
+    model, now, closed = Session("s"), 0, []
     for event in events:
-        emitter.emit(model.feed(event))
-        emitter.emit(model.settle(now := max(now, event.at_ns) + SECOND))
-    emitter.emit(model.finish())
+        closed += emitter.emit(model.feed(event))
+        closed += emitter.emit(model.settle(now := max(now, event.at_ns) + SECOND))
+    closed += emitter.emit(model.finish())
     assert model.is_idle
+    encode_spans([emitted.span for emitted in closed]).SerializeToString()
+    json.dumps([plain(emitted) for emitted in closed], ensure_ascii=False).encode()
 
 
 def _above(node: Node) -> list[Node]:

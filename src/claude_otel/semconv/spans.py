@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from claude_otel.content import prepare, prepare_text
+from claude_otel.content import clean, prepare, prepare_text
 from claude_otel.model.nodes import (
     Compaction,
     Failure,
@@ -93,15 +93,16 @@ def span_for(node: Node, server: Server) -> SpanShape:
 
 
 def id_of(node: Node) -> NodeId:
+    key = clean(node.key)
     match node:
         case Turn():
-            return NodeId(kind="turn", key=node.key, turn_key=node.key)
+            return NodeId(kind="turn", key=key, turn_key=key)
         case ModelCall():
-            return NodeId(kind="model_call", key=node.key, turn_key=node.turn.key)
+            return NodeId(kind="model_call", key=key, turn_key=clean(node.turn.key))
         case ToolCall():
-            return NodeId(kind="tool_call", key=node.key, turn_key=node.turn.key)
+            return NodeId(kind="tool_call", key=key, turn_key=clean(node.turn.key))
         case Subagent():
-            return NodeId(kind="subagent", key=node.key, turn_key=node.turn.key)
+            return NodeId(kind="subagent", key=key, turn_key=clean(node.turn.key))
 
 
 def cost_of_turn(turn: Turn) -> Cost | None:
@@ -325,14 +326,14 @@ def _shape(
     events = events or []
     error: str | None = None
     if failure is not None:
-        attributes[at.ERROR_TYPE] = failure.type
+        attributes[at.ERROR_TYPE] = clean(failure.type)
         error = prepare_text(failure.message or failure.type, budget_bytes=4096)
         told = _known({at.EXCEPTION_TYPE: failure.type, at.EXCEPTION_MESSAGE: error})
         events.append(ShapeEvent(name="exception", at_ns=ended_at_ns, attributes=told))
     return SpanShape(
         id=id_of(node),
         parent=parent,
-        name=name,
+        name=clean(name),
         is_client=is_client,
         started_at_ns=started_at_ns,
         ended_at_ns=max(started_at_ns, ended_at_ns),
@@ -370,5 +371,15 @@ def _conversation_id(turn: Turn) -> str:
 
 
 def _known(values: dict[str, Value | None]) -> dict[str, Value]:
-    """What is None is not known, and not written."""
-    return {key: value for key, value in values.items() if value is not None}
+    """What is None is not known, and not written; a text is one that can be encoded."""
+    return {key: _encodable(value) for key, value in values.items() if value is not None}
+
+
+def _encodable(value: Value) -> Value:
+    match value:
+        case str():
+            return clean(value)
+        case list():
+            return [clean(item) for item in value]
+        case _:
+            return value

@@ -122,13 +122,12 @@ def text(raw: Raw, key: str) -> str | None:
 
 
 def whole(raw: Raw, key: str) -> int | None:
-    """A whole number; a float that is one counts, a bool does not."""
+    """A count: a whole number from 0 on; a float that is one counts, a bool does not."""
     value = raw.get(key)
-    if isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value if isinstance(value, int) else None
+    # What is larger is nonsense, and no attribute could carry it.
+    return int(value) if 0 <= value < 1 << 53 and value == int(value) else None
 
 
 def strings(raw: Raw, key: str) -> tuple[str, ...]:

@@ -59,7 +59,7 @@ def _object(payload: bytes) -> Raw | None:
     except orjson.JSONDecodeError:
         try:  # lone surrogates: see transcript.py
             return object_of(json.loads(payload.decode("utf-8", "replace")))
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
 import orjson
@@ -67,6 +67,8 @@ IGNORED: Final[dict[str, str]] = {
     "system/local_command": "output of a local command; no model call",
 }
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_END_NS = 1 << 63
 _INTERRUPTED = "[Request interrupted by user"
 _REFUSED = "The user doesn't want to proceed with this tool use"
 _CUT_OFF = "Your response above was cut off mid-stream"
@@ -219,7 +221,8 @@ def _prompt(raw: Raw, at_ns: int, parts: tuple[Part, ...], words: str) -> Iterat
 
 def notification(words: str, at_ns: int, prompt_id: str | None) -> Iterator[ev.Event]:
     """The report of a background agent, from the text of the prompt that it becomes."""
-    tags = dict(_TAG.findall(words))
+    # The agent's own words follow, in which anything may stand.
+    tags = dict(_TAG.findall(words.partition("<result>")[0]))
     if "task-id" in tags:
         yield ev.SubagentReported(
             at_ns=at_ns,
@@ -377,7 +380,7 @@ def _loads_surrogates(line: bytes) -> Any:
     """Lone surrogates are legal JSON escapes; orjson refuses them, the standard library not."""
     try:
         return json.loads(line.decode("utf-8", "replace"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -386,7 +389,7 @@ def _at_ns(raw: Raw) -> int:
 
 
 def time_ns(iso: str | None) -> int:
-    """Unix nanoseconds of an ISO 8601 time with a zone; 0 where there is none."""
+    """Unix nanoseconds of an ISO 8601 time with a zone; 0 where there is none, or no sane one."""
     if iso is None:
         return 0
     try:
@@ -395,4 +398,5 @@ def time_ns(iso: str | None) -> int:
         return 0
     if moment.tzinfo is None:
         return 0
-    return int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1_000
+    since = (moment - _EPOCH) // timedelta(microseconds=1) * 1_000
+    return since if 0 <= since < _END_NS else 0
