@@ -25,8 +25,10 @@ from opentelemetry.trace import (
     StatusCode,
     TraceFlags,
     TraceState,
+    get_current_span,
     set_span_in_context,
 )
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from claude_otel.model.nodes import Closed
 from claude_otel.semconv.spans import NodeId, Server, SpanShape, span_for
@@ -95,15 +97,9 @@ def span_id(node: NodeId) -> int:
 
 def remote_parent_of(traceparent: str | None, tracestate: str | None = None) -> SpanContext | None:
     """The W3C context that a process was started under; None if there is none or it is broken."""
-    fields = (traceparent or "").strip().split("-")
-    if len(fields) < 4 or [len(f) for f in fields[:4]] != [2, 32, 16, 2] or fields[0] == "ff":
-        return None
-    try:
-        trace_id, parent_id, flags = (int(field, 16) for field in fields[1:4])
-    except ValueError:
-        return None
-    state = TraceState.from_header([tracestate]) if tracestate else TraceState()
-    context = SpanContext(trace_id, parent_id, True, TraceFlags(flags), state)
+    carrier = {"traceparent": traceparent or "", "tracestate": tracestate or ""}
+    above = TraceContextTextMapPropagator().extract(carrier, Context())
+    context = get_current_span(above).get_span_context()
     return context if context.is_valid else None
 
 

@@ -83,14 +83,12 @@ def _part(part: Part) -> JSON:
             withheld = "[redacted by the provider]" if part.is_redacted else part.text
             return {"type": "reasoning", "content": withheld}
         case ToolUse():
-            return {
-                "type": "tool_call",
-                "id": part.id,
-                "name": part.name,
-                "arguments": part.input,
-            }
+            call: dict[str, JSON] = {"type": "tool_call", "id": part.id, "name": part.name}
+            return call if part.input is None else {**call, "arguments": part.input}
         case ToolResult():
-            return {"type": "tool_call_response", "id": part.id, "response": part.content}
+            # A tool may return nothing; the key is required, and null is not allowed.
+            told = "" if part.content is None else part.content
+            return {"type": "tool_call_response", "id": part.id, "response": told}
         case ServerToolUse():
             return {
                 "type": "server_tool_call",

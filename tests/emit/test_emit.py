@@ -1,0 +1,226 @@
+"""Ids, traces, parents and sampling: what `emit` gives OpenTelemetry."""
+
+import json
+from pathlib import Path
+
+import pytest
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.trace import SpanContext
+from story_routes import Reader, Story, hook_events, load, plain, story_folders, transcript_events
+
+from claude_otel.emit import (
+    EmittedSpan,
+    MemoryBook,
+    TurnTrace,
+    remote_parent_of,
+    span_id_of,
+    trace_id_of,
+)
+from claude_otel.sources.transcript import events_from_line
+
+FOLDERS = {folder.parent.name: folder for folder in story_folders()}
+TRACE_OF_PROMPT = "e63485f37363129913494c71f0570d79"
+SPAN_OF_TOOL = "e5c04fc5b49948fd"
+CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def _emitted(story: Story, **emitter) -> list[EmittedSpan]:
+    (session,) = story.sessions
+    reader = Reader(session.session_id, **emitter)
+    reader.feed([*hook_events(session), *transcript_events(session)])
+    return reader.finish().emitted
+
+
+def _ids(emitted: list[EmittedSpan]) -> dict[tuple[str, str], str]:
+    return {(e.kind, e.key): plain(e)["span_id"] for e in emitted}
+
+
+@pytest.fixture
+def several_prompts() -> Story:
+    return load(FOLDERS["several_prompts"])
+
+
+# -- identity ---------------------------------------------------------------------------
+
+
+def test_an_id_is_a_hash_of_what_names_its_fact_for_ever():
+    """Written down: a change of these numbers gives every stored span a second id."""
+    assert f"{trace_id_of('prompt'):032x}" == TRACE_OF_PROMPT
+    assert f"{span_id_of('tool_call', 'toolu_1'):016x}" == SPAN_OF_TOOL
+
+
+def test_the_same_story_read_twice_has_the_same_ids(several_prompts: Story):
+    assert _ids(_emitted(several_prompts)) == _ids(_emitted(several_prompts))
+
+
+def test_kinds_with_one_key_have_different_ids():
+    assert span_id_of("turn", "x") != span_id_of("tool_call", "x")
+
+
+def test_a_gateways_message_ids_are_unique_only_with_their_session():
+    def keys(session_id: str, message_id: str) -> set[str]:
+        lines = [
+            {"type": "user", "uuid": f"{session_id}-u", "message": {"content": "Hello"}},
+            {"type": "assistant", "message": {"id": message_id, "model": "m", "content": []}},
+        ]
+        reader = Reader(session_id)
+        reader.feed(e for line in lines for e in events_from_line(json.dumps(line).encode()))
+        return {e.key for e in reader.finish().emitted if e.kind == "model_call"}
+
+    assert keys("s1", "chatcmpl-1").isdisjoint(keys("s2", "chatcmpl-1"))
+    assert keys("s1", "msg_1") == keys("s2", "msg_1") == {"msg_1"}
+
+
+# -- traces ------------------------------------------------------------------------------
+
+
+def test_each_turn_is_a_trace_of_its_own_with_a_root(several_prompts: Story):
+    emitted = _emitted(several_prompts)
+    turns = [e for e in emitted if e.kind == "turn"]
+    assert [e.span.parent for e in turns] == [None] * 3
+    assert len({e.span.context.trace_id for e in emitted}) == 3
+
+
+def test_under_a_remote_parent_all_turns_share_its_trace(several_prompts: Story):
+    parent = remote_parent_of(CALLER, "vendor=1")
+    emitted = _emitted(several_prompts, remote_parent=parent)
+    assert {e.span.context.trace_id for e in emitted} == {parent.trace_id}
+    assert [e.span.parent.span_id for e in emitted if e.kind == "turn"] == [parent.span_id] * 3
+    assert {e.span.parent.is_remote for e in emitted if e.kind == "turn"} == {True}
+    assert {e.span.parent.is_remote for e in emitted if e.kind != "turn"} == {False}
+    assert {e.span.context.trace_state.to_header() for e in emitted} == {"vendor=1"}
+
+
+def test_span_ids_are_the_same_under_a_remote_parent(several_prompts: Story):
+    under = _emitted(several_prompts, remote_parent=remote_parent_of(CALLER))
+    assert _ids(under) == _ids(_emitted(several_prompts))
+
+
+def test_a_remote_parent_that_is_not_sampled_is_obeyed(several_prompts: Story):
+    parent = remote_parent_of(CALLER.removesuffix("01") + "00")
+    assert _emitted(several_prompts, remote_parent=parent) == []
+
+
+def test_a_turn_stays_in_the_trace_that_was_written_down(several_prompts: Story):
+    """A worker that starts again without the caller's context knows where the turn is."""
+    book = MemoryBook()
+    first = _emitted(several_prompts, book=book, remote_parent=remote_parent_of(CALLER))
+    again = _emitted(several_prompts, book=book)
+    assert [plain(e) for e in again] == [plain(e) for e in first]
+
+
+def test_a_book_keeps_the_first_trace():
+    book, first = MemoryBook(), TurnTrace(trace_id=1)
+    assert book.remember_trace("turn", "p", first) is first
+    assert book.remember_trace("turn", "p", TurnTrace(trace_id=2)) is first
+    assert book.trace_of("turn", "p") is first
+
+
+@pytest.mark.parametrize(
+    "traceparent",
+    [
+        None,
+        "",
+        "broken",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+        "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+        "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+        "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "00-0af7651916cd43dd8448eb211c80319x-b7ad6b7169203331-01",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0g",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
+        "00-+af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b71_9203331-01",
+    ],
+)
+def test_a_traceparent_that_is_none_or_broken_is_no_parent(traceparent: str | None):
+    assert remote_parent_of(traceparent) is None
+
+
+@pytest.mark.parametrize("version", ["00", "01"])
+def test_a_traceparent_is_read_as_w3c_says(version: str):
+    parent = remote_parent_of(version + CALLER.removeprefix("00"))
+    assert isinstance(parent, SpanContext)
+    assert (f"{parent.trace_id:032x}", f"{parent.span_id:016x}") == tuple(CALLER.split("-")[1:3])
+    assert (parent.is_remote, parent.trace_flags.sampled) == (True, True)
+
+
+def test_a_broken_tracestate_leaves_the_parent():
+    parent = remote_parent_of(CALLER, "=,,no state,,=")
+    assert parent is not None
+    assert parent.trace_state.to_header() == ""
+
+
+# -- sampling ------------------------------------------------------------------------------
+
+
+def test_always_off_sends_nothing(several_prompts: Story, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+    assert _emitted(several_prompts) == []
+
+
+@pytest.mark.parametrize("sampler", ["traceidratio", "parentbased_traceidratio"])
+@pytest.mark.parametrize("ratio", ["0.1", "0.4", "0.7"])
+def test_a_ratio_keeps_or_drops_whole_traces(
+    sampler: str, ratio: str, monkeypatch: pytest.MonkeyPatch
+):
+    whole = {name: _traces(_all(folder)) for name, folder in FOLDERS.items()}
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", ratio)
+    kept = {name: _traces(_all(folder)) for name, folder in FOLDERS.items()}
+    for name, traces in kept.items():
+        assert traces.items() <= whole[name].items()
+    told = {trace_id for traces in kept.values() for trace_id in traces}
+    assert 0 < len(told) < len({trace_id for traces in whole.values() for trace_id in traces})
+
+
+def _all(folder: Path) -> list[EmittedSpan]:
+    story = load(folder)
+    emitted: list[EmittedSpan] = []
+    for session in story.sessions:
+        reader = Reader(session.session_id)
+        reader.feed([*hook_events(session), *transcript_events(session)])
+        emitted += reader.finish().emitted
+    return emitted
+
+
+def _traces(emitted: list[EmittedSpan]) -> dict[int, frozenset[str]]:
+    traces: dict[int, set[str]] = {}
+    for one in emitted:
+        traces.setdefault(one.span.context.trace_id, set()).add(one.key)
+    return {trace_id: frozenset(keys) for trace_id, keys in traces.items()}
+
+
+# -- the provider ------------------------------------------------------------------------------
+
+
+def test_the_resource_and_limits_are_the_providers_own(
+    several_prompts: Story, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "5")
+    emitted = _emitted(several_prompts, resource=Resource({"service.name": "mine"}))
+    assert {e.span.resource.attributes["service.name"] for e in emitted} == {"mine"}
+    assert {len(e.span.attributes) for e in emitted} == {5}
+
+
+def test_every_span_has_ended_at_its_facts_times(several_prompts: Story):
+    for one in _emitted(several_prompts):
+        assert one.span.start_time <= one.span.end_time
+        assert one.span.instrumentation_scope.name == "claude_otel"
+
+
+def test_a_failure_is_a_status_with_its_exception_told():
+    failed = [
+        e.span
+        for e in _emitted(load(FOLDERS["parallel_tools"]))
+        if e.span.status.description is not None
+    ]
+    (span,) = failed
+    (event,) = span.events
+    assert span.status.description == "Exit code 3\nbroken"
+    assert event.name == "exception"
+    assert dict(event.attributes) == {
+        "exception.type": "tool_error",
+        "exception.message": "Exit code 3\nbroken",
+    }
+    assert event.timestamp == span.end_time

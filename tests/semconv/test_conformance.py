@@ -1,0 +1,251 @@
+"""The spans of every golden story, and of nodes that no story has, keep to the conventions."""
+
+import json
+from collections.abc import Mapping
+
+import pytest
+from conformance import Deviation, Violation, broken, violations
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import SpanKind, Status, StatusCode
+from story_routes import Reader, load, read_all, story_folders, transcript_only
+
+from claude_otel.semconv.messages import FINISH_REASONS
+from claude_otel.sources.transcript import events_from_line
+
+
+def _got_no_answer(span: ReadableSpan) -> bool:
+    attributes = span.attributes or {}
+    return "gen_ai.response.id" not in attributes and "error.type" in attributes
+
+
+def _was_cut_off(span: ReadableSpan) -> bool:
+    return (span.attributes or {}).get("claude.usage.incomplete") is True
+
+
+DEVIATIONS = [
+    *(
+        Deviation(
+            rule=f"without gen_ai.{key}",
+            reason="no answer came, so none of it exists",
+            applies=_got_no_answer,
+        )
+        for key in (
+            "response.id",
+            "response.model",
+            "usage.input_tokens",
+            "usage.output_tokens",
+        )
+    ),
+    *(
+        Deviation(
+            rule=f"without gen_ai.usage.{key}",
+            reason="the answer was cut off: what is known is under claude.usage.partial",
+            applies=_was_cut_off,
+        )
+        for key in ("input_tokens", "output_tokens")
+    ),
+]
+
+STORIES = {folder.parent.name: folder for folder in story_folders()}
+
+
+def _spans(folder) -> list[ReadableSpan]:
+    story = load(folder)
+    readings = [*read_all(story), *transcript_only(story)]
+    return [emitted.span for reading in readings for emitted in reading.emitted]
+
+
+def _undeclared(span: ReadableSpan) -> list[str]:
+    return [
+        rule
+        for rule in broken(span)
+        if not any(known.rule == rule and known.applies(span) for known in DEVIATIONS)
+    ]
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_every_span_keeps_to_the_conventions(story: str):
+    wrong = {span.name: rules for span in _spans(STORIES[story]) if (rules := _undeclared(span))}
+    assert wrong == {}
+
+
+def test_each_declared_deviation_is_still_one():
+    spans = [span for folder in STORIES.values() for span in _spans(folder)]
+    told = {
+        (known.rule, known.reason)
+        for known in DEVIATIONS
+        for span in spans
+        if known.applies(span) and known.rule in broken(span)
+    }
+    assert told == {(known.rule, known.reason) for known in DEVIATIONS}
+
+
+# -- what no story has -----------------------------------------------------------------
+
+
+def _record(kind: str, **message: object) -> bytes:
+    record = {
+        "type": kind,
+        "uuid": json.dumps(message),
+        "timestamp": "2026-11-23T12:00:00.000Z",
+        "sessionId": "s",
+        "message": message,
+    }
+    return json.dumps(record).encode()
+
+
+def _spans_of_answer(*blocks: dict, results: list[dict] | None = None, **message: object):
+    answer = {"id": "msg_1", "model": "claude-opus-5-5", "content": list(blocks), **message}
+    answer.setdefault("stop_reason", "end_turn")
+    answer.setdefault("usage", {"input_tokens": 3, "output_tokens": 2})
+    lines = [
+        _record("user", role="user", content="Hello"),
+        _record("assistant", **answer),
+        *([_record("user", role="user", content=results)] if results else []),
+        _record("assistant", **{**answer, "id": "msg_2", "content": []}),
+    ]
+    reader = Reader("s")
+    reader.feed(event for line in lines for event in events_from_line(line))
+    return [emitted.span for emitted in reader.finish().emitted]
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "text", "text": ""},
+        {"type": "thinking", "thinking": "", "signature": "x"},
+        {"type": "redacted_thinking", "data": "x"},
+        {"type": "tool_use", "id": "t", "name": "Bash"},
+        {"type": "tool_use", "id": "t", "name": "mcp__files__read", "input": {"path": None}},
+        {"type": "server_tool_use", "id": "t", "name": "web_search", "input": {"query": "x"}},
+        {"type": "web_search_tool_result", "tool_use_id": "t", "content": []},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA"}},
+        {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}},
+        {"type": "document", "source": {"type": "text", "data": "words"}},
+    ],
+    ids=lambda block: block["type"],
+)
+def test_every_kind_of_block_keeps_to_the_conventions(block: dict):
+    assert violations(_spans_of_answer(block)) == []
+
+
+@pytest.mark.parametrize("content", [None, "", "text", [], [{"type": "text", "text": "x"}], {}])
+@pytest.mark.parametrize("is_error", [True, False])
+def test_every_kind_of_result_keeps_to_the_conventions(content: object, is_error: bool):
+    result = {"type": "tool_result", "tool_use_id": "t", "content": content, "is_error": is_error}
+    call = {"type": "tool_use", "id": "t", "name": "Bash", "input": {"command": "ls"}}
+    assert violations(_spans_of_answer(call, results=[result])) == []
+
+
+@pytest.mark.parametrize("reason", sorted(FINISH_REASONS))
+def test_every_known_stop_reason_has_a_name_in_the_conventions(reason: str):
+    assert violations(_spans_of_answer({"type": "text", "text": "x"}, stop_reason=reason)) == []
+
+
+def test_a_block_that_nobody_knows_is_kept_as_a_generic_part():
+    (chat, *_) = _spans_of_answer({"type": "brand_new", "value": 1})
+    (message,) = json.loads(chat.attributes["gen_ai.output.messages"])
+    assert message["parts"] == [{"type": "brand_new", "content": {"type": "brand_new", "value": 1}}]
+
+
+def test_an_mcp_tool_is_told_with_its_server():
+    call = {"type": "tool_use", "id": "t", "name": "mcp__files__read", "input": {}}
+    tools = [s for s in _spans_of_answer(call) if s.name.startswith("execute_tool")]
+    assert [
+        (s.name, s.attributes["mcp.method.name"], s.attributes["claude.mcp.server.name"])
+        for s in tools
+    ] == [("execute_tool mcp__files__read", "tools/call", "files")]
+
+
+# -- the checker itself ---------------------------------------------------------------
+
+CHAT = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.provider.name": "anthropic",
+    "gen_ai.request.model": "claude-opus-5-5",
+    "gen_ai.response.model": "claude-opus-5-5",
+    "gen_ai.response.id": "msg_1",
+    "gen_ai.response.finish_reasons": ["stop"],
+    "gen_ai.usage.input_tokens": 30,
+    "gen_ai.usage.output_tokens": 2,
+    "gen_ai.usage.cache_read.input_tokens": 10,
+    "server.address": "api.anthropic.com",
+    "server.port": 443,
+}
+
+
+def _span(
+    changes: Mapping[str, object] | None = None,
+    *,
+    name: str = "chat claude-opus-5-5",
+    kind: SpanKind = SpanKind.CLIENT,
+    status: StatusCode = StatusCode.UNSET,
+) -> ReadableSpan:
+    attributes = {k: v for k, v in {**CHAT, **(changes or {})}.items() if v is not None}
+    return ReadableSpan(name=name, attributes=attributes, kind=kind, status=Status(status))
+
+
+def test_a_good_span_breaks_nothing():
+    assert violations([_span()]) == []
+
+
+@pytest.mark.parametrize(
+    ("span", "rules"),
+    [
+        (_span(name="chat"), ["name is not 'chat claude-opus-5-5'"]),
+        (_span(kind=SpanKind.INTERNAL), ["kind is INTERNAL"]),
+        (_span({"gen_ai.response.id": None}), ["without gen_ai.response.id"]),
+        (_span({"server.port": None}), ["without server.port"]),
+        (_span({"gen_ai.usage.input_tokens": 30.0}), ["gen_ai.usage.input_tokens is not int"]),
+        (_span({"gen_ai.usage.input_tokens": 9}), ["input tokens without the cached ones"]),
+        (_span({"gen_ai.new.key": 1}), ["gen_ai.new.key is not in the conventions"]),
+        (_span({"gen_ai.provider.name": "acme"}), ["gen_ai.provider.name is acme"]),
+        (_span({"gen_ai.response.finish_reasons": ["end_turn"]}), ["finish reason end_turn"]),
+        (
+            _span({"gen_ai.conversation.compacted": False}),
+            ["gen_ai.conversation.compacted is not bool"],
+        ),
+        (_span(status=StatusCode.OK), ["status OK is for the user to set"]),
+        (_span(status=StatusCode.ERROR), ["error.type and status ERROR come together"]),
+        (_span({"error.type": "500"}), ["error.type and status ERROR come together"]),
+        (_span({"gen_ai.input.messages": "[{"}), ["gen_ai.input.messages is not json"]),
+        (_span({"gen_ai.input.messages": "[]"}), ["gen_ai.input.messages: not a list of messages"]),
+        (
+            _span(
+                {"gen_ai.input.messages": '[{"role":"user","parts":[{"type":"text"}],"name":null}]'}
+            ),
+            ["gen_ai.input.messages: name is null", "gen_ai.input.messages: text without content"],
+        ),
+        (
+            _span(
+                {
+                    "gen_ai.input.messages": '[{"role":"user","parts":'
+                    '[{"type":"tool_call_response","id":"t","result":"x"}]}]'
+                }
+            ),
+            ["gen_ai.input.messages: tool_call_response without response"],
+        ),
+        (
+            _span({"gen_ai.output.messages": '[{"role":"assistant","parts":[]}]'}),
+            ["gen_ai.output.messages: an output without finish_reason"],
+        ),
+        (
+            _span(
+                {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.id": "a"},
+                name="invoke_agent",
+                kind=SpanKind.INTERNAL,
+            ),
+            [
+                "gen_ai.agent.id was removed from invoke_agent",
+                "gen_ai.provider.name was removed from invoke_agent",
+                "gen_ai.usage.cache_read.input_tokens was removed from invoke_agent",
+                "gen_ai.usage.input_tokens outside chat would be counted twice",
+                "gen_ai.usage.output_tokens outside chat would be counted twice",
+                "gen_ai.usage.cache_read.input_tokens outside chat would be counted twice",
+            ],
+        ),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+def test_a_span_that_breaks_a_rule_is_told_so(span: ReadableSpan, rules: list[str]):
+    assert violations([span]) == [Violation(span=span.name, rule=rule) for rule in rules]
