@@ -84,6 +84,10 @@ def _print(console: Console, found: Health) -> None:
             _line(console, f"  {_delivery_text(one)}", dim=True)
             if one.last_error and one.failures:
                 _line(console, f"  {one_line(one.last_error)}", style="red")
+    if found.unrecognized:
+        _section(console, "Records not understood, and skipped")
+        for kind, count in sorted(found.unrecognized.items()):
+            _line(console, f"{kind}: {count:,}", dim=True)
     if found.log_tail:
         _section(console, f"Log ({found.log})")
         for line in found.log_tail:

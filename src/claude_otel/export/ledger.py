@@ -9,7 +9,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +62,10 @@ CREATE TABLE destinations (
     last_error TEXT,
     last_error_at_ns INTEGER,
     dropped_by_receiver INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE TABLE unrecognized (
+    kind TEXT PRIMARY KEY,
+    count INTEGER NOT NULL
 ) WITHOUT ROWID;
 """
 
@@ -220,6 +224,15 @@ class Ledger:
             db.execute(
                 "UPDATE spans SET withheld=? WHERE destination=? AND kind=? AND key=?",
                 (fingerprint, destination, kind, key),
+            )
+
+    def note_unrecognized(self, counts: Mapping[str, int]) -> None:
+        """Add to how many records of each kind nobody here understood."""
+        with self._writing() as db:
+            db.executemany(
+                "INSERT INTO unrecognized VALUES (?,?) "
+                "ON CONFLICT (kind) DO UPDATE SET count=count+excluded.count",
+                list(counts.items()),
             )
 
     def forget_rejections(self, destination: str) -> int:

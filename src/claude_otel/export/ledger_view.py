@@ -80,6 +80,11 @@ def rejections(path: Path) -> list[Rejection]:
     ]
 
 
+def unrecognized(path: Path) -> dict[str, int]:
+    """How many records of each kind nobody understood. Raises as `counts_by_destination` does."""
+    return dict(_rows(path, "SELECT kind, count FROM unrecognized"))
+
+
 def _rows(path: Path, query: str) -> list[Any]:
     if not path.exists():
         return []

@@ -120,6 +120,7 @@ class Health:
     workers: tuple[WorkerHealth, ...]
     delivery: tuple[DestinationHealth, ...]
     unserved: tuple[UnservedSession, ...]
+    unrecognized: dict[str, int]
     log: Path
     log_tail: tuple[str, ...]
     problems: tuple[str, ...]
@@ -150,6 +151,7 @@ def health(state: StateFolder, data: DataFolder, directory: Path) -> Health:
         workers=workers,
         delivery=delivery,
         unserved=unserved,
+        unrecognized=_unrecognized(state),
         log=state.log,
         log_tail=_tail(state.log) if unserved else (),
         problems=tuple(dict.fromkeys(problems)),
@@ -295,15 +297,22 @@ def _described(
 # -- what runs -------------------------------------------------------------------------------
 
 
+def _unrecognized(state: StateFolder) -> dict[str, int]:
+    try:
+        return ledger_view.unrecognized(state.ledger)
+    except ConfigurationError:
+        return {}  # what is wrong with the ledger is said with the deliveries
+
+
 def _folder_problems(state: StateFolder) -> Iterator[str]:
-    folder = state.path
-    if folder.exists() and not folder.is_dir():
-        yield f"{folder} is no folder, so nothing can be captured. Move it away"
-    elif folder.exists() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        yield (
-            f"{folder} cannot be read and written, so nothing can be captured. "
-            f"See to its permissions: chmod u+rwx {folder}"
-        )
+    for folder in (state.path, state.path / "sessions", state.path / "workers"):
+        if folder.exists() and not folder.is_dir():
+            yield f"{folder} is no folder, so nothing can be captured. Move it away"
+        elif folder.exists() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            yield (
+                f"{folder} cannot be read and written, so nothing can be captured. "
+                f"See to its permissions: chmod u+rwx {folder}"
+            )
 
 
 def _workers(state: StateFolder) -> Iterator[WorkerHealth]:

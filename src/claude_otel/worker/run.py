@@ -111,9 +111,16 @@ class Worker:
         with guarded("reading a session", raise_ours=self._raises):
             anything = session.step()
             if session.retire():
+                self._note_unrecognized(session)
                 del self._sessions[session.folder.session_id]
                 self._last_busy_s = time.monotonic()
         return anything
+
+    def _note_unrecognized(self, session: ServedSession) -> None:
+        if session.unrecognized:
+            kinds = ", ".join(f"{kind} ({n})" for kind, n in session.unrecognized.items())
+            log.warning("session %s: not understood: %s", session.folder.session_id, kinds)
+            self._ledger.note_unrecognized(session.unrecognized)
 
     def _report_now_and_then(self) -> None:
         asked = flush_asked(self._folder)

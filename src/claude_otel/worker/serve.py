@@ -44,6 +44,8 @@ class ServedSession:
     ) -> None:
         self.folder = folder
         self.is_caught_up = False
+        self.unrecognized: dict[str, int] = {}
+        """Set when the session is retired: kinds of records that nobody understood."""
         self._lock = lock
         self._delivery = delivery
         environ = _environ_of(folder)
@@ -98,6 +100,7 @@ class ServedSession:
             return False
         if not delete_if_read(self.folder.spool, self._tail.offset):
             return False
+        self.unrecognized = self._unrecognized()
         key = self.folder.worker.read_bytes()
         for path in (self.folder.environ, self.folder.worker, self.folder.alive_lock):
             path.unlink(missing_ok=True)
@@ -122,13 +125,13 @@ class ServedSession:
             "turns": len(session.turns) if session else 0,
             "has_ended": self._end_is_told,
             "problems": self._tail.problems,
-            "unrecognized": {
-                **dict(self._tail.counts),
-                **(session.unrecognized if session else {}),
-            },
+            "unrecognized": self._unrecognized(),
         }
 
     # -- parts of the above ------------------------------------------------------------
+
+    def _unrecognized(self) -> dict[str, int]:
+        return {**self._tail.counts, **(self._session.unrecognized if self._session else {})}
 
     def _begin(self) -> None:
         self._tail = SessionTail(self.folder.spool)
