@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from threading import Event, Thread
 
 from claude_otel.worker.lock import is_held, take
 
@@ -65,3 +66,27 @@ def test_a_lock_whose_file_was_replaced_is_another_lock(tmp_path: Path) -> None:
     os.close(first)
     assert is_held(path)
     os.close(second)
+
+
+def test_who_only_asks_is_not_taken_for_the_holder(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.touch()
+    enough = Event()
+
+    def ask() -> None:
+        while not enough.wait(0.001):
+            is_held(path)
+
+    asking = [Thread(target=ask) for _ in range(2)]
+    for thread in asking:
+        thread.start()
+    try:
+        for _ in range(200):
+            held = take(path)
+            assert held is not None
+            os.close(held)
+    finally:
+        enough.set()
+        for thread in asking:
+            thread.join()
+    assert not is_held(path)
