@@ -2,12 +2,14 @@
 
 import json
 import os
+import pty
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from installed_cli import User, hooks_of
+from installed_cli import COMMAND, User, hooks_of
 
 from claude_otel.capture import hook
 from claude_otel.settings import recorded
@@ -297,3 +299,43 @@ def test_a_changed_hook_is_installed_anew(user: User) -> None:
     said = user.says("setup")
     assert said.startswith(f"Installed the hook: {user.data.hook}\n")
     assert user.data.hook.read_bytes() == Path(hook.__file__).read_bytes()
+
+
+@pytest.mark.parametrize(("answer", "registers_in"), [("", "local"), ("n", "shared")])
+def test_at_a_terminal_a_tracked_file_can_be_avoided(
+    user: User, answer: str, registers_in: str
+) -> None:
+    user.git("init")
+    user.shared.parent.mkdir()
+    user.shared.write_text("{}")
+    user.git("add", ".")
+    ours, theirs = pty.openpty()
+    os.write(ours, f"{answer}\n".encode())
+    done = subprocess.run(
+        [COMMAND, "setup", "--project"],
+        cwd=user.project,
+        env=user.environ,
+        stdin=theirs,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    os.close(ours)
+    os.close(theirs)
+    assert f"{user.shared} is tracked by git" in done.stdout
+    assert "Use --local instead? [Y/n]" in done.stdout
+    files = {"local": user.local, "shared": user.shared}
+    registered = [name for name, file in files.items() if file.exists() and file.stat().st_size > 2]
+    assert registered == [registers_in]
+
+
+def test_help_loads_no_command_and_nothing_heavy() -> None:
+    script = (
+        "import sys; from claude_otel.cli import main; "
+        "main(['--help'], standalone_mode=False); print(*sorted(sys.modules))"
+    )
+    loaded = subprocess.check_output([sys.executable, "-c", script], text=True)
+    assert "Trace Claude Code in a project" in loaded
+    modules = loaded.splitlines()[-1].split()
+    heavy = ("opentelemetry", "mlflow", "rich", "claude_agent_sdk", "orjson")
+    assert [name for name in modules if name.startswith((*heavy, "claude_otel.cli."))] == []
