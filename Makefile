@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint screenshots clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -23,6 +23,12 @@ lint: $(STAMP)
 
 demo: $(STAMP)
 	$(BIN)/claude-otel demo
+
+# Installs Chromium (Debian's package) if there is none; rewrites docs/screenshots.
+screenshots: $(STAMP)
+	docs/screenshots/install-chromium.sh
+	$(BIN)/python -m pip install --quiet --group screenshots
+	$(BIN)/python docs/screenshots/take.py
 
 clean:
 	rm -rf $(VENV) build dist demo

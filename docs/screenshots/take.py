@@ -1,0 +1,199 @@
+"""Takes the pictures in this folder: `make screenshots`.
+
+Plays sessions with the real `claude` against a scripted API, opens the MLflow
+store that they went to in headless Chromium, and writes the PNG files and
+README.md beside this file. Nothing leaves the machine; no key is needed.
+"""
+
+import importlib.metadata
+import io
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+from sessions import play_into
+
+from claude_otel.testing.claude_cli import find_claude
+
+FOLDER = Path(__file__).parent
+TRACE = {"width": 1440, "height": 800}
+LIST = {"width": 1600, "height": 640}
+_SERVER_STARTS_WITHIN_S = 90
+# MLflow says hello to those who see its UI for the first time.
+_SEEN_BEFORE = """
+for (const [name, value] of Object.entries({
+    'mlflow.assistant.fab.autoOpenedOnFirstLoad_v1': 'true',
+    'mlflow.assistant.panelOpen_v1': 'false',
+    'mlflow.detectIssues.guidanceShown_v1': 'true',
+})) localStorage.setItem(name, value)
+"""
+_CHROMIUM_OPTIONS = (
+    "--no-sandbox",  # Chromium refuses to run as root otherwise
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+)
+
+
+def main() -> None:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        sys.exit("There is no chromium here. Install it: docs/screenshots/install-chromium.sh")
+    with tempfile.TemporaryDirectory(prefix="claude-otel-", ignore_cleanup_errors=True) as folder:
+        store = play_into(Path(folder))
+        with _mlflow_server(store) as address, sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=chromium, headless=True, args=list(_CHROMIUM_OPTIONS)
+            )
+            _take_all(browser, address)
+            version = browser.version
+            browser.close()
+    _write_readme(version)
+
+
+def _take_all(browser: Browser, address: str) -> None:
+    page = browser.new_page(viewport=LIST)
+    page.add_init_script(_SEEN_BEFORE)
+    page.set_default_timeout(20_000)
+
+    _open_list(page, address)
+    page.get_by_label("Toggle sidebar").click()
+    _choose_columns(page, shown=("Cost",), hidden=("Tags",))
+    _save(page, "traces")
+
+    page.get_by_label("Group traces by session").click()
+    page.get_by_text("one", exact=True).wait_for()
+    page.get_by_role("row").filter(has_text="one").get_by_role("button").first.click()
+    page.get_by_text("two, with a tool").wait_for()
+    _save(page, "sessions")
+
+    page.set_viewport_size(TRACE)
+    _open_list(page, address)
+    page.get_by_text("The total in cart.py").click()
+    page.get_by_label("Full screen").click()
+    page.get_by_text("invoke_agent general-purpose").wait_for()
+    _save(page, "trace")
+    page.get_by_label("Show execution timeline").click()
+    _save(page, "timeline")
+    page.get_by_label("Hide execution timeline").click()
+
+    page.get_by_text("execute_tool Bash").first.click()
+    page.get_by_text("exception.message").wait_for()
+    _save(page, "failed-tool")
+
+    page.set_viewport_size({"width": 1440, "height": 1000})
+    page.get_by_text("chat claude-").first.click()
+    page.get_by_text("Reasoning").click()
+    _save(page, "chat")
+
+
+def _open_list(page: Page, address: str) -> None:
+    page.goto(f"{address}/#/experiments/1/traces")
+    page.get_by_text("The total in cart.py").wait_for()
+
+
+def _choose_columns(page: Page, *, shown: tuple[str, ...], hidden: tuple[str, ...]) -> None:
+    page.get_by_label("Display").click()
+    page.get_by_text("Columns", exact=True).click()
+    for name in (*shown, *hidden):
+        page.get_by_role("menuitemcheckbox", name=name).first.click()
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    for name in shown:
+        page.get_by_role("columnheader", name=name).wait_for()
+
+
+def _save(page: Page, name: str) -> None:
+    page.evaluate("document.activeElement.blur()")
+    page.mouse.move(700, 2)  # away from what would show a tooltip
+    page.wait_for_timeout(1_500)  # the UI moves things for a while
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    # A third of the size; this method keeps the few coloured pixels that say OK and Error.
+    few = picture.quantize(method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(FOLDER / f"{name}.png", optimize=True)
+
+
+@contextmanager
+def _mlflow_server(store: Path) -> Iterator[str]:
+    """An MLflow server on loopback that nobody inherits anything from; its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri"]
+    command += [f"sqlite:///{store}", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    environment = {
+        "HOME": str(store.parent),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+    }
+    log = store.parent / "server.log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            command, cwd=store.parent, env=environment, stdout=output, stderr=output
+        )
+    try:
+        _wait_for(address, server, log)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + _SERVER_STARTS_WITHIN_S
+    while True:
+        try:
+            urlopen(f"{address}/health", timeout=5).close()
+            return
+        except (URLError, TimeoutError) as error:
+            if server.poll() is not None or time.monotonic() > until:
+                raise RuntimeError(
+                    f"mlflow server did not start; its log:\n{log.read_text()}"
+                ) from error
+            time.sleep(0.3)
+
+
+def _write_readme(chromium: str) -> None:
+    said = subprocess.run([find_claude(), "--version"], env={}, capture_output=True, text=True)
+    (FOLDER / "README.md").write_text(
+        f"""# What MLflow shows
+
+Taken {datetime.now(timezone.utc).date()} by `make screenshots` with MLflow {
+            importlib.metadata.version("mlflow")
+        }, Chromium {chromium},
+Claude Code {said.stdout.split()[0]}. The sessions are stories of `claude_otel.testing`: the real
+`claude` against a scripted API, so tokens and cost are made up and times are short.
+
+| | |
+|--|--|
+| `traces.png` | the list: a trace for each prompt, one that a background agent's end began |
+| `sessions.png` | the same by session, one opened |
+| `trace.png` | the tree of the demo: model calls with tokens and cost, tools, a subagent |
+| `timeline.png` | the same by time |
+| `chat.png` | a model call: prompt, instructions, thinking, the tools it called |
+| `failed-tool.png` | a tool that failed, with its error |
+""",
+        encoding="utf-8",
+    )
+
+
+if __name__ == "__main__":
+    main()
