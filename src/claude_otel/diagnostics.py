@@ -29,7 +29,9 @@ def log_to(path: Path, *, level: int = logging.INFO) -> None:
 
 
 @contextmanager
-def telemetry_must_not_break_the_host(doing: str, *, raise_ours: bool) -> Generator[None, None, None]:
+def telemetry_must_not_break_the_host(
+    doing: str, *, raise_ours: bool
+) -> Generator[None, None, None]:
     """Log what fails inside and go on; with `raise_ours` (our own tests) raise it.
 
     `doing` is what the log line says was being done: "reading the spool".

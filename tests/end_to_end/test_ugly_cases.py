@@ -261,6 +261,33 @@ def test_a_tracking_uri_that_is_wrong_is_said_and_the_other_destination_gets_its
     assert env["MLFLOW_TRACKING_URI"] in told
 
 
+def test_a_transcript_that_cannot_be_read_is_waited_for_and_then_told_whole(
+    installation: Installation,
+) -> None:
+    installation.receiver.status = 503
+    story = STORIES["parallel_tools"]()
+    env = otlp_only(installation.receiver.uri)
+    with ScriptedApi(story.scenario) as api:
+        (run,) = play_story(story, api=api, home=installation.home, env=env)
+    wait_for(installation.worker_pids, "a worker reports")
+    installation.end_workers()
+    transcript = run.transcript_path
+    assert transcript is not None
+    aside = transcript.with_suffix(".aside")
+    transcript.rename(aside)
+    transcript.mkdir()  # root may read any file, but nobody reads a folder
+    installation.receiver.status = 200
+    told = installation.cli("flush", "--timeout", "4", code=1)
+    assert str(transcript) in told
+    assert str(transcript) in installation.cli("status", code=1)
+    assert installation.receiver.spans == []
+    transcript.rmdir()
+    aside.rename(transcript)
+    installation.wait_until_delivered()
+    operations = sorted(span.operation for span in installation.receiver.spans)
+    assert operations == ["chat", "chat", "execute_tool", "execute_tool", "invoke_agent"]
+
+
 def test_a_transcript_that_is_deleted_leaves_what_the_hooks_said(
     installation: Installation,
 ) -> None:

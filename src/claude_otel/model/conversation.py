@@ -208,6 +208,8 @@ class Conversation:
         call.parts.extend(record.parts)
         call.ended_at_ns = max(call.ended_at_ns, record.at_ns)
         call.usage = record.usage or call.usage
+        call.speed = record.speed or call.speed
+        call.inference_geo = record.inference_geo or call.inference_geo
         call.stop_reason = record.stop_reason or call.stop_reason
         call.model = record.model or call.model
         call.requested_model = record.requested_model or call.requested_model

@@ -120,6 +120,8 @@ class ModelResponded(Event):
     requested_model: str | None = None
     parts: tuple[Part, ...] = ()
     usage: Usage | None = None
+    speed: str | None = None
+    inference_geo: str | None = None
     stop_reason: str | None = None
     thinking_ms: int | None = None
     tool_input_stream_ms: int | None = None

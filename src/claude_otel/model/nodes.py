@@ -31,9 +31,13 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallUsage:
+    """What a price depends on: model, tokens, day, speed and place."""
+
     model: str | None
     usage: Usage
     at_ns: int
+    speed: str | None = None
+    inference_geo: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +133,8 @@ class ModelCall:
     effort: str | None = None
     parts: list[Part] = field(default_factory=list[Part])
     usage: Usage | None = None
+    speed: str | None = None
+    inference_geo: str | None = None
     stop_reason: str | None = None
     thinking_ms: int | None = None
     tool_input_stream_ms: int | None = None

@@ -683,7 +683,11 @@ class Session:
             call.outcome = "completed" if call.stop_reason is not None else "abandoned"
         if call.usage is not None and call.stop_reason is not None:
             call.turn.usage_by_call[call.key] = CallUsage(
-                model=call.model, usage=call.usage, at_ns=call.started_at_ns
+                model=call.model,
+                usage=call.usage,
+                at_ns=call.started_at_ns,
+                speed=call.speed,
+                inference_geo=call.inference_geo,
             )
         if call.turn.is_closed:
             call.turn.is_dirty, call.turn.touched_ns = True, self._now_ns

@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 
 from claude_otel.content import clean, prepare, prepare_text
 from claude_otel.model.nodes import (
+    CallUsage,
     Compaction,
     Failure,
     ModelCall,
@@ -109,11 +110,21 @@ def cost_of_turn(turn: Turn) -> Cost | None:
     """The sum over the turn's calls; None as soon as one has no known price."""
     total: Cost | None = None
     for call in turn.usage_by_call.values():
-        cost = cost_of(call.model or "", call.usage, call.at_ns)
+        cost = _cost(call)
         if cost is None:
             return None
         total = cost if total is None else total + cost
     return total
+
+
+def _cost(call: CallUsage) -> Cost | None:
+    return cost_of(
+        call.model or "",
+        call.usage,
+        call.at_ns,
+        speed=call.speed,
+        inference_geo=call.inference_geo,
+    )
 
 
 # -- one function a kind of span -----------------------------------------------------
@@ -257,7 +268,14 @@ def _usage(call: ModelCall) -> dict[str, Value | None]:
             at.USAGE_PARTIAL_CACHE_READ: usage.cache_read_input_tokens,
             at.USAGE_PARTIAL_CACHE_WRITE: usage.cache_write_input_tokens,
         }
-    cost = cost_of(call.model or "", usage, call.started_at_ns)
+    known = CallUsage(
+        model=call.model,
+        usage=usage,
+        at_ns=call.started_at_ns,
+        speed=call.speed,
+        inference_geo=call.inference_geo,
+    )
+    cost = _cost(known)
     return {
         at.USAGE_INPUT_TOKENS: usage.input_tokens,
         at.USAGE_CACHE_READ: usage.cache_read_input_tokens,

@@ -155,6 +155,8 @@ def _assistant(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
         requested_model=text(raw, "requestedModel"),
         parts=parts,
         usage=usage_of(message.get("usage")),
+        speed=text(section(message, "usage"), "speed"),
+        inference_geo=text(section(message, "usage"), "inference_geo") or None,
         stop_reason=text(message, "stop_reason"),
         thinking_ms=whole(raw, "thinkingDurationMs"),
         tool_input_stream_ms=whole(raw, "toolInputStreamMs"),

@@ -155,11 +155,11 @@ def _of_sessions(
         told = worker.report.get("sessions", {}).get(folder.session_id)
         if told is None:
             found.append(Missing(what=what, why="its worker has not taken it up yet"))
-        elif not told["is_settled"]:
-            found.append(Missing(what=what, why="its worker is still reading it"))
         elif told["problems"] and told["turns"]:
             # Before the first prompt there is no transcript, and nothing lacks.
             found.append(Missing(what=what, why="; ".join(told["problems"])))
+        elif not told["is_settled"]:
+            found.append(Missing(what=what, why="its worker is still reading it"))
     return found
 
 

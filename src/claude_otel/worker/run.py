@@ -60,7 +60,8 @@ class Worker:
             self._find_sessions()
             busy = [self._step(session) for session in list(self._sessions.values())]
             for name in self._delivery.sessions_to_replay():
-                self._sessions[name].replay()
+                if name in self._sessions:
+                    self._sessions[name].replay()
             self._report_now_and_then()
             if any(busy):
                 self._last_busy_s = time.monotonic()

@@ -27,6 +27,7 @@ from claude_otel.worker.tail import SessionTail
 # An interactive session ignores its caller's trace context, as the CLI itself does.
 _INTERACTIVE = "cli"
 _NEW = ("startup", "clear")
+_SAYS_NOTHING_S = 60
 
 
 class ServedSession:
@@ -43,7 +44,6 @@ class ServedSession:
         version: str,
     ) -> None:
         self.folder = folder
-        self.is_caught_up = False
         self.unrecognized: dict[str, int] = {}
         """Set when the session is retired: kinds of records that nobody understood."""
         self._lock = lock
@@ -72,6 +72,10 @@ class ServedSession:
             self._offer(self._session.feed(event))
         self.is_caught_up = not anything
         if self._session is None:
+            self._end_is_told = self._was_never_begun()
+            return anything
+        if self._tail.must_wait:
+            # Told from hooks alone it would be told again, under other ids, once it can be read.
             return anything
         self._offer(self._session.settle(time.time_ns()))
         if self.is_caught_up and self._has_died():
@@ -93,6 +97,8 @@ class ServedSession:
     def retire(self) -> bool:
         """Take the session's files away once it is over and all of it has arrived."""
         if not (self.is_caught_up and self._end_is_told and self.is_settled):
+            return False
+        if self._tail.must_wait:
             return False
         if self._session is not None and not self._session.is_idle:
             return False
@@ -137,6 +143,7 @@ class ServedSession:
         self._tail = SessionTail(self.folder.spool)
         self._session: Session | None = None
         self._end_is_told = False
+        self.is_caught_up = False
 
     def _offer(self, closed: list[Closed]) -> None:
         if not closed:
@@ -146,6 +153,14 @@ class ServedSession:
         for change in closed:
             if isinstance(change.node, ToolCall):
                 change.node.input = change.node.result = None  # told; memory is for what is open
+
+    def _was_never_begun(self) -> bool:
+        """A hook made the folder and was killed before it said anything, some time ago."""
+        try:
+            age_s = time.time() - self.folder.path.stat().st_mtime
+        except OSError:
+            return False
+        return age_s > _SAYS_NOTHING_S and not self.folder.spool.exists()
 
     def _has_died(self) -> bool:
         """Whether the `claude` process is gone (its pid may be another program's by now)."""

@@ -27,6 +27,7 @@ class FileTail:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.problem: str | None = None
+        self.is_unreadable = False
         self._offset = 0
         self._lines = LineBuffer()
 
@@ -41,12 +42,14 @@ class FileTail:
                 file.seek(self._offset)
                 data = file.read(MOST_BYTES)
         except FileNotFoundError:
+            self.is_unreadable = False
             self.problem = f"{self.path} does not exist (yet, or any more)"
             return []
         except OSError as error:
+            self.is_unreadable = True
             self.problem = f"{self.path} cannot be read: {error.strerror or error}"
             return []
-        self.problem = None
+        self.problem, self.is_unreadable = None, False
         self._offset += len(data)
         return self._lines.feed(data)
 
@@ -68,6 +71,11 @@ class TranscriptTail:
     def problems(self) -> list[str]:
         tails = (self._main, *self._agents.values())
         return [tail.problem for tail in tails if tail.problem is not None]
+
+    @property
+    def is_unreadable(self) -> bool:
+        """A file is there that cannot be read; what it holds may come later."""
+        return any(tail.is_unreadable for tail in (self._main, *self._agents.values()))
 
     def read(self) -> Iterator[ev.Event]:
         """New facts: the main loop's before its subagents', which refer to them."""
@@ -135,6 +143,10 @@ class SessionTail:
     @property
     def problems(self) -> list[str]:
         return [] if self.transcript is None else self.transcript.problems
+
+    @property
+    def must_wait(self) -> bool:
+        return self.transcript is not None and self.transcript.is_unreadable
 
     def _follow(self, path: str | None) -> None:
         """Read the transcript that hooks name; a session that moved has another one."""
