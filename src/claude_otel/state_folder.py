@@ -48,6 +48,13 @@ class SessionFolder:
         """Text: the key of the configuration whose worker serves the session."""
         return self.path / "worker"
 
+    def worker_key(self) -> str | None:
+        """The configuration key that a starter wrote down; None before, or unreadable."""
+        try:
+            return self.worker.read_text().strip() or None
+        except OSError:
+            return None
+
     @property
     def off(self) -> Path:
         """There when the session's configuration has no destination: hooks record nothing."""

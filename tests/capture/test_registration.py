@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude_otel.capture.registration import (
-    ASYNC_EVENTS,
-    SYNC_EVENTS,
+    EVENTS as HOOK_EVENTS,
+)
+from claude_otel.capture.registration import (
     Undo,
     ours,
     register,
@@ -40,8 +41,7 @@ def test_a_new_file_holds_each_event_once_in_exec_form() -> None:
         "timeout": 10,
     }
     assert json.loads(text) == {
-        "hooks": {event: [{"hooks": [{**handler, "async": True}]}] for event in ASYNC_EVENTS}
-        | {event: [{"hooks": [handler]}] for event in SYNC_EVENTS}
+        "hooks": {event: [{"hooks": [{**handler, "async": True}]}] for event in HOOK_EVENTS}
     }
     assert text.startswith('{\n  "hooks": {\n    "SessionStart": [\n      {\n')
     assert text.endswith("\n}\n")

@@ -36,6 +36,8 @@ def test_setup_registers_for_one_person_in_one_project(user: User) -> None:
         f"  MLflow at sqlite:///{user.data.path}/mlflow.db, experiment claude-code, "
         "content: full (from default)\n"
         f"Now run `claude` in {user.project}, as always.\n"
+        "Then look at it: mlflow server --backend-store-uri "
+        f'"sqlite:///{user.data.path}/mlflow.db"\n'
         f"To undo this: claude-otel disable --local {user.project}\n"
     )
 

@@ -15,7 +15,7 @@ from claude_otel.diagnostics import ConfigurationError
 
 # Never WorktreeCreate (a hook replaces what it does), MessageDisplay (it blocks
 # the display) or Elicitation (its content may be credentials).
-ASYNC_EVENTS = (
+EVENTS = (
     "SessionStart",
     "UserPromptSubmit",
     "PreToolUse",
@@ -28,14 +28,12 @@ ASYNC_EVENTS = (
     "SubagentStop",
     "PreCompact",
     "PostCompact",
+    "Stop",
     "StopFailure",
     "CwdChanged",
     "ConfigChange",
     "SessionEnd",
 )
-# Waited for: at its end `claude -p` kills async hooks, this one often before it has begun.
-# SessionEnd is let end all the same: benchmarks/synchronous_hooks.md.
-SYNC_EVENTS = ("Stop",)
 TIMEOUT_S = 10
 
 _NEW_FILE = "{}\n"
@@ -60,16 +58,19 @@ class Undo:
 def wanted_handlers(
     *, interpreter: Path, hook: Path, state: Path, python: Path
 ) -> dict[str, dict[str, object]]:
-    """The handler of each event, in exec form: no shell, nothing looked up on PATH."""
+    """The handler of each event, in exec form: no shell, nothing looked up on PATH.
+
+    Claude waits for none of them. What `claude -p` kills at its end (a Stop hook, now
+    and then) its transcript says too: `stop_hook_summary`.
+    """
     handler: dict[str, object] = {
         "type": "command",
         "command": str(interpreter),
         "args": ["-I", "-S", str(hook), str(state), str(python)],
         "timeout": TIMEOUT_S,
+        "async": True,
     }
-    return {event: {**handler, "async": True} for event in ASYNC_EVENTS} | {
-        event: handler for event in SYNC_EVENTS
-    }
+    return dict.fromkeys(EVENTS, handler)
 
 
 def ours(hook: Path) -> IsOurs:
@@ -235,7 +236,7 @@ def _checked(text: str) -> None:
     if not isinstance(hooks, dict):
         raise ConfigurationError('"hooks" is no object in it; correct it and run the command again')
     for event, groups in cast(dict[str, Any], hooks).items():
-        if event in (*ASYNC_EVENTS, *SYNC_EVENTS) and not isinstance(groups, list):
+        if event in EVENTS and not isinstance(groups, list):
             raise ConfigurationError(
                 f'"hooks.{event}" is no list in it; correct it and run the command again'
             )

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -75,7 +76,7 @@ def command(
     configuration = settings.resolve(
         settings.own_environment(), project=target.project, state=state, data=data
     )
-    notes += _overruled(target, state, configuration)
+    notes += [*_overruled(target, state, configuration), *_missing_packages(configuration)]
     if as_json:
         click.echo(json.dumps(_as_json(plan, target, backup, configuration, notes), indent=2))
     else:
@@ -122,6 +123,21 @@ def _destinations(configuration: Configuration) -> list[str]:
     return found or ["nowhere: tracing is switched off"]
 
 
+def _missing_packages(configuration: Configuration) -> list[str]:
+    """MLflow's own package is needed by the worker for all stores but servers."""
+    needs_mlflow = any(
+        isinstance(destination, MlflowSetting)
+        and not destination.tracking_uri.startswith(("http://", "https://"))
+        for destination in configuration.destinations
+    )
+    if not needs_mlflow or find_spec("mlflow") is not None:
+        return []
+    return [
+        "this MLflow store needs the mlflow package, which is not installed here; until then "
+        "sessions wait. Install it: pip install 'claude-otel[mlflow]'"
+    ]
+
+
 def _show_dry_run(plan: Plan, notes: list[str], *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"changed": not plan.is_empty, "diff": plan.diff(), "notes": notes}))
@@ -158,6 +174,12 @@ def _show(
     _show_notes(notes)
     where = "anywhere" if target.scope == "user" else f"in {target.directory}"
     click.secho(f"Now run `claude` {where}, as always.", fg="green")
+    for destination in configuration.destinations:
+        if isinstance(destination, MlflowSetting) and destination.tracking_uri.startswith("sqlite"):
+            click.echo(
+                "Then look at it: mlflow server --backend-store-uri "
+                f'"{settings.mask("MLFLOW_TRACKING_URI", destination.tracking_uri)}"'
+            )
     click.echo(f"To undo this: claude-otel disable {target.arguments}")
 
 

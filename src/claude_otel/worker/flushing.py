@@ -141,7 +141,7 @@ def _of_sessions(
         if not has_something_to_deliver(folder):
             continue
         what = f"session {folder.session_id}"
-        key = key_of(folder)
+        key = folder.worker_key()
         worker = asked.get(key or "")
         is_served = worker is not None and lock.is_held(worker.folder.lock)
         if worker is None or not is_served:
@@ -200,17 +200,9 @@ def _of_ledger(state: StateFolder, sessions: list[SessionFolder]) -> list[Missin
     ]
 
 
-def key_of(folder: SessionFolder) -> str | None:
-    """The configuration key that a starter wrote down for the session."""
-    try:
-        return folder.worker.read_text().strip() or None
-    except OSError:
-        return None
-
-
 def why_not_served(state: StateFolder, folder: SessionFolder) -> str:
     """What the session's starter or its worker said last; it ends with what to do."""
-    key = key_of(folder)
+    key = folder.worker_key()
     report = read_report(state.worker(key)) if key else None
     if report and report.get("error"):
         return str(report["error"])

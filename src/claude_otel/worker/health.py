@@ -22,7 +22,7 @@ from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export import ledger_view
 from claude_otel.state_folder import DataFolder, StateFolder, WorkerFolder
 from claude_otel.worker import lock
-from claude_otel.worker.flushing import has_something_to_deliver, key_of, why_not_served
+from claude_otel.worker.flushing import has_something_to_deliver, why_not_served
 from claude_otel.worker.report import read_report
 
 _SCOPES: tuple[Scope, ...] = ("user", "project", "local")
@@ -410,7 +410,9 @@ def _unserved(state: StateFolder) -> Iterator[UnservedSession]:
             continue
         if age_s < _STARTING_S or not has_something_to_deliver(folder):
             continue
-        if not _is_held(folder.alive_lock) and not _is_about_to_be_served(state, key_of(folder)):
+        if not _is_held(folder.alive_lock) and not _is_about_to_be_served(
+            state, folder.worker_key()
+        ):
             yield UnservedSession(session_id=folder.session_id, why=why_not_served(state, folder))
 
 

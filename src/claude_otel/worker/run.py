@@ -32,6 +32,7 @@ from claude_otel.worker.serve import ServedSession
 LOOK_EVERY_S = 0.1
 REPORT_EVERY_S = 1.0
 IDLE_S = 60.0
+_TRY_AGAIN_AFTER_NS = 60_000_000_000
 
 
 class Worker:
@@ -102,10 +103,7 @@ class Worker:
                 self._last_busy_s = time.monotonic()
 
     def _is_ours(self, folder: SessionFolder) -> bool:
-        try:
-            return folder.worker.read_text().strip() == self._folder.key
-        except OSError:
-            return False
+        return folder.worker_key() == self._folder.key
 
     def _step(self, session: ServedSession) -> bool:
         anything = False
@@ -162,6 +160,7 @@ def run(state: StateFolder, key: str) -> None:
     except ConfigurationError as error:
         log.error("%s", error)
         write_report(folder, Report.of_failure(str(error)))
+        _hold_hooks_off(state, key)
         raise SystemExit(1) from None
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
@@ -181,6 +180,14 @@ def run(state: StateFolder, key: str) -> None:
             break
     worker.close()
     log.info("worker %s ended", key)
+
+
+def _hold_hooks_off(state: StateFolder, key: str) -> None:
+    """Let no hook start us again at once: it would fail alike."""
+    later_ns = time.time_ns() + _TRY_AGAIN_AFTER_NS
+    for folder in state.sessions():
+        if folder.worker_key() == key:
+            os.utime(folder.alive_lock, ns=(later_ns, later_ns))
 
 
 def main(arguments: Sequence[str]) -> None:
