@@ -114,11 +114,13 @@ class Emitter:
         book: TraceBook,
         version: str,
         server: Server | None = None,
+        user_id: str | None = None,
         remote_parent: SpanContext | None = None,
     ) -> None:
         self._session_id = session_id
         self._book = book
         self._server = server or Server()
+        self._user_id = user_id
         self._remote_parent = remote_parent
         self._ids = _GivenIds()
         self._ended = _Ended()
@@ -139,7 +141,7 @@ class Emitter:
                 is_correction=change.is_correction,
             )
             for change in closed
-            for shape in (span_for(change.node, self._server),)
+            for shape in (span_for(change.node, self._server, self._user_id),)
             for span in self._spans(shape)
         ]
 

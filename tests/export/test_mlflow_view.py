@@ -3,7 +3,7 @@
 import pytest
 from export_story import chat, turn
 
-from claude_otel.export.mlflow_view import attributes_in_mlflow, previews, trace_metadata
+from claude_otel.export.mlflow_view import attributes_in_mlflow, previews
 
 NOTIFICATION = """<task-notification>
 <task-id>a1</task-id>
@@ -55,14 +55,4 @@ def test_what_claude_code_says_before_the_prompt_is_a_message_of_its_own():
     ] == [
         ("user", [REMINDERS[0]["content"], REMINDERS[1]["content"]]),
         ("user", ["Fix it.", late["content"]]),
-    ]
-
-
-def test_a_folder_without_a_repository_has_no_branch():
-    named = turn(1)
-    nameless = turn(1, attributes={"claude.session.git.branch": "HEAD"})
-
-    assert [trace_metadata(t).get("mlflow.source.git.branch") for t in (named, nameless)] == [
-        "main",
-        None,
     ]

@@ -81,6 +81,15 @@ def test_at_level_metadata_the_shape_stays() -> None:
     }
 
 
+def test_who_the_user_is_goes_where_all_content_goes_and_nowhere_else() -> None:
+    span = turn(1, attributes={"user.id": "ada"})
+    told = {
+        level: (projected(span, level).attributes or {}).get("user.id")
+        for level in ("none", "metadata", "full")
+    }
+    assert told == {"none": None, "metadata": None, "full": "ada"}
+
+
 def test_at_level_full_the_span_is_as_it_was() -> None:
     span = turn(0xA3, prompt=SECRET)
 

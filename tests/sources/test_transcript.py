@@ -203,6 +203,13 @@ def test_a_prompt_names_its_turn_and_where_it_was_said():
     assert (event.place.cli_version, event.place.entrypoint) == ("2.1.330", "cli")
 
 
+def test_a_folder_without_a_branch_has_none():
+    (event,) = read(user("Hello", gitBranch="HEAD"))
+    assert isinstance(event, PromptSubmitted)
+    assert event.place is not None
+    assert event.place.git_branch is None
+
+
 def test_a_prompt_that_a_fork_copied_belongs_to_the_conversation_it_came_from():
     (event,) = read(user("Hello", forkedFrom={"sessionId": "s0", "messageUuid": "u0"}))
     assert isinstance(event, PromptSubmitted)

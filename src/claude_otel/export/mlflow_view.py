@@ -73,7 +73,6 @@ _METADATA_OF: Final[Mapping[str, str]] = {
     "mlflow.source.git.commit": key.SESSION_GIT_COMMIT,
 }
 # Claude Code's word for a folder without a repository, and for a detached head.
-_NO_BRANCH: Final = (key.SESSION_GIT_BRANCH, "HEAD")
 
 
 def trace_id_in_mlflow(trace_id: int) -> str:
@@ -171,7 +170,7 @@ def trace_metadata(root: ReadableSpan) -> dict[str, str]:
             metadata.setdefault(TRACE_SESSION, str(session))
     for name, source in _METADATA_OF.items():
         value = _attribute(root, source)
-        if value is not None and (source, value) != _NO_BRANCH:
+        if value is not None:
             metadata[name] = str(value)
     return {name: clean(value)[:METADATA_CHARACTERS] for name, value in metadata.items()}
 

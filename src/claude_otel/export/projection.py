@@ -17,6 +17,7 @@ from claude_otel.semconv.attributes import (
     CONTENT_KEYS,
     INPUT_MESSAGES,
     OUTPUT_MESSAGES,
+    PERSONAL_KEYS,
     SYSTEM_INSTRUCTIONS,
     TOOL_DEFINITIONS,
 )
@@ -51,6 +52,8 @@ def projected(span: ReadableSpan, level: ContentLevel) -> ReadableSpan:
 def _attributes(attributes: Mapping[str, Any] | None, level: ContentLevel) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for name, value in (attributes or {}).items():
+        if name in PERSONAL_KEYS:
+            continue
         if name not in CONTENT_KEYS:
             kept[name] = value
         elif level == "metadata":

@@ -81,10 +81,11 @@ class Server:
     port: int = 443
 
 
-def span_for(node: Node, server: Server) -> SpanShape:
+def span_for(node: Node, server: Server, user_id: str | None = None) -> SpanShape:
+    """The span of a closed node. `user_id`: who ran Claude, told on turns."""
     match node:
         case Turn():
-            return _turn(node)
+            return _turn(node, user_id)
         case ModelCall():
             return _model_call(node, server)
         case ToolCall():
@@ -130,7 +131,7 @@ def _cost(call: CallUsage) -> Cost | None:
 # -- one function a kind of span -----------------------------------------------------
 
 
-def _turn(turn: Turn) -> SpanShape:
+def _turn(turn: Turn, user_id: str | None) -> SpanShape:
     """gen_ai.invoke_agent.internal"""
     usage, cost, place = turn.usage, cost_of_turn(turn), turn.place
     prompt = (Message(role="user", parts=turn.prompt),)
@@ -139,6 +140,7 @@ def _turn(turn: Turn) -> SpanShape:
             at.OPERATION_NAME: "invoke_agent",
             at.AGENT_NAME: AGENT_NAME,
             at.CONVERSATION_ID: _conversation_id(turn),
+            at.USER_ID: user_id,
             at.INPUT_MESSAGES: prepare(input_messages(prompt)) if turn.prompt else None,
             at.OUTPUT_MESSAGES: _answer(turn.answer),
             at.PROMPT_ID: turn.prompt_id,

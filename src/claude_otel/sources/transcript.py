@@ -200,6 +200,7 @@ def _prompt(raw: Raw, at_ns: int, parts: tuple[Part, ...], words: str) -> Iterat
     origin = text(section(raw, "origin"), "kind")
     prompt_id = text(raw, "promptId")
     forked_from = text(section(raw, "forkedFrom"), "sessionId")
+    branch = text(raw, "gitBranch") or None
     yield ev.PromptSubmitted(
         at_ns=at_ns,
         prompt_id=prompt_id,
@@ -210,7 +211,8 @@ def _prompt(raw: Raw, at_ns: int, parts: tuple[Part, ...], words: str) -> Iterat
         permission_mode=text(raw, "permissionMode"),
         place=ev.Place(
             cwd=text(raw, "cwd"),
-            git_branch=text(raw, "gitBranch") or None,
+            # "HEAD" is what it says of a folder without a branch, or without git.
+            git_branch=branch if branch != "HEAD" else None,
             cli_version=text(raw, "version"),
             entrypoint=text(raw, "entrypoint"),
         ),

@@ -55,6 +55,7 @@ class ServedSession:
             book=book,
             version=version,
             server=_server_of(environ),
+            user_id=environ.get("USER") or environ.get("LOGNAME"),
             remote_parent=_remote_parent_of(environ),
         )
         self._begin()
