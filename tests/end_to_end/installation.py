@@ -67,6 +67,7 @@ class Installation:
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.receiver.uri,
             "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY",
             "OTEL_TRACES_EXPORTER": "mlflow,otlp",
+            "USER": "ada",
         }
 
     def __enter__(self) -> "Installation":

@@ -8,9 +8,11 @@ import pytest
 from installation import Played
 from otlp_receiver import ReceivedSpan
 
+from claude_otel.testing import find_claude
 from claude_otel.testing.calls import Call, total_usage
 
 CLIENT, INTERNAL, ERROR = 3, 1, 2
+CLI_VERSION = find_claude().with_name("claude.version").read_text().split()[0]
 
 # Story: how many traces, how each of its turns ended, which tools failed and how.
 STORIES: dict[str, tuple[list[str], list[str]]] = {
@@ -260,7 +262,10 @@ def test_mlflow_shows_prompt_answer_state_and_session(name: str, played: dict[st
         assert trace.info.state.value == expected
         assert trace.info.tags["mlflow.traceName"] == "invoke_agent claude-code"
         assert trace.info.trace_metadata["mlflow.trace.session"] in story.session_ids
-        assert trace.info.trace_metadata["mlflow.claude_code_version"]
+        metadata = trace.info.trace_metadata
+        assert metadata["mlflow.trace.user"] == "ada"
+        assert metadata["mlflow.trace.working_directory"].endswith("/claude/project")
+        assert metadata["mlflow.claude_code_version"] == CLI_VERSION
         types = {span.span_type for span in trace.data.spans}
         assert types <= {"AGENT", "CHAT_MODEL", "TOOL"}
 

@@ -84,6 +84,7 @@ class Turn:
 
     # The state machine's own.
     is_command: bool = False
+    has_work: bool = False
     submitted_at_ns: int | None = None
     stop: Outcome | None = None
     stop_at_ns: int | None = None

@@ -665,6 +665,9 @@ class Session:
             return False
         # An interrupt is told after the "denied" results of the tools that it stopped.
         is_told = tool.duration_ms is not None or not self._has_hooks
+        # An agent's first record says how early the call that launched it began.
+        launched = [a for a in self._agents.values() if a.tool_use_id == tool.key]
+        is_told = is_told and all(agent.prompt for agent in launched)
         if tool.result_is_read and is_told and tool.outcome != "denied":
             return True
         return self._rested(tool.touched_ns, SETTLE_NS if tool.result_is_read else PATIENCE_NS)
@@ -677,6 +680,7 @@ class Session:
         if call.key in self._closed_calls:
             return []
         self._closed_calls.add(call.key)
+        call.turn.has_work = True
         if isinstance(call.owner, Subagent):
             call.owner.has_closed_work = True
         if call.outcome is None:
@@ -697,6 +701,7 @@ class Session:
     def _close_tool(self, tool: ToolCall) -> list[Closed]:
         self._open_tools.pop(tool.key, None)
         began = [a.started_at_ns for a in self._agents.values() if a.tool_use_id == tool.key]
+        tool.turn.has_work = True
         tool.seen_running_at_ns = min(filter(None, began), default=None)
         if tool.ended_at_ns is None:
             tool.ended_at_ns = max(tool.owner.last_fact_ns, tool.requested_at_ns or 0)
@@ -784,6 +789,8 @@ class Session:
 
     def _is_reported(self, node: Node) -> bool:
         turn = node if isinstance(node, Turn) else node.turn
+        if turn.record_id is None and turn.prompt_id is None and not turn.has_work:
+            return False  # made for a fact whose turn was not known yet
         if turn.is_command and not turn.usage_by_call and not turn.tool_use_ids:
             return False
         if self._since_ns is None or turn.submitted_at_ns is not None:
