@@ -11,7 +11,8 @@ import pytest
 from installation import Installation
 from otlp_receiver import OtlpReceiver
 
-from claude_otel.testing import STORIES, ScriptedApi, play_story, run_claude
+from claude_otel.testing import STORIES, ScriptedApi, play_story, run_claude, start_claude
+from claude_otel.worker.lock import is_held
 
 
 def otlp_only(receiver_uri: str) -> dict[str, str]:
@@ -325,3 +326,40 @@ def test_a_process_of_a_version_that_nobody_has_seen_is_traced_and_its_records_c
     assert sorted(s.operation for s in installation.receiver.spans) == ["chat", "invoke_agent"]
     installation.wait_until_delivered()
     assert "record quantum-record: 1" in installation.cli("status")
+
+
+def test_two_sessions_at_once_in_one_project_never_mix(installation: Installation) -> None:
+    story = STORIES["parallel_tools"]()
+    env = otlp_only(installation.receiver.uri)
+    with ScriptedApi(story.scenario) as one, ScriptedApi(story.scenario) as two:
+        started = [
+            start_claude(story.steps[0].prompts[0], api=api, home=installation.home, env=env)
+            for api in (one, two)
+        ]
+        for process in started:
+            process.close_input()
+        runs = [process.wait() for process in started]
+        asked = {
+            run.session_id: sorted(str(c.message_id) for c in api.calls)
+            for run, api in zip(runs, (one, two), strict=True)
+        }
+    installation.wait_until_delivered()
+    assert len(installation.worker_pids()) == 1
+    for session_id, message_ids in asked.items():
+        spans = [s for s in installation.receiver.spans if s.session_id == session_id]
+        assert len(spans) == 5
+        assert len({span.trace_id for span in spans}) == 1
+        told = [s.attributes["gen_ai.response.id"] for s in spans if s.operation == "chat"]
+        assert sorted(told) == message_ids
+
+
+def test_a_worker_without_work_ends_and_leaves_no_environment_behind(
+    installation: Installation,
+) -> None:
+    env = {**otlp_only(installation.receiver.uri), "CLAUDE_OTEL_WORKER_IDLE_S": "0.5"}
+    installation.play(STORIES["plain_answer"](), env=env)
+    (worker,) = installation.state.workers()
+    wait_for(lambda: not is_held(worker.lock), "the worker ends")
+    assert sorted(path.name for path in worker.path.iterdir()) == ["lock", "log", "status.json"]
+    again = installation.play(STORIES["plain_answer"](), env=env)
+    assert sorted(span.operation for span in again.otlp) == ["chat", "invoke_agent"]

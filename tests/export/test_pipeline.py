@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 from export_receivers import OtlpReceiver
-from export_story import chat, context, emitted, text_message, tool, turn
+from export_story import chat, emitted, text_message, tool, turn
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.trace import SpanContext, TraceFlags
 
 from claude_otel.destinations import MlflowSetting, OtlpSetting
 from claude_otel.export.delivery import Delivery
 from claude_otel.export.ledger import Ledger
-from claude_otel.export.pipeline import destination_name, destinations, resource, sampler
+from claude_otel.export.pipeline import destination_name, destinations, resource
 from claude_otel.export.projection import projected
 
 SECRET = "the launch code"
@@ -132,21 +131,6 @@ def test_the_resource_is_claude_code_unless_it_is_named(monkeypatch: pytest.Monk
     assert "service.instance.id" not in by_default
     assert (named["service.name"], named["team"]) == ("my-claude", "blue")
     assert named["service.instance.id"] == "mine"
-
-
-def test_sampling_is_one_decision_for_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    everything = sampler()
-    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
-    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.5")
-    half = sampler()
-    low, high = 0x1, (1 << 128) - 1
-    unsampled = SpanContext(high, 7, True, TraceFlags(TraceFlags.DEFAULT))
-
-    assert [everything(low, None), everything(high, None)] == [True, True]
-    assert everything(high, unsampled) is False
-    assert [half(low, None), half(high, None)] == [True, False]
-    assert half(high, context(7, high, is_remote=True)) is True
-    assert half(low, unsampled) is False
 
 
 def test_a_destination_is_named_without_its_password() -> None:

@@ -1,17 +1,15 @@
 """From what the user configured to the destinations that the delivery loop serves.
 
-Also what OpenTelemetry's own variables say of every span: the resource, and
-whether a trace is sampled. Delivers nothing by itself.
+Also what OpenTelemetry's own variables say of every span's resource. Delivers
+nothing by itself.
 """
 
 import logging
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from opentelemetry.context import Context
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.trace import NonRecordingSpan, SpanContext, set_span_in_context
+from opentelemetry.sdk.trace import ReadableSpan
 
 from claude_otel import settings
 from claude_otel.destinations import ContentLevel, MlflowSetting, OtlpSetting, mask
@@ -61,21 +59,6 @@ def resource() -> Resource:
         # Random for each worker: the same span would come from another place after a restart.
         attributes.pop(SERVICE_INSTANCE_ID, None)
     return Resource(attributes)
-
-
-def sampler() -> Callable[[int, SpanContext | None], bool]:
-    """Build the decision that OTEL_TRACES_SAMPLER asks for: (trace id, remote parent) -> kept.
-
-    A function of these two alone, so that all spans of a trace share it at any time.
-    """
-    # The provider reads the variables; it is used for nothing else.
-    decide = TracerProvider(shutdown_on_exit=False).sampler
-
-    def is_sampled(trace_id: int, parent: SpanContext | None) -> bool:
-        context = Context() if parent is None else set_span_in_context(NonRecordingSpan(parent))
-        return decide.should_sample(context, trace_id, "").decision.is_sampled()
-
-    return is_sampled
 
 
 def _destination(setting: MlflowSetting | OtlpSetting, ledger: Ledger) -> Destination:

@@ -171,6 +171,7 @@ def run(state: StateFolder, key: str) -> None:
     log.info("worker %s serves", key)
     while not worker.is_told_to_stop:
         worker.run(idle_s)
+        folder.environ.unlink(missing_ok=True)  # may hold credentials; nobody needs it now
         os.close(held)
         # Somebody may have named us between our last look and the release.
         if worker.is_told_to_stop or not worker.has_sessions():
