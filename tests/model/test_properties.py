@@ -1,6 +1,7 @@
 """What holds for every story, however its facts arrive: in pieces, torn off, twice, late, mixed."""
 
 import json
+import random
 from collections.abc import Iterable
 
 import pytest
@@ -9,18 +10,22 @@ from hypothesis import strategies as st
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
 from story_routes import (
+    Reader,
+    Reading,
     Recorded,
     hook_events,
     load,
     plain,
     story_folders,
+    timed,
     transcript_events,
 )
 
 from claude_otel.emit import Emitter, MemoryBook
-from claude_otel.model.events import Event, Unrecognized
+from claude_otel.model.events import Event, SessionEnded, Unrecognized
 from claude_otel.model.nodes import Closed, Node, Subagent, Turn
 from claude_otel.model.session import Session
+from claude_otel.semconv import attributes as at
 from claude_otel.semconv.spans import id_of
 from claude_otel.sources.hook_payload import events_from_payload
 from claude_otel.sources.lines import LineBuffer
@@ -29,6 +34,7 @@ from claude_otel.sources.transcript import events_from_agent_meta, events_from_l
 SESSIONS: list[Recorded] = [s for folder in story_folders() for s in load(folder).sessions]
 FACTS = {s: ([*hook_events(s)], [*transcript_events(s)]) for s in SESSIONS}
 SECOND = 1_000_000_000
+MILLISECOND = 1_000_000
 
 bounded = settings(
     max_examples=60,
@@ -87,6 +93,41 @@ def test_hooks_may_come_twice_late_and_in_any_order(session: Recorded, data: st.
     for hook in shuffled:
         mixed.insert(data.draw(st.integers(0, len(mixed))), hook)
     assert _spans(session, mixed) == expected
+
+
+LATE = st.integers(0, 500)
+
+
+@given(session=sessions, hooks_ms=LATE, lines_ms=LATE, tick_ms=st.integers(20, 900), seed=LATE)
+@settings(bounded, max_examples=150)
+def test_hooks_and_lines_that_come_half_a_second_late_change_nothing(
+    session: Recorded, hooks_ms: int, lines_ms: int, tick_ms: int, seed: int
+):
+    hooks, told = FACTS[session]
+    reading = _arriving(session, hooks_ms, lines_ms, tick_ms, seed)
+    assert reading.spans == _spans(session, [*hooks, *told])
+    assert reading.changes_at_finish == 0
+
+
+@given(session=sessions, hooks_ms=st.integers(0, 9000), lines_ms=st.integers(0, 9000), seed=LATE)
+@settings(bounded, max_examples=150)
+def test_however_late_facts_come_no_answer_is_lost_or_told_twice(
+    session: Recorded, hooks_ms: int, lines_ms: int, seed: int
+):
+    hooks, told = FACTS[session]
+    reading = _arriving(session, hooks_ms, lines_ms, 100, seed)
+    expected = _spans(session, [*hooks, *told])
+    answers = {key for key in expected if key[1].startswith("msg_")}
+    assert {key for key in reading.spans if key[1].startswith("msg_")} == answers
+    for key in answers:
+        for field in (at.USAGE_INPUT_TOKENS, at.USAGE_OUTPUT_TOKENS, at.COST_USD):
+            now, then = (spans[key]["attributes"].get(field) for spans in (reading.spans, expected))
+            assert now == then
+    firsts = [(e.kind, e.key) for e in reading.emitted if not e.is_correction]
+    assert sorted(firsts) == sorted(set(firsts))
+    traces = {span["span_id"]: span["trace_id"] for span in reading.spans.values()}
+    for span in reading.spans.values():
+        assert traces.get(span["parent_id"], span["trace_id"]) == span["trace_id"]
 
 
 @given(one=sessions, data=st.data())
@@ -206,6 +247,41 @@ def _in_time(session: Recorded) -> list[Event]:
         latest = max(latest, event.at_ns)
         merged.append((latest, event))
     return [event for _, event in sorted(merged, key=lambda pair: pair[0])]
+
+
+def _arriving(session: Recorded, hooks_ms: int, lines_ms: int, tick_ms: int, seed: int) -> Reading:
+    """Each fact up to so much later than its time, each file in order, the clock running."""
+    late, began = random.Random(seed), hook_events(session)[0].at_ns
+    arrivals: list[tuple[int, list[Event]]] = []
+    for line in session.spool.splitlines():
+        stamp, _, payload = line.split(b" ", 2)
+        facts = events_from_payload(payload, int(stamp))
+        arrivals.append((int(stamp) + late.randint(0, hooks_ms) * MILLISECOND, facts))
+    files = [(None, session.transcript)]
+    files += [(n, c) for n, c in session.subagents.items() if n.endswith(".jsonl")]
+    for name, content in files:
+        now, before = began, _described(session, name) if name else []
+        for written, line in timed(content):
+            now = max(now, written + late.randint(0, lines_ms) * MILLISECOND)
+            arrivals.append((now, [*before, *events_from_line(line)]))
+            before = []
+    arrivals.sort(key=lambda arrival: arrival[0])
+    reader, now = Reader(session.session_id), began
+    for arrived, facts in arrivals:
+        while now < arrived:
+            now = min(arrived, now + tick_ms * MILLISECOND)
+            reader.settle(now)
+        reader.feed(facts)
+    for seconds in range(1, 15):
+        reader.settle(now + seconds * SECOND)
+        reader.feed([SessionEnded(at_ns=now + 7 * SECOND)] if seconds == 7 else [])
+    return reader.finish()
+
+
+def _described(session: Recorded, name: str) -> list[Event]:
+    meta = session.subagents.get(name.removesuffix(".jsonl") + ".meta.json", b"")
+    agent_id = name.removeprefix("agent-").removesuffix(".jsonl")
+    return events_from_agent_meta(meta, agent_id)
 
 
 def _alone(session: Recorded) -> list[Closed]:

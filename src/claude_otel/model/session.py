@@ -64,7 +64,6 @@ class Session:
         self._baseline: ev.CostStated | None = None
         self._statements: list[tuple[ev.CostStated, list[Turn]]] = []
         self._residual_is_stale = False
-        self._has_hooks = False
         self._has_transcript = False
         self._held: list[Closed] = []
         self._end: ev.SessionEnded | None = None
@@ -160,34 +159,28 @@ class Session:
             case ev.ToolReturned():
                 self._on_tool_returned(event)
             case ev.PermissionAsked():
-                self._has_hooks = True
                 self._unmatched_asks.append(event)
                 self._match_asks()
             case ev.SubagentPrompted():
                 self._on_agent_prompt(event)
             case ev.SubagentStarted():
-                self._has_hooks = True
                 agent = self._agent(event.agent_id, event.at_ns, prompt_id=event.prompt_id)
                 agent.agent_type = agent.agent_type or event.agent_type
                 self._began(agent, event.at_ns)
             case ev.SubagentDescribed():
                 self._on_agent_described(event)
             case ev.SubagentStopped():
-                self._has_hooks = True
                 agent = self._agent(event.agent_id, event.at_ns, prompt_id=event.prompt_id)
                 agent.agent_type = agent.agent_type or event.agent_type
                 self._stop(agent, "completed", event.at_ns, text=event.last_text)
             case ev.SubagentReported():
                 self._on_agent_report(event)
             case ev.TurnStopped():
-                if not event.is_transcript:
-                    self._has_hooks = True
                 turn = self._named(event.prompt_id) or self._reading
                 if turn is not None:
                     text, read = event.last_text, event.is_transcript
                     self._stop(turn, "completed", event.at_ns, text=text, is_read=read)
             case ev.TurnFailed():
-                self._has_hooks = True
                 turn = self._named(event.prompt_id) or self._reading
                 if turn is not None:
                     turn.failure = turn.failure or Failure(
@@ -208,7 +201,6 @@ class Session:
             case ev.PermissionModeSet():
                 self.permission_mode = event.mode
             case ev.SessionStarted():
-                self._has_hooks = True
                 self._begins_again(event.at_ns)
             case ev.SessionEnded():
                 self._end = event
@@ -228,7 +220,6 @@ class Session:
         self._touch(turn, event.at_ns)
         if by_hook:
             turn.submitted_at_ns = event.at_ns
-            self._has_hooks = True
             return []
         self._has_transcript = True
         self._begins_again(event.at_ns)
@@ -322,7 +313,6 @@ class Session:
         return [c for call in failed for c in self._close_call(call)]
 
     def _on_tool_scheduled(self, event: ev.ToolScheduled) -> None:
-        self._has_hooks = True
         if event.agent_id is not None:
             self._agent(event.agent_id, event.at_ns, prompt_id=event.prompt_id)
         tool = self._tool(
@@ -338,6 +328,8 @@ class Session:
         tool = self._tool(
             event.tool_use_id, event.name or "unknown", event.agent_id, event.at_ns, event.prompt_id
         )
+        if not event.from_hook and not tool.result_is_read:
+            self._hear_result(event, tool)
         if tool.is_closed:
             self._learn_late(tool, event)
             return
@@ -348,16 +340,6 @@ class Session:
         tool.decision_source = event.decision_source or tool.decision_source
         if event.subagent_id is not None:
             self._link_agent(event, tool)
-        if event.from_hook:
-            self._has_hooks = True
-        else:
-            # What the model is told is the result; its record's time is the end.
-            tool.result_is_read = True
-            result = ToolResult(id=tool.key, content=event.result, is_error=event.is_error)
-            self._conversation(event.agent_id).says(Message(role="user", parts=(result,)))
-            conversation = self._conversation(event.agent_id)
-            conversation.last_fact_ns = max(conversation.last_fact_ns, event.at_ns)
-            self._touch(tool.owner, event.at_ns)
         if not event.from_hook or tool.ended_at_ns is None:
             tool.ended_at_ns, tool.result = event.at_ns, event.result
         if event.was_interrupted:
@@ -373,12 +355,21 @@ class Session:
             text = event.result if isinstance(event.result, str) else None
             tool.failure = Failure(type=error_type, message=text)
 
+    def _hear_result(self, event: ev.ToolReturned, tool: ToolCall) -> None:
+        """What the model is told is the record's result; the record's time is the end."""
+        tool.result_is_read = True
+        result = ToolResult(id=tool.key, content=event.result, is_error=event.is_error)
+        conversation = self._conversation(event.agent_id)
+        conversation.says(Message(role="user", parts=(result,)))
+        conversation.last_fact_ns = max(conversation.last_fact_ns, event.at_ns)
+        self._touch(tool.owner, event.at_ns)
+
     def _on_agent_prompt(self, event: ev.SubagentPrompted) -> None:
         agent = self._agent(event.agent_id, event.at_ns, prompt_id=event.prompt_id)
         agent.prompt = agent.prompt or event.parts
         self._began(agent, event.at_ns)
-        if agent.tool_use_id not in self._tools and (turn := self._named(event.prompt_id)):
-            self._place(agent, turn)
+        if agent.tool_use_id not in self._tools and event.prompt_id is not None:
+            self._place(agent, self._turn_of_prompt(event.prompt_id, event.at_ns))
         conversation = self._conversation(event.agent_id)
         conversation.last_fact_ns = max(conversation.last_fact_ns, event.at_ns)
         conversation.says(Message(role="user", parts=event.parts))
@@ -664,10 +655,9 @@ class Session:
         if tool.ended_at_ns is None:
             return False
         # An interrupt is told after the "denied" results of the tools that it stopped.
-        is_told = tool.duration_ms is not None or not self._has_hooks
         # An agent's first record says how early the call that launched it began.
         launched = [a for a in self._agents.values() if a.tool_use_id == tool.key]
-        is_told = is_told and all(agent.prompt for agent in launched)
+        is_told = tool.duration_ms is not None and all(agent.prompt for agent in launched)
         if tool.result_is_read and is_told and tool.outcome != "denied":
             return True
         return self._rested(tool.touched_ns, SETTLE_NS if tool.result_is_read else PATIENCE_NS)
