@@ -83,6 +83,7 @@ class Turn:
     residual: Usage | None = None
 
     # The state machine's own.
+    told_key: str | None = None  # it has left under this key, and keeps it
     is_command: bool = False
     has_work: bool = False
     submitted_at_ns: int | None = None
@@ -97,6 +98,8 @@ class Turn:
 
     @property
     def key(self) -> str:
+        if self.told_key is not None:
+            return self.told_key
         if self.record_id is not None:
             return self.record_id
         return f"prompt:{self.prompt_id or self.session_id}"

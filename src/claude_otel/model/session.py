@@ -734,6 +734,7 @@ class Session:
             ended_at_ns = max(ended_at_ns, turn.stop_at_ns)
         turn.ended_at_ns = max(ended_at_ns, turn.started_at_ns)
         turn.permission_mode = turn.permission_mode or self.permission_mode
+        turn.told_key = turn.key
         return [*closed, self._closed(turn)]
 
     def _close_work(
