@@ -32,6 +32,7 @@ from claude_otel.model.nodes import (
     Turn,
 )
 from claude_otel.model.parts import Message, ToolResult, ToolUse, text_of
+from claude_otel.model.statement import Statements
 from claude_otel.model.usage import Usage
 
 SETTLE_NS = 1_000_000_000
@@ -49,7 +50,6 @@ class Session:
     def __init__(self, session_id: str, *, since_ns: int | None = None) -> None:
         self.session_id = session_id
         self.turns: list[Turn] = []
-        self.stated: ev.CostStated | None = None
         self.unrecognized: dict[str, int] = {}
         self.permission_mode: str | None = None
         self._since_ns = since_ns
@@ -61,8 +61,7 @@ class Session:
         self._closed_calls: set[str] = set()
         self._open_tools: dict[str, ToolCall] = {}
         self._unmatched_asks: list[ev.PermissionAsked] = []
-        self._baseline: ev.CostStated | None = None
-        self._statements: list[tuple[ev.CostStated, list[Turn]]] = []
+        self._statements = Statements(self._is_reported)
         self._residual_is_stale = False
         self._has_transcript = False
         self._held: list[Closed] = []
@@ -81,7 +80,7 @@ class Session:
         self._now_ns = max(self._now_ns, now_ns)
         self._tell_residual()
         closed: list[Closed] = []
-        for call in [c for conv in self._conversations.values() for c in conv.open_calls.values()]:
+        for call in self._open_calls():
             if call.stop_reason is not None and self._rested(call.touched_ns):
                 closed += self._close_call(call)
         for tool in list(self._open_tools.values()):
@@ -101,6 +100,11 @@ class Session:
         """No more facts will come: close whatever is open, saying how it ended."""
         self._tell_residual()
         return self._release(self._close_all(), is_last=True)
+
+    @property
+    def stated(self) -> ev.CostStated | None:
+        """The CLI's own totals, as it stated them last."""
+        return self._statements.latest
 
     @property
     def is_idle(self) -> bool:
@@ -126,8 +130,7 @@ class Session:
         """Nothing waits for the clock: what is open is still being worked on."""
         if any(tool.ended_at_ns is not None for tool in self._open_tools.values()):
             return False
-        calls = (c for conv in self._conversations.values() for c in conv.open_calls.values())
-        if any(call.stop_reason is not None for call in calls):
+        if any(call.stop_reason is not None for call in self._open_calls()):
             return False
         waiting = [*self.turns, *self._agents.values()]
         return not self._held and not any(
@@ -197,7 +200,8 @@ class Session:
                         )
                     )
             case ev.CostStated():
-                self._on_cost(event)
+                self._statements.take(event, self.turns)
+                self._residual_is_stale = True
             case ev.PermissionModeSet():
                 self.permission_mode = event.mode
             case ev.SessionStarted():
@@ -410,67 +414,18 @@ class Session:
                 )
         self._stop(owner, "interrupted", event.at_ns, is_read=True)
 
-    def _on_cost(self, event: ev.CostStated) -> None:
-        """Totals so far. Those stated before the first reported turn are the baseline."""
-        # Hooks overtake the transcript: only turns whose record was read are in these totals.
-        read = [turn for turn in self.turns if turn.record_id is not None]
-        if not any(self._is_reported(turn) for turn in read):
-            self._baseline = event
-            return
-        self.stated = event
-        if self._statements and self._statements[-1][1] == read:
-            self._statements.pop()
-        self._statements.append((event, read))
-        self._residual_is_stale = True
+    def residual(self) -> Usage | None:
+        """What the last stated totals hold beyond the calls known: what left no record."""
+        return self._statements.residual(self._open_calls())
 
     def _tell_residual(self) -> None:
-        """Put what each statement leaves over on the last turn that it counted.
+        if self._residual_is_stale:
+            self._residual_is_stale = False
+            self._statements.tell(self._open_calls())
 
-        Calls may be read after the statement that counted them. What earlier
-        statements left over is taken off: spans and residuals add up to the last one.
-        """
-        if not self._residual_is_stale:
-            return
-        self._residual_is_stale = False
-        before = Usage()
-        for stated, counted in self._statements:
-            reported = [turn for turn in counted if self._is_reported(turn)]
-            if not reported:
-                continue
-            left = self._left_over(stated, counted) - before
-            before += left
-            residual = left if left.input_tokens or left.output_tokens else None
-            last = max(reported, key=lambda turn: turn.started_at_ns)
-            if residual != last.residual:
-                last.residual = residual
-                last.is_dirty = last.is_dirty or last.is_closed
-
-    def residual(self) -> Usage | None:
-        """The last stated totals less the baseline less the calls known: what left no record."""
-        if not self._statements:
-            return None
-        left = self._left_over(*self._statements[-1])
-        return None if left.input_tokens == 0 and left.output_tokens == 0 else left
-
-    def _left_over(self, stated: ev.CostStated, counted: list[Turn]) -> Usage:
-        baseline = _total(self._baseline) if self._baseline else Usage()
-        return _total(stated) - baseline - self._known_usage(counted)
-
-    def known_usage(self) -> Usage:
-        """The sum over all complete calls since the baseline, closed or still open."""
-        return self._known_usage(self.turns)
-
-    def _known_usage(self, turns: list[Turn]) -> Usage:
-        total = Usage()
-        for turn in turns:
-            # Without a stated baseline the totals began with the file's first line.
-            if self._baseline is None or self._is_reported(turn):
-                total += turn.usage
-        for conversation in self._conversations.values():
-            for call in conversation.open_calls.values():
-                if call.turn in turns and call.usage is not None and call.stop_reason is not None:
-                    total += call.usage
-        return total
+    def _open_calls(self) -> list[ModelCall]:
+        talks = self._conversations.values()
+        return [call for talk in talks for call in talk.open_calls.values()]
 
     # -- whose is it ---------------------------------------------------------------
 
@@ -787,8 +742,3 @@ class Session:
         if self._since_ns is None or turn.submitted_at_ns is not None:
             return True
         return turn.last_fact_ns >= self._since_ns
-
-
-def _total(stated: ev.CostStated) -> Usage:
-    parts: Iterable[Usage] = (totals.usage for totals in stated.by_model.values())
-    return sum(parts, Usage())
