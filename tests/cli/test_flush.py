@@ -24,7 +24,8 @@ def test_without_a_session_there_is_nothing_to_deliver(user: User) -> None:
 
 def test_after_flush_the_destination_has_what_show_shows(traced: TracedUser) -> None:
     traced.plays("foreground_subagent")
-    assert traced.says("flush") == ARRIVED
+    # On a fast day the worker was quicker than we asked.
+    assert traced.says("flush") in (ARRIVED, "There is nothing to deliver.\n")
     assert sorted(traced.receiver.ids) == spans_by_show(traced)
     assert len(traced.receiver.ids) == 8
 
