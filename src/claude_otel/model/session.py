@@ -1,7 +1,8 @@
 """The state machine: facts in, closed nodes out.
 
-Rule 1: whether something is over, how it ended and whose it is, is decided
-here and nowhere else (which answer belongs to which request: `conversation.py`).
+Rule 1: whether something is over, and how it ended, is decided here and nowhere
+else. Whose it is: `belonging.py`. Which answer belongs to which request:
+`conversation.py`. What the CLI's own totals leave over: `statement.py`.
 
 Theory of operation. Facts come from files that grow and hooks that overtake
 them. A transcript is read in its own order, so the main loop's records belong
@@ -17,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from claude_otel.model import events as ev
-from claude_otel.model.conversation import Conversation
+from claude_otel.model.belonging import SETTLE_NS, Belonging
 from claude_otel.model.nodes import (
     CallUsage,
     Closed,
@@ -26,22 +27,16 @@ from claude_otel.model.nodes import (
     ModelCall,
     Node,
     Outcome,
-    PermissionWait,
     Subagent,
     ToolCall,
     Turn,
 )
-from claude_otel.model.parts import Message, ToolResult, ToolUse, text_of
+from claude_otel.model.parts import Message, ToolResult, ToolUse
 from claude_otel.model.statement import Statements
 from claude_otel.model.usage import Usage
 
-SETTLE_NS = 1_000_000_000
-"""How long the transcript may lag behind a fact that it will confirm."""
 PATIENCE_NS = 5_000_000_000
 """After this long a hook's word is taken, though the transcript never confirmed it."""
-
-SUBMISSION_LAG_NS = 30_000_000_000
-"""How much later than its record a prompt's hook may be stamped, on a busy machine."""
 
 
 class Session:
@@ -49,24 +44,23 @@ class Session:
 
     def __init__(self, session_id: str, *, since_ns: int | None = None) -> None:
         self.session_id = session_id
-        self.turns: list[Turn] = []
+        self._whose = Belonging(session_id)
         self.unrecognized: dict[str, int] = {}
         self.permission_mode: str | None = None
         self._since_ns = since_ns
         self._now_ns = 0
-        self._reading: Turn | None = None
-        self._agents: dict[str, Subagent] = {}
-        self._tools: dict[str, ToolCall] = {}
-        self._conversations: dict[str | None, Conversation] = {None: Conversation(agent_id=None)}
         self._closed_calls: set[str] = set()
-        self._open_tools: dict[str, ToolCall] = {}
-        self._unmatched_asks: list[ev.PermissionAsked] = []
         self._statements = Statements(self._is_reported)
         self._residual_is_stale = False
         self._has_transcript = False
         self._held: list[Closed] = []
         self._end: ev.SessionEnded | None = None
         self._end_touched_ns = 0
+
+    @property
+    def turns(self) -> list[Turn]:
+        """Oldest first, as far as they are known."""
+        return self._whose.turns
 
     # -- in and out ------------------------------------------------------------
 
@@ -77,16 +71,16 @@ class Session:
 
     def settle(self, now_ns: int) -> list[Closed]:
         """Let `now_ns` be the time; return the nodes that have become final by waiting."""
-        self._now_ns = max(self._now_ns, now_ns)
+        self._now_ns = self._whose.now_ns = max(self._now_ns, now_ns)
         self._tell_residual()
         closed: list[Closed] = []
         for call in self._open_calls():
             if call.stop_reason is not None and self._rested(call.touched_ns):
                 closed += self._close_call(call)
-        for tool in list(self._open_tools.values()):
+        for tool in list(self._whose.open_tools.values()):
             if self._tool_is_over(tool):
                 closed += self._close_tool(tool)
-        for agent in list(self._agents.values()):
+        for agent in list(self._whose.agents.values()):
             if (agent.stop or agent.is_dirty) and self._may_close(agent, agent.key):
                 closed += self._close_agent(agent)
         for turn in self.turns:
@@ -109,8 +103,9 @@ class Session:
     @property
     def is_idle(self) -> bool:
         """Nothing is open, so nothing would be lost by forgetting this session's facts."""
-        return not self._open_tools and not any(
-            not node.is_closed or node.is_dirty for node in (*self.turns, *self._agents.values())
+        return not self._whose.open_tools and not any(
+            not node.is_closed or node.is_dirty
+            for node in (*self.turns, *self._whose.agents.values())
         )
 
     def _release(self, closed: Iterable[Closed], *, is_last: bool = False) -> list[Closed]:
@@ -128,11 +123,11 @@ class Session:
     @property
     def is_quiet(self) -> bool:
         """Nothing waits for the clock: what is open is still being worked on."""
-        if any(tool.ended_at_ns is not None for tool in self._open_tools.values()):
+        if any(tool.ended_at_ns is not None for tool in self._whose.open_tools.values()):
             return False
         if any(call.stop_reason is not None for call in self._open_calls()):
             return False
-        waiting = [*self.turns, *self._agents.values()]
+        waiting = [*self.turns, *self._whose.agents.values()]
         return not self._held and not any(
             (node.stop is not None or node.is_dirty)
             or (self._end is not None and not node.is_closed)
@@ -146,7 +141,7 @@ class Session:
             case ev.PromptSubmitted():
                 return self._on_prompt(event)
             case ev.RequestShape() | ev.RequestMessage():
-                self._conversation(event.agent_id).stores(event)
+                self._whose.conversation(event.agent_id).stores(event)
             case ev.RequestSent():
                 return self._on_request(event)
             case ev.ModelResponded():
@@ -154,37 +149,40 @@ class Session:
             case ev.RequestFailed():
                 return self._on_failure(event)
             case ev.InputAdded():
-                self._conversation(event.agent_id).says(event.message)
+                self._whose.conversation(event.agent_id).says(event.message)
             case ev.AnswerCutOff():
-                self._conversation(event.agent_id).cuts_off()
+                self._whose.conversation(event.agent_id).cuts_off()
             case ev.ToolScheduled():
                 self._on_tool_scheduled(event)
             case ev.ToolReturned():
                 self._on_tool_returned(event)
             case ev.PermissionAsked():
-                self._unmatched_asks.append(event)
-                self._match_asks()
+                self._whose.unmatched_asks.append(event)
+                self._whose.match_asks()
             case ev.SubagentPrompted():
                 self._on_agent_prompt(event)
             case ev.SubagentStarted():
-                agent = self._agent(event.agent_id, event.at_ns, prompt_id=event.prompt_id)
+                agent = self._whose.agent(event.agent_id, event.at_ns, prompt_id=event.prompt_id)
                 agent.agent_type = agent.agent_type or event.agent_type
                 self._began(agent, event.at_ns)
             case ev.SubagentDescribed():
                 self._on_agent_described(event)
             case ev.SubagentStopped():
-                agent = self._agent(event.agent_id, event.at_ns, prompt_id=event.prompt_id)
+                agent = self._whose.agent(event.agent_id, event.at_ns, prompt_id=event.prompt_id)
                 agent.agent_type = agent.agent_type or event.agent_type
                 self._stop(agent, "completed", event.at_ns, text=event.last_text)
             case ev.SubagentReported():
                 self._on_agent_report(event)
+            case ev.TurnStopped(agent_id=str()):
+                agent = self._whose.agent(event.agent_id, event.at_ns)
+                self._stop(agent, "completed", event.at_ns, is_read=event.is_transcript)
             case ev.TurnStopped():
-                turn = self._named(event.prompt_id) or self._reading
+                turn = self._whose.named(event.prompt_id) or self._whose.reading
                 if turn is not None:
                     text, read = event.last_text, event.is_transcript
                     self._stop(turn, "completed", event.at_ns, text=text, is_read=read)
             case ev.TurnFailed():
-                turn = self._named(event.prompt_id) or self._reading
+                turn = self._whose.named(event.prompt_id) or self._whose.reading
                 if turn is not None:
                     turn.failure = turn.failure or Failure(
                         type=event.error_type, message=event.message
@@ -193,8 +191,8 @@ class Session:
             case ev.Interrupted():
                 self._on_interrupt(event)
             case ev.Compacted():
-                if self._reading is not None:
-                    self._reading.compactions.append(
+                if self._whose.reading is not None:
+                    self._whose.reading.compactions.append(
                         Compaction(
                             at_ns=event.at_ns, trigger=event.trigger, duration_ms=event.duration_ms
                         )
@@ -216,7 +214,7 @@ class Session:
 
     def _on_prompt(self, event: ev.PromptSubmitted) -> list[Closed]:
         by_hook = event.record_id is None
-        turn = self._turn_of_submission(event)
+        turn = self._whose.turn_of_submission(event)
         turn.prompt_id = turn.prompt_id or event.prompt_id
         turn.prompt = event.parts if not by_hook or not turn.prompt else turn.prompt
         turn.permission_mode = event.permission_mode or turn.permission_mode
@@ -227,7 +225,7 @@ class Session:
             return []
         self._has_transcript = True
         self._begins_again(event.at_ns)
-        previous, self._reading = self._reading, turn
+        previous, self._whose.reading = self._whose.reading, turn
         turn.record_id = event.record_id
         turn.started_at_ns = event.at_ns
         turn.origin, turn.source = event.origin or turn.origin, event.source or turn.source
@@ -238,51 +236,17 @@ class Session:
             outcome = previous.stop or previous.outcome or "completed"
             if not previous.is_closed:
                 self._stop(previous, outcome, previous.last_fact_ns, is_read=True)
-            ended = self._conversation(None).ends(previous, previous.last_fact_ns, outcome)
+            ended = self._whose.conversation(None).ends(previous, previous.last_fact_ns, outcome)
             closed = [c for call in ended for c in self._close_call(call)]
-        self._conversation(None).last_fact_ns = event.at_ns
-        self._conversation(None).says(Message(role="user", parts=event.parts))
+        self._whose.conversation(None).last_fact_ns = event.at_ns
+        self._whose.conversation(None).says(Message(role="user", parts=event.parts))
         return closed
 
-    def _turn_of_submission(self, event: ev.PromptSubmitted) -> Turn:
-        """The turn that this prompt began, as told by its record or by a hook.
-
-        A fork rewrites the prompt ids of all the lines that it copies to that of
-        its own first prompt, so an id alone does not tell which prompt a hook means.
-        """
-        by_hook = event.record_id is None
-        for turn in reversed(self.turns):
-            if not by_hook and turn.record_id == event.record_id:
-                return turn
-            if event.prompt_id is not None and turn.prompt_id != event.prompt_id:
-                continue
-            hook_ns = event.at_ns if by_hook else turn.submitted_at_ns
-            record_ns = turn.started_at_ns if by_hook else event.at_ns
-            if turn.record_id is None and turn.submitted_at_ns is None:
-                return turn  # only named so far, by a tool or a subagent
-            if (turn.record_id is None) == by_hook and turn.submitted_at_ns != hook_ns:
-                continue  # both from the same source: two prompts, or one told twice
-            if hook_ns is None:
-                if by_hook or turn.record_id is not None:
-                    continue
-                return turn
-            same_words = (
-                event.is_command
-                or turn.is_command
-                or text_of(turn.prompt).strip() == text_of(event.parts).strip()
-            )
-            if same_words and -SETTLE_NS <= hook_ns - record_ns <= SUBMISSION_LAG_NS:
-                return turn
-        turn = Turn(session_id=self.session_id, started_at_ns=event.at_ns)
-        turn.touched_ns = self._now_ns
-        self.turns.append(turn)
-        return turn
-
     def _on_request(self, event: ev.RequestSent) -> list[Closed]:
-        owner, turn = self._owner(event.agent_id, event.at_ns)
+        owner, turn = self._whose.owner(event.agent_id, event.at_ns)
         self._reopen(owner, event.at_ns)
         self._touch(owner, event.at_ns)
-        final = self._conversation(event.agent_id).sends(event, owner, turn)
+        final = self._whose.conversation(event.agent_id).sends(event, owner, turn)
         return [c for call in final for c in self._close_call(call)]
 
     def _on_response(self, event: ev.ModelResponded) -> list[Closed]:
@@ -290,8 +254,8 @@ class Session:
         key = self._call_key(event.message_id)
         if key in self._closed_calls:
             return []
-        owner, turn = self._owner(event.agent_id, event.at_ns)
-        conversation = self._conversation(event.agent_id)
+        owner, turn = self._whose.owner(event.agent_id, event.at_ns)
+        conversation = self._whose.conversation(event.agent_id)
         call = conversation.responds(event, owner, turn)
         call.key, call.touched_ns = key, self._now_ns
         self._residual_is_stale = self.stated is not None
@@ -301,16 +265,16 @@ class Session:
         owner.answer = conversation.last_answer or owner.answer
         for part in event.parts:
             if isinstance(part, ToolUse):
-                tool = self._tool(part.id, part.name, event.agent_id, event.at_ns)
+                tool = self._whose.tool(part.id, part.name, event.agent_id, event.at_ns)
                 tool.name, tool.input = part.name, part.input
                 tool.requested_at_ns = event.at_ns
-                self._match_asks()
+                self._whose.match_asks()
         return []
 
     def _on_failure(self, event: ev.RequestFailed) -> list[Closed]:
-        owner, turn = self._owner(event.agent_id, event.at_ns)
+        owner, turn = self._whose.owner(event.agent_id, event.at_ns)
         self._touch(owner, event.at_ns)
-        failed = self._conversation(event.agent_id).fails(event, owner, turn)
+        failed = self._whose.conversation(event.agent_id).fails(event, owner, turn)
         if event.is_final:
             owner.failure = Failure(type=event.error_type, message=event.message)
             self._stop(owner, "failed", event.at_ns, is_read=True)
@@ -318,18 +282,18 @@ class Session:
 
     def _on_tool_scheduled(self, event: ev.ToolScheduled) -> None:
         if event.agent_id is not None:
-            self._agent(event.agent_id, event.at_ns, prompt_id=event.prompt_id)
-        tool = self._tool(
+            self._whose.agent(event.agent_id, event.at_ns, prompt_id=event.prompt_id)
+        tool = self._whose.tool(
             event.tool_use_id, event.name, event.agent_id, event.at_ns, event.prompt_id
         )
         tool.input = event.input if tool.input is None else tool.input
         tool.input_of_hooks = event.input
         if tool.requested_at_ns is None:
             tool.requested_at_ns = event.at_ns
-        self._match_asks()
+        self._whose.match_asks()
 
     def _on_tool_returned(self, event: ev.ToolReturned) -> None:
-        tool = self._tool(
+        tool = self._whose.tool(
             event.tool_use_id, event.name or "unknown", event.agent_id, event.at_ns, event.prompt_id
         )
         if not event.from_hook and not tool.result_is_read:
@@ -363,23 +327,23 @@ class Session:
         """What the model is told is the record's result; the record's time is the end."""
         tool.result_is_read = True
         result = ToolResult(id=tool.key, content=event.result, is_error=event.is_error)
-        conversation = self._conversation(event.agent_id)
+        conversation = self._whose.conversation(event.agent_id)
         conversation.says(Message(role="user", parts=(result,)))
         conversation.last_fact_ns = max(conversation.last_fact_ns, event.at_ns)
         self._touch(tool.owner, event.at_ns)
 
     def _on_agent_prompt(self, event: ev.SubagentPrompted) -> None:
-        agent = self._agent(event.agent_id, event.at_ns, prompt_id=event.prompt_id)
+        agent = self._whose.agent(event.agent_id, event.at_ns, prompt_id=event.prompt_id)
         agent.prompt = agent.prompt or event.parts
         self._began(agent, event.at_ns)
-        if agent.tool_use_id not in self._tools and event.prompt_id is not None:
-            self._place(agent, self._turn_of_prompt(event.prompt_id, event.at_ns))
-        conversation = self._conversation(event.agent_id)
+        if agent.tool_use_id not in self._whose.tools and event.prompt_id is not None:
+            self._whose.place(agent, self._whose.turn_of_prompt(event.prompt_id, event.at_ns))
+        conversation = self._whose.conversation(event.agent_id)
         conversation.last_fact_ns = max(conversation.last_fact_ns, event.at_ns)
         conversation.says(Message(role="user", parts=event.parts))
 
     def _on_agent_described(self, event: ev.SubagentDescribed) -> None:
-        agent = self._agent(event.agent_id, event.at_ns)
+        agent = self._whose.agent(event.agent_id, event.at_ns)
         agent.agent_type = event.agent_type or agent.agent_type
         agent.has_finished = agent.has_finished or event.has_finished
         agent.description = event.description or agent.description
@@ -387,14 +351,14 @@ class Session:
         agent.tool_use_id = event.tool_use_id or agent.tool_use_id
         if event.in_background is not None:
             agent.in_background = event.in_background
-        if (tool := self._tools.get(agent.tool_use_id or "")) is not None:
-            self._place(agent, tool.turn)
+        if (tool := self._whose.tools.get(agent.tool_use_id or "")) is not None:
+            self._whose.place(agent, tool.turn)
 
     def _on_agent_report(self, event: ev.SubagentReported) -> None:
-        agent = self._agents.get(event.task_id)
-        turn = self._named(event.prompt_id)
+        agent = self._whose.agents.get(event.task_id)
+        turn = self._whose.named(event.prompt_id)
         if turn is not None and event.tool_use_id is not None:
-            turn.caused_by_tool = self._tools.get(event.tool_use_id)
+            turn.caused_by_tool = self._whose.tools.get(event.tool_use_id)
         if agent is not None and agent.stop is None:
             outcome: Outcome = "completed" if event.status in (None, "completed") else "failed"
             if outcome == "failed":
@@ -402,10 +366,10 @@ class Session:
             self._stop(agent, outcome, agent.last_fact_ns or event.at_ns, is_read=True)
 
     def _on_interrupt(self, event: ev.Interrupted) -> None:
-        owner, _ = self._owner(event.agent_id, event.at_ns)
+        owner, _ = self._whose.owner(event.agent_id, event.at_ns)
         owner.failure = Failure(type="interrupted")
         self._touch(owner, event.at_ns)
-        for tool in self._open_tools.values():
+        for tool in self._whose.open_tools.values():
             # Esc while a tool ran and "no" in a dialog are recorded alike, but for the dialog.
             if tool.owner is owner and tool.outcome == "denied" and tool.asked_at_ns is None:
                 tool.outcome = "interrupted"
@@ -424,130 +388,23 @@ class Session:
             self._statements.tell(self._open_calls())
 
     def _open_calls(self) -> list[ModelCall]:
-        talks = self._conversations.values()
+        talks = self._whose.conversations.values()
         return [call for talk in talks for call in talk.open_calls.values()]
 
     # -- whose is it ---------------------------------------------------------------
-
-    def _conversation(self, agent_id: str | None) -> Conversation:
-        return self._conversations.setdefault(agent_id, Conversation(agent_id=agent_id))
-
-    def _owner(self, agent_id: str | None, at_ns: int) -> tuple[Turn | Subagent, Turn]:
-        if agent_id is not None:
-            agent = self._agent(agent_id, at_ns)
-            return agent, agent.turn
-        turn = self._reading or self._unknown_turn(at_ns)
-        return turn, turn
-
-    def _named(self, prompt_id: str | None) -> Turn | None:
-        """The turn that a hook means by `prompt_id`: the latest of that id."""
-        if prompt_id is None:
-            return None
-        return next((t for t in reversed(self.turns) if t.prompt_id == prompt_id), None)
-
-    def _unknown_turn(self, at_ns: int) -> Turn:
-        """A turn whose prompt was never read: the file's beginning is gone, or not yet there."""
-        turn = Turn(session_id=self.session_id, started_at_ns=at_ns, touched_ns=self._now_ns)
-        self.turns.append(turn)
-        self._reading = turn
-        return turn
-
-    def _agent(self, agent_id: str | None, at_ns: int, *, prompt_id: str | None = None) -> Subagent:
-        key = agent_id or ""
-        agent = self._agents.get(key)
-        if agent is None:
-            turn = self._turn_of_prompt(prompt_id, at_ns)
-            agent = Subagent(key=key, turn=turn, started_at_ns=at_ns, touched_ns=self._now_ns)
-            self._agents[key] = agent
-        return agent
-
-    def _turn_of_prompt(self, prompt_id: str | None, at_ns: int) -> Turn:
-        if prompt_id is not None:
-            turn = self._named(prompt_id)
-            if turn is None:
-                turn = Turn(session_id=self.session_id, prompt_id=prompt_id, started_at_ns=at_ns)
-                turn.touched_ns = self._now_ns
-                self.turns.append(turn)
-            return turn
-        return self._reading or (self.turns[-1] if self.turns else self._unknown_turn(at_ns))
-
-    def _place(self, agent: Subagent, turn: Turn) -> None:
-        """`agent` works for `turn`. Once a part of it has left, it stays where it was."""
-        before, work = agent.turn, self._conversation(agent.key)
-        if before is turn or agent.is_closed or agent.has_closed_work:
-            return
-        agent.turn = turn
-        work.moves(turn)
-        for tool in self._tools.values():
-            if tool.owner is agent:
-                tool.turn = turn
-                before.tool_use_ids.discard(tool.key)
-                turn.tool_use_ids.add(tool.key)
-        for other in self._agents.values():
-            launcher = self._tools.get(other.tool_use_id or "")
-            if launcher is not None and launcher.owner is agent:
-                self._place(other, turn)
 
     @staticmethod
     def _began(agent: Subagent, at_ns: int) -> None:
         if at_ns:
             agent.started_at_ns = min(agent.started_at_ns or at_ns, at_ns)
 
-    def _tool(
-        self,
-        tool_use_id: str,
-        name: str,
-        agent_id: str | None,
-        at_ns: int,
-        prompt_id: str | None = None,
-    ) -> ToolCall:
-        tool = self._tools.get(tool_use_id)
-        if tool is None:
-            if agent_id is not None:
-                owner: Turn | Subagent = self._agent(agent_id, at_ns, prompt_id=prompt_id)
-                turn = owner.turn
-            else:
-                owner = turn = self._turn_of_prompt(prompt_id, at_ns)
-            tool = ToolCall(key=tool_use_id, turn=turn, owner=owner, agent_id=agent_id, name=name)
-            tool.touched_ns = self._now_ns
-            self._tools[tool_use_id] = self._open_tools[tool_use_id] = tool
-            turn.tool_use_ids.add(tool_use_id)
-        return tool
-
     def _link_agent(self, event: ev.ToolReturned, tool: ToolCall) -> None:
-        agent = self._agent(event.subagent_id, 0)
+        agent = self._whose.agent(event.subagent_id, 0)
         agent.tool_use_id = agent.tool_use_id or tool.key
-        self._place(agent, tool.turn)
+        self._whose.place(agent, tool.turn)
         agent.in_background = event.subagent_in_background
         if not event.subagent_in_background and agent.stop is None:
             self._stop(agent, "failed" if event.is_error else "completed", event.at_ns)
-
-    def _match_asks(self) -> None:
-        """Give each dialog to the one open call of that agent, name and exact input.
-
-        Hooks tell an input with its defaults filled in, the transcript as the model gave it.
-        """
-        for ask in list(self._unmatched_asks):
-            same = [
-                tool
-                for tool in self._open_tools.values()
-                if (tool.agent_id, tool.name) == (ask.agent_id, ask.name)
-                and ask.input in (tool.input, tool.input_of_hooks)
-                and tool.asked_at_ns is None
-            ]
-            if not same:
-                continue
-            self._unmatched_asks.remove(ask)
-            for tool in same if len(same) > 1 else same[:1]:
-                tool.asked_at_ns, tool.asked_is_ambiguous = ask.at_ns, len(same) > 1
-            same[0].turn.permission_waits.append(
-                PermissionWait(
-                    asked_at_ns=ask.at_ns,
-                    tool_name=ask.name,
-                    tool_use_id=same[0].key if len(same) == 1 else None,
-                    is_ambiguous=len(same) > 1,
-                )
-            )
 
     # -- is it over -----------------------------------------------------------------
 
@@ -602,7 +459,7 @@ class Session:
         caught_up = turn.record_id is not None and (
             owner.stop_is_read
             or owner.stop_text is None
-            or self._conversation(agent_id).last_text.strip() == owner.stop_text.strip()
+            or self._whose.conversation(agent_id).last_text.strip() == owner.stop_text.strip()
         )
         return caught_up or self._rested(owner.touched_ns, PATIENCE_NS)
 
@@ -611,7 +468,7 @@ class Session:
             return False
         # An interrupt is told after the "denied" results of the tools that it stopped.
         # An agent's first record says how early the call that launched it began.
-        launched = [a for a in self._agents.values() if a.tool_use_id == tool.key]
+        launched = [a for a in self._whose.agents.values() if a.tool_use_id == tool.key]
         is_told = tool.duration_ms is not None and all(agent.prompt for agent in launched)
         if tool.result_is_read and is_told and tool.outcome != "denied":
             return True
@@ -620,7 +477,7 @@ class Session:
     # -- closing ----------------------------------------------------------------------
 
     def _close_call(self, call: ModelCall) -> list[Closed]:
-        self._conversation(call.agent_id).forget(call)
+        self._whose.conversation(call.agent_id).forget(call)
         call.key = self._call_key(call.key) if call.message_id else call.key
         if call.key in self._closed_calls:
             return []
@@ -644,8 +501,8 @@ class Session:
         return [Closed(node=call)]
 
     def _close_tool(self, tool: ToolCall) -> list[Closed]:
-        self._open_tools.pop(tool.key, None)
-        began = [a.started_at_ns for a in self._agents.values() if a.tool_use_id == tool.key]
+        self._whose.open_tools.pop(tool.key, None)
+        began = [a.started_at_ns for a in self._whose.agents.values() if a.tool_use_id == tool.key]
         tool.turn.has_work = True
         tool.seen_running_at_ns = min(filter(None, began), default=None)
         if tool.ended_at_ns is None:
@@ -663,7 +520,7 @@ class Session:
         if outcome is None:
             outcome = "completed" if agent.has_finished else "abandoned"
         closed = self._close_work(agent, agent.key, outcome)
-        launcher = agent.launched_by = self._tools.get(agent.tool_use_id or "")
+        launcher = agent.launched_by = self._whose.tools.get(agent.tool_use_id or "")
         agent.outcome = outcome
         if not agent.started_at_ns:
             asked_ns = launcher.requested_at_ns if launcher is not None else None
@@ -677,7 +534,7 @@ class Session:
         outcome = turn.stop or turn.outcome or "abandoned"
         closed: list[Closed] = []
         if outcome in ("interrupted", "abandoned"):
-            for agent in self._agents.values():
+            for agent in self._whose.agents.values():
                 if agent.turn is turn and not agent.is_closed and agent.in_background is not True:
                     agent.stop = agent.stop or outcome
                     closed += self._close_agent(agent)
@@ -698,9 +555,9 @@ class Session:
         """Close the calls and tools of `owner` itself that nobody closed."""
         turn = owner if isinstance(owner, Turn) else owner.turn
         closed: list[Closed] = []
-        for call in self._conversation(agent_id).ends(turn, owner.last_fact_ns, outcome):
+        for call in self._whose.conversation(agent_id).ends(turn, owner.last_fact_ns, outcome):
             closed += self._close_call(call)
-        for tool in [t for t in self._open_tools.values() if t.owner is owner]:
+        for tool in [t for t in self._whose.open_tools.values() if t.owner is owner]:
             if tool.outcome is None:
                 tool.outcome = "abandoned" if outcome in ("completed", "failed") else outcome
                 tool.failure = Failure(type=tool.outcome)
@@ -709,7 +566,7 @@ class Session:
 
     def _close_all(self) -> list[Closed]:
         closed: list[Closed] = []
-        for agent in self._agents.values():
+        for agent in self._whose.agents.values():
             if not agent.is_closed or agent.is_dirty:
                 closed += self._close_agent(agent)
         for turn in self.turns:

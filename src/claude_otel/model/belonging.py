@@ -1,0 +1,173 @@
+"""Whose is it: which turn, subagent or tool call a fact belongs to.
+
+Nodes are made here when they are first heard of, by whichever source is first,
+and found again by what names them. Whether they are over is `session.py`'s.
+"""
+
+from __future__ import annotations
+
+from claude_otel.model import events as ev
+from claude_otel.model.conversation import Conversation
+from claude_otel.model.nodes import PermissionWait, Subagent, ToolCall, Turn
+from claude_otel.model.parts import text_of
+
+SETTLE_NS = 1_000_000_000
+"""How long the transcript may lag behind a fact that it will confirm."""
+SUBMISSION_LAG_NS = 30_000_000_000
+"""How much later than its record a prompt's hook may be stamped, on a busy machine."""
+
+
+class Belonging:
+    """The nodes of one session by what names them; `reading`: the turn being read."""
+
+    def __init__(self, session_id: str) -> None:
+        self.session_id = session_id
+        self.now_ns = 0
+        self.turns: list[Turn] = []
+        self.reading: Turn | None = None
+        self.agents: dict[str, Subagent] = {}
+        self.tools: dict[str, ToolCall] = {}
+        self.open_tools: dict[str, ToolCall] = {}
+        self.conversations: dict[str | None, Conversation] = {None: Conversation(agent_id=None)}
+        self.unmatched_asks: list[ev.PermissionAsked] = []
+
+    def conversation(self, agent_id: str | None) -> Conversation:
+        return self.conversations.setdefault(agent_id, Conversation(agent_id=agent_id))
+
+    def owner(self, agent_id: str | None, at_ns: int) -> tuple[Turn | Subagent, Turn]:
+        if agent_id is not None:
+            agent = self.agent(agent_id, at_ns)
+            return agent, agent.turn
+        turn = self.reading or self._unknown_turn(at_ns)
+        return turn, turn
+
+    def named(self, prompt_id: str | None) -> Turn | None:
+        """The turn that a hook means by `prompt_id`: the latest of that id."""
+        if prompt_id is None:
+            return None
+        return next((t for t in reversed(self.turns) if t.prompt_id == prompt_id), None)
+
+    def _unknown_turn(self, at_ns: int) -> Turn:
+        """A turn whose prompt was never read: the file's beginning is gone, or not yet there."""
+        turn = Turn(session_id=self.session_id, started_at_ns=at_ns, touched_ns=self.now_ns)
+        self.turns.append(turn)
+        self.reading = turn
+        return turn
+
+    def agent(self, agent_id: str | None, at_ns: int, *, prompt_id: str | None = None) -> Subagent:
+        key = agent_id or ""
+        agent = self.agents.get(key)
+        if agent is None:
+            turn = self.turn_of_prompt(prompt_id, at_ns)
+            agent = Subagent(key=key, turn=turn, started_at_ns=at_ns, touched_ns=self.now_ns)
+            self.agents[key] = agent
+        return agent
+
+    def turn_of_prompt(self, prompt_id: str | None, at_ns: int) -> Turn:
+        if prompt_id is not None:
+            turn = self.named(prompt_id)
+            if turn is None:
+                turn = Turn(session_id=self.session_id, prompt_id=prompt_id, started_at_ns=at_ns)
+                turn.touched_ns = self.now_ns
+                self.turns.append(turn)
+            return turn
+        return self.reading or (self.turns[-1] if self.turns else self._unknown_turn(at_ns))
+
+    def place(self, agent: Subagent, turn: Turn) -> None:
+        """`agent` works for `turn`. Once a part of it has left, it stays where it was."""
+        before, work = agent.turn, self.conversation(agent.key)
+        if before is turn or agent.is_closed or agent.has_closed_work:
+            return
+        agent.turn = turn
+        work.moves(turn)
+        for tool in self.tools.values():
+            if tool.owner is agent:
+                tool.turn = turn
+                before.tool_use_ids.discard(tool.key)
+                turn.tool_use_ids.add(tool.key)
+        for other in self.agents.values():
+            launcher = self.tools.get(other.tool_use_id or "")
+            if launcher is not None and launcher.owner is agent:
+                self.place(other, turn)
+
+    def turn_of_submission(self, event: ev.PromptSubmitted) -> Turn:
+        """The turn that this prompt began, as told by its record or by a hook.
+
+        A fork rewrites the prompt ids of all the lines that it copies to that of
+        its own first prompt, so an id alone does not tell which prompt a hook means.
+        """
+        by_hook = event.record_id is None
+        for turn in reversed(self.turns):
+            if not by_hook and turn.record_id == event.record_id:
+                return turn
+            if event.prompt_id is not None and turn.prompt_id != event.prompt_id:
+                continue
+            hook_ns = event.at_ns if by_hook else turn.submitted_at_ns
+            record_ns = turn.started_at_ns if by_hook else event.at_ns
+            if turn.record_id is None and turn.submitted_at_ns is None:
+                return turn  # only named so far, by a tool or a subagent
+            if (turn.record_id is None) == by_hook and turn.submitted_at_ns != hook_ns:
+                continue  # both from the same source: two prompts, or one told twice
+            if hook_ns is None:
+                if by_hook or turn.record_id is not None:
+                    continue
+                return turn
+            same_words = (
+                event.is_command
+                or turn.is_command
+                or text_of(turn.prompt).strip() == text_of(event.parts).strip()
+            )
+            if same_words and -SETTLE_NS <= hook_ns - record_ns <= SUBMISSION_LAG_NS:
+                return turn
+        turn = Turn(session_id=self.session_id, started_at_ns=event.at_ns)
+        turn.touched_ns = self.now_ns
+        self.turns.append(turn)
+        return turn
+
+    def tool(
+        self,
+        tool_use_id: str,
+        name: str,
+        agent_id: str | None,
+        at_ns: int,
+        prompt_id: str | None = None,
+    ) -> ToolCall:
+        tool = self.tools.get(tool_use_id)
+        if tool is None:
+            if agent_id is not None:
+                owner: Turn | Subagent = self.agent(agent_id, at_ns, prompt_id=prompt_id)
+                turn = owner.turn
+            else:
+                owner = turn = self.turn_of_prompt(prompt_id, at_ns)
+            tool = ToolCall(key=tool_use_id, turn=turn, owner=owner, agent_id=agent_id, name=name)
+            tool.touched_ns = self.now_ns
+            self.tools[tool_use_id] = self.open_tools[tool_use_id] = tool
+            turn.tool_use_ids.add(tool_use_id)
+        return tool
+
+    def match_asks(self) -> None:
+        """Give each dialog to the one open call of that agent, name and exact input.
+
+        Hooks tell an input with its defaults filled in, the transcript as the model gave it.
+        """
+        for ask in list(self.unmatched_asks):
+            same = [
+                tool
+                for tool in self.open_tools.values()
+                if (tool.agent_id, tool.name) == (ask.agent_id, ask.name)
+                and ask.input in (tool.input, tool.input_of_hooks)
+                and tool.asked_at_ns is None
+            ]
+            if not same:
+                continue
+            self.unmatched_asks.remove(ask)
+            for tool in same if len(same) > 1 else same[:1]:
+                tool.asked_at_ns, tool.asked_is_ambiguous = ask.at_ns, len(same) > 1
+            same[0].turn.permission_waits.append(
+                PermissionWait(
+                    asked_at_ns=ask.at_ns,
+                    tool_name=ask.name,
+                    tool_use_id=same[0].key if len(same) == 1 else None,
+                    is_ambiguous=len(same) > 1,
+                )
+            )

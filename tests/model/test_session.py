@@ -1,0 +1,101 @@
+"""What the golden stories do not show: facts that only other versions or rarer days bring."""
+
+from claude_otel.model import events as ev
+from claude_otel.model.nodes import Subagent, ToolCall, Turn
+from claude_otel.model.parts import Text, ToolUse
+from claude_otel.model.session import PATIENCE_NS, SETTLE_NS, Session
+from claude_otel.model.usage import Usage
+
+MS = 1_000_000
+
+
+def prompt(at_ns: int, words: str = "hi") -> ev.PromptSubmitted:
+    return ev.PromptSubmitted(
+        at_ns=at_ns, prompt_id="p1", record_id="u1", parts=(Text(text=words),), origin="human"
+    )
+
+
+def answer(at_ns: int, *parts, message_id: str = "msg_1", agent_id: str | None = None):
+    return ev.ModelResponded(
+        at_ns=at_ns,
+        agent_id=agent_id,
+        message_id=message_id,
+        record_id=f"{message_id}-{at_ns}",
+        parts=parts,
+        usage=Usage(uncached_input_tokens=3, output_tokens=2),
+        stop_reason="tool_use" if any(isinstance(p, ToolUse) for p in parts) else "end_turn",
+    )
+
+
+def closed(session: Session, *events: ev.Event) -> list[object]:
+    changes = [change for event in events for change in session.feed(event)]
+    return [change.node for change in changes]
+
+
+def test_the_stop_summary_of_a_subagents_file_ends_the_subagent_and_not_the_turn() -> None:
+    session = Session("s")
+    closed(
+        session,
+        prompt(1 * MS),
+        ev.SubagentPrompted(at_ns=2 * MS, agent_id="a1", prompt_id="p1"),
+        answer(3 * MS, Text(text="done"), message_id="msg_2", agent_id="a1"),
+        ev.TurnStopped(at_ns=4 * MS, agent_id="a1", is_transcript=True),
+    )
+    nodes = [c.node for c in (*session.settle(1), *session.settle(SETTLE_NS + 1))]
+    assert [n.outcome for n in nodes if isinstance(n, Subagent)] == ["completed"]
+    assert [n for n in nodes if isinstance(n, Turn)] == []
+
+
+def test_a_dialog_that_two_equal_calls_could_have_shown_is_marked_ambiguous_on_both() -> None:
+    session = Session("s")
+    same = {"command": "ls"}
+    closed(
+        session,
+        prompt(1 * MS),
+        answer(
+            2 * MS,
+            ToolUse(id="toolu_1", name="Bash", input=same),
+            ToolUse(id="toolu_2", name="Bash", input=same),
+        ),
+        ev.PermissionAsked(at_ns=3 * MS, name="Bash", input=same),
+    )
+    tools = {c.node.key: c.node for c in session.finish() if isinstance(c.node, ToolCall)}
+    assert [(t.asked_at_ns, t.asked_is_ambiguous) for t in tools.values()] == [(3 * MS, True)] * 2
+
+
+def test_what_lies_before_a_tools_execution_is_told_apart() -> None:
+    session = Session("s")
+    call = ToolUse(id="toolu_1", name="Bash", input={"command": "ls"})
+    closed(
+        session,
+        prompt(1 * MS),
+        answer(10 * MS, call),
+        ev.PermissionAsked(at_ns=30 * MS, name="Bash", input={"command": "ls"}),
+        ev.ToolReturned(
+            at_ns=235 * MS, tool_use_id="toolu_1", name="Bash", duration_ms=100, from_hook=True
+        ),
+        ev.ToolReturned(at_ns=230 * MS, tool_use_id="toolu_1", result="x"),
+    )
+    (tool,) = [c.node for c in session.finish() if isinstance(c.node, ToolCall)]
+    assert (tool.started_at_ns, tool.ended_at_ns) == (130 * MS, 230 * MS)
+    assert (tool.queue_ms, tool.permission_wait_ms) == (20.0, 100.0)
+
+
+def test_a_session_without_a_transcript_is_told_from_its_hooks_after_a_while() -> None:
+    session = Session("s")
+    asked = ev.PromptSubmitted(at_ns=1 * MS, prompt_id="p1", parts=(Text(text="hi"),))
+    closed(session, asked, ev.TurnStopped(at_ns=9 * MS, prompt_id="p1", last_text="ho"))
+    assert session.settle(1) == []
+    assert session.settle(SETTLE_NS + 2) == []
+    (change,) = session.settle(PATIENCE_NS + 2)
+    assert isinstance(change.node, Turn)
+    assert (change.node.key, change.node.outcome) == ("prompt:p1", "completed")
+
+
+def test_a_message_id_of_a_gateway_is_unique_only_in_its_session() -> None:
+    keys = []
+    for session_id in ("s1", "s2"):
+        session = Session(session_id)
+        closed(session, prompt(1 * MS), answer(2 * MS, Text(text="x"), message_id="chat-1"))
+        keys += [c.node.key for c in session.finish() if not isinstance(c.node, Turn)]
+    assert keys == ["s1:chat-1", "s2:chat-1"]
