@@ -1,0 +1,52 @@
+"""Durations against clocks that are not ours: what commands print, what the API's log says."""
+
+from installation import Installation
+
+from claude_otel.testing import Scenario, ScriptedApi, ToolUse, reply, run_claude
+
+# Records carry whole milliseconds; a command starts a little after its tool does.
+ROUNDING_NS = 2_000_000
+
+
+def test_tool_spans_hold_what_their_commands_say_of_their_own_time_one_after_the_other(
+    installation: Installation,
+) -> None:
+    def timed(name: str) -> ToolUse:
+        command = f"date +%s%N >> {name}; sleep 0.4; date +%s%N >> {name}"
+        return ToolUse("Bash", {"command": command, "description": name}, id=f"toolu_{name}")
+
+    scenario = Scenario(
+        main=(reply(timed("first"), timed("second"), delay_s=0.5), reply("Done.", delay_s=0.5))
+    )
+    with ScriptedApi(scenario) as api:
+        run_claude("Go.", api=api, home=installation.home, env=installation.environment)
+        calls = api.calls
+    installation.wait_until_delivered()
+    tools = {
+        span.attributes["gen_ai.tool.call.id"]: span
+        for span in installation.receiver.spans
+        if span.operation == "execute_tool"
+    }
+    for name in ("first", "second"):
+        began, ended = map(int, (installation.home.project / name).read_text().split())
+        span = tools[f"toolu_{name}"]
+        assert span.started_at_ns - ROUNDING_NS <= began
+        assert ended <= span.ended_at_ns + ROUNDING_NS
+        execution_ns = span.attributes["claude.tool.execution_ms"] * 1_000_000
+        assert span.ended_at_ns - span.started_at_ns == execution_ns
+    # Not read-only: Claude Code runs the second after the first; its wait is told apart.
+    first, second = tools["toolu_first"], tools["toolu_second"]
+    assert first.ended_at_ns <= second.started_at_ns + ROUNDING_NS
+    assert second.attributes["claude.tool.queue_ms"] >= 400
+
+    chats = [span for span in installation.receiver.spans if span.operation == "chat"]
+    answered = {call.message_id: call for call in calls}
+    for span in chats:
+        call = answered[span.attributes["gen_ai.response.id"]]
+        assert call.first_byte_at_ns is not None
+        # The CLI stamps its record of a request a few milliseconds after it was sent.
+        assert span.started_at_ns < call.first_byte_at_ns <= span.ended_at_ns
+    (turn,) = [span for span in installation.receiver.spans if span.operation == "invoke_agent"]
+    for span in (*chats, *tools.values()):
+        assert turn.started_at_ns <= span.started_at_ns
+        assert span.ended_at_ns <= turn.ended_at_ns
