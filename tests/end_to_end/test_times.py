@@ -1,8 +1,10 @@
 """Durations against clocks that are not ours: what commands print, what the API's log says."""
 
+import time
+
 from installation import Installation
 
-from claude_otel.testing import Scenario, ScriptedApi, ToolUse, reply, run_claude
+from claude_otel.testing import Scenario, ScriptedApi, ToolUse, reply, run_claude, start_claude
 
 # Records carry whole milliseconds; a command starts a little after its tool does.
 ROUNDING_NS = 2_000_000
@@ -50,3 +52,31 @@ def test_tool_spans_hold_what_their_commands_say_of_their_own_time_one_after_the
     for span in (*chats, *tools.values()):
         assert turn.started_at_ns <= span.started_at_ns
         assert span.ended_at_ns <= turn.ended_at_ns
+
+
+def test_a_call_is_delivered_while_its_turn_still_runs(installation: Installation) -> None:
+    file = installation.home.project / "go-on"
+    wait = f"while [ ! -e {file} ]; do sleep 0.1; done"
+    scenario = Scenario(
+        main=(reply(ToolUse("Bash", {"command": wait, "description": "Wait"})), reply("Done."))
+    )
+    with (
+        ScriptedApi(scenario) as api,
+        start_claude(
+            "Go.", api=api, home=installation.home, env=installation.environment
+        ) as process,
+    ):
+        process.close_input()
+        api.wait_for_calls(1)
+        (called,) = api.calls
+        while not installation.receiver.spans:
+            assert time.time_ns() - called.finished_at_ns < 60_000_000_000, "nothing arrived"
+            time.sleep(0.02)
+        waited_s = (time.time_ns() - called.finished_at_ns) / 1e9
+        print(f"first span {waited_s:.2f} s after its answer, worker's start included")
+        assert [span.operation for span in installation.receiver.spans] == ["chat"]
+        file.touch()
+        assert process.wait().returncode == 0
+    installation.wait_until_delivered()
+    operations = sorted(span.operation for span in installation.receiver.spans)
+    assert operations == ["chat", "chat", "execute_tool", "invoke_agent"]
