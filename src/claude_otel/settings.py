@@ -203,9 +203,9 @@ def resolve(
     ignored: list[Ignored] = []
     untrusted = _project_layers(project, config_dir, ignored)
     layers = [
-        _Layer(name="the environment of claude", values=_delivery(session_environ)),
+        _Layer(name="the environment of claude", values=delivery_values(session_environ)),
         *(
-            _Layer(name=str(path), values=_delivery(_settings_env(path, ignored)))
+            _Layer(name=str(path), values=delivery_values(_settings_env(path, ignored)))
             for path in (
                 *_managed_files(managed or managed_settings_dir()),
                 config_dir / "settings.json",
@@ -256,7 +256,7 @@ def configuration_of(environment: Mapping[str, str]) -> Configuration:
     """The configuration that a resolved environment holds, for the worker that has it."""
     return Configuration(
         environment=dict(environment),
-        sources=dict.fromkeys(_delivery(environment), "the environment of the worker"),
+        sources=dict.fromkeys(delivery_values(environment), "the environment of the worker"),
         ignored=unused_of(environment),
         destinations=destinations_of(environment),
         key=_key(environment),
@@ -343,7 +343,8 @@ def _set_default(values: dict[str, str], sources: dict[str, str], name: str, val
         sources[name] = "default"
 
 
-def _delivery(environ: Mapping[str, str]) -> dict[str, str]:
+def delivery_values(environ: Mapping[str, str]) -> dict[str, str]:
+    """Of an environment what says where spans go, and how."""
     return {
         name: value
         for name, value in environ.items()
@@ -365,7 +366,8 @@ def _project_layers(project: Path | None, config_dir: Path, ignored: list[Ignore
         return []
     files = [project / ".claude" / name for name in ("settings.local.json", "settings.json")]
     return [
-        _Layer(name=str(path), values=_delivery(_settings_env(path, ignored))) for path in files
+        _Layer(name=str(path), values=delivery_values(_settings_env(path, ignored)))
+        for path in files
     ]
 
 

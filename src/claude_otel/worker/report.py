@@ -10,12 +10,15 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from claude_otel.export.lane import LaneHealth
 from claude_otel.state_folder import WorkerFolder, write_private
+
+if TYPE_CHECKING:
+    # Not to be imported by who reports that OpenTelemetry cannot be imported.
+    from claude_otel.export.lane import LaneHealth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +29,8 @@ class Report:
     is_alive: bool
     at_ns: int
     flush_answered: str | None = None
-    sessions: Mapping[str, Mapping[str, object]] = field(
-        default_factory=dict[str, Mapping[str, object]]
-    )
-    destinations: Mapping[str, LaneHealth] = field(default_factory=dict[str, LaneHealth])
+    sessions: Mapping[str, Mapping[str, object]] = field(default_factory=lambda: {})
+    destinations: Mapping[str, LaneHealth] = field(default_factory=lambda: {})
     error: str | None = None
 
     @classmethod

@@ -5,146 +5,34 @@
 Started by `start.py` with exactly the configuration as its environment, holding
 the key's lock. Ends when there has been nothing to do for a while; before it
 ends it looks once more (see `lock.py`), so no session falls between two workers.
+
+What serves (`working.py`) is imported late: OpenTelemetry reads some of its
+variables when it is imported, and raises for what it cannot read.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
 from claude_otel import settings
 from claude_otel.diagnostics import ConfigurationError, log, log_to
-from claude_otel.diagnostics import telemetry_must_not_break_the_host as guarded
-from claude_otel.export import pipeline
-from claude_otel.export.delivery import Delivery
-from claude_otel.export.ledger import Ledger
-from claude_otel.state_folder import SessionFolder, StateFolder, WorkerFolder
+from claude_otel.state_folder import StateFolder, WorkerFolder
 from claude_otel.worker import lock
-from claude_otel.worker.report import Report, flush_asked, write_report
-from claude_otel.worker.serve import ServedSession
+from claude_otel.worker.report import Report, write_report
 
-LOOK_EVERY_S = 0.1
-REPORT_EVERY_S = 1.0
+if TYPE_CHECKING:
+    from claude_otel.worker.working import Worker
+
 IDLE_S = 60.0
 _TRY_AGAIN_AFTER_NS = 60_000_000_000
-
-
-class Worker:
-    """All sessions of one configuration."""
-
-    def __init__(self, state: StateFolder, folder: WorkerFolder) -> None:
-        self._state = state
-        self._folder = folder
-        self._raises = settings.raises_own_failures()
-        self._ledger = Ledger(state.ledger)
-        configuration = settings.configuration_of(settings.own_environment())
-        self._delivery = Delivery(
-            self._ledger, pipeline.destinations(configuration.destinations, self._ledger), log
-        )
-        self._resource = pipeline.resource()
-        self._version = version("claude-otel")
-        self._sessions: dict[str, ServedSession] = {}
-        self._last_busy_s = time.monotonic()
-        self._last_report_s = 0.0
-        self._answered: str | None = None
-        self.is_told_to_stop = False
-
-    def run(self, idle_s: float) -> None:
-        """Serve until nothing has been to do for `idle_s`, or until told to stop."""
-        while not self.is_told_to_stop:
-            self._find_sessions()
-            busy = [self._step(session) for session in list(self._sessions.values())]
-            for name in self._delivery.sessions_to_replay():
-                if name in self._sessions:
-                    self._sessions[name].replay()
-            self._report_now_and_then()
-            if any(busy):
-                self._last_busy_s = time.monotonic()
-                continue
-            if not self._sessions and time.monotonic() - self._last_busy_s > idle_s:
-                return
-            time.sleep(LOOK_EVERY_S)
-
-    def has_sessions(self) -> bool:
-        self._find_sessions()
-        return bool(self._sessions)
-
-    def close(self) -> None:
-        self._delivery.close()
-        for session in self._sessions.values():
-            session.release()
-        self._report(is_alive=False)
-        self._ledger.close()
-
-    # -- parts of the above ----------------------------------------------------------
-
-    def _find_sessions(self) -> None:
-        for folder in self._state.sessions():
-            if folder.session_id in self._sessions or not self._is_ours(folder):
-                continue
-            with guarded("taking a session up", raise_ours=self._raises):
-                held = lock.take(folder.alive_lock)
-                if held is None:
-                    continue
-                self._sessions[folder.session_id] = ServedSession(
-                    folder,
-                    held,
-                    resource=self._resource,
-                    book=self._ledger,
-                    delivery=self._delivery,
-                    version=self._version,
-                )
-                self._last_busy_s = time.monotonic()
-
-    def _is_ours(self, folder: SessionFolder) -> bool:
-        return folder.worker_key() == self._folder.key
-
-    def _step(self, session: ServedSession) -> bool:
-        anything = False
-        with guarded("reading a session", raise_ours=self._raises):
-            anything = session.step()
-            if session.retire():
-                self._note_unrecognized(session)
-                del self._sessions[session.folder.session_id]
-                self._last_busy_s = time.monotonic()
-        return anything
-
-    def _note_unrecognized(self, session: ServedSession) -> None:
-        if session.unrecognized:
-            kinds = ", ".join(f"{kind} ({n})" for kind, n in session.unrecognized.items())
-            log.warning("session %s: not understood: %s", session.folder.session_id, kinds)
-            self._ledger.note_unrecognized(session.unrecognized)
-
-    def _report_now_and_then(self) -> None:
-        asked = flush_asked(self._folder)
-        if asked is not None and asked != self._answered:
-            self._delivery.flush(0)
-            if all(session.is_settled for session in self._sessions.values()):
-                self._answered = asked
-            self._report(is_alive=True)
-        elif time.monotonic() - self._last_report_s > REPORT_EVERY_S:
-            self._report(is_alive=True)
-
-    def _report(self, *, is_alive: bool) -> None:
-        self._last_report_s = time.monotonic()
-        with guarded("writing the status", raise_ours=False):
-            write_report(
-                self._folder,
-                Report(
-                    pid=os.getpid(),
-                    is_alive=is_alive,
-                    at_ns=time.time_ns(),
-                    flush_answered=self._answered,
-                    sessions={name: s.report() for name, s in self._sessions.items()},
-                    destinations=self._delivery.health(),
-                ),
-            )
 
 
 def run(state: StateFolder, key: str) -> None:
@@ -155,13 +43,7 @@ def run(state: StateFolder, key: str) -> None:
     if held is None:
         return
     idle_s = settings.worker_idle_s(IDLE_S)
-    try:
-        worker = Worker(state, folder)
-    except ConfigurationError as error:
-        log.error("%s", error)
-        write_report(folder, Report.of_failure(str(error)))
-        _hold_hooks_off(state, key)
-        raise SystemExit(1) from None
+    worker = _begin(state, folder)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         worker.is_told_to_stop = True
@@ -181,6 +63,39 @@ def run(state: StateFolder, key: str) -> None:
             break
     worker.close()
     log.info("worker %s ended", key)
+
+
+def _begin(state: StateFolder, folder: WorkerFolder) -> Worker:
+    try:
+        from claude_otel.worker.working import Worker
+
+        return Worker(state, folder)
+    except ConfigurationError as error:
+        log.error("%s", error)
+        _give_up(state, folder, str(error))
+    except Exception as error:
+        log.exception("the worker cannot begin")
+        _give_up(state, folder, _cause_of(error, folder))
+
+
+def _give_up(state: StateFolder, folder: WorkerFolder, why: str) -> NoReturn:
+    write_report(folder, Report.of_failure(why))
+    _hold_hooks_off(state, folder.key)
+    folder.environ.unlink(missing_ok=True)  # may hold credentials; a starter writes it again
+    raise SystemExit(1)
+
+
+def _cause_of(error: Exception, folder: WorkerFolder) -> str:
+    """What a library said of a variable that it cannot read, else what failed; and a remedy."""
+    said = f"{type(error).__name__}: {error}".rstrip(".: ")
+    own = settings.delivery_values(settings.own_environment())
+    told = [name for name in own if re.search(rf"\b{name}\b", said)]
+    # Some say the value only.
+    named = told or [n for n, value in own.items() if f"'{value}'" in said or f'"{value}"' in said]
+    if named:
+        names = " or ".join(named)
+        return f"the worker cannot begin: {said}. Correct or unset {names}; what was recorded waits"
+    return f"the worker cannot begin: {said}. See {folder.log}; what was recorded waits"
 
 
 def _hold_hooks_off(state: StateFolder, key: str) -> None:

@@ -1,0 +1,101 @@
+"""The worker as a process, begun as a starter begins it."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from claude_otel.state_folder import SessionFolder, StateFolder
+from claude_otel.worker.lock import is_held
+from claude_otel.worker.report import read_report
+
+KEY = "0123456789abcdef"
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> StateFolder:
+    return StateFolder(tmp_path / "state")
+
+
+def a_session_of(state: StateFolder, key: str) -> SessionFolder:
+    session = state.session(f"s-{key}")
+    session.path.mkdir(parents=True)
+    session.spool.write_text('1 1 {"session_id":"s"}\n')
+    session.worker.write_text(key)
+    session.alive_lock.touch()
+    return session
+
+
+def begin(state: StateFolder, **environ: str) -> tuple[int, dict[str, Any], str]:
+    """The worker's exit code, its report and its log."""
+    folder = state.worker(KEY)
+    folder.path.mkdir(parents=True)
+    folder.environ.write_text("OTEL_EXPORTER_OTLP_HEADERS=authorization=secret")
+    done = subprocess.run(
+        [sys.executable, "-I", "-m", "claude_otel.worker.run", str(state.path), KEY],
+        env={"HOME": str(state.path), "PATH": os.defpath, **environ},
+        timeout=60,
+    )
+    report = read_report(folder)
+    assert report is not None
+    return done.returncode, report, folder.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        (
+            "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+            "abc",
+            "ValueError: OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT must be a non-negative integer "
+            "but got abc. ",
+        ),
+        ("OTEL_TRACES_EXPORTER", "zipkin", "there is no exporter 'zipkin' here; "),
+    ],
+)
+def test_a_variable_that_cannot_be_read_is_reported_and_hooks_wait_a_minute(
+    state: StateFolder, name: str, value: str, said: str
+) -> None:
+    ours, other = a_session_of(state, KEY), a_session_of(state, "another")
+    code, report, log = begin(state, **{name: value})
+    assert (code, report["is_alive"]) == (1, False)
+    assert said in report["error"]
+    assert name in report["error"]
+    assert said.strip(" .;") in log
+    assert 50 < ours.alive_lock.stat().st_mtime - time.time() < 61
+    assert other.alive_lock.stat().st_mtime <= time.time()
+    assert ours.spool.exists()
+    assert not is_held(state.worker(KEY).lock)
+    assert not state.worker(KEY).environ.exists()
+
+
+def test_the_report_says_what_to_correct(state: StateFolder) -> None:
+    _, report, _ = begin(state, OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT="abc")
+    assert report["error"] == (
+        "the worker cannot begin: ValueError: OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT must be a "
+        "non-negative integer but got abc. Correct or unset OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT; "
+        "what was recorded waits"
+    )
+
+
+def test_what_fails_without_a_variables_name_leads_to_the_log(state: StateFolder) -> None:
+    state.ledger.mkdir(parents=True)
+    code, report, log = begin(state)
+    assert code == 1
+    assert "ledger" in report["error"]
+    assert "ERROR" in log
+
+
+def test_a_worker_that_begins_serves_until_it_is_idle(state: StateFolder) -> None:
+    code, report, log = begin(
+        state,
+        OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9",
+        CLAUDE_OTEL_WORKER_IDLE_S="0.2",
+    )
+    assert (code, report["is_alive"], report["error"]) == (0, False, None)
+    assert log.splitlines()[-1].endswith(f"INFO worker {KEY} ended")
+    assert not state.worker(KEY).environ.exists()
