@@ -374,6 +374,24 @@ def test_a_loop_that_is_closed_leaves_the_rest_to_the_next(
     assert otlp_receiver.names == ["invoke_agent claude-code"]
 
 
+def test_what_arrives_while_the_loop_is_closed_is_not_sent_again(
+    ledger: Ledger, deliver: Deliver
+) -> None:
+    gate = Gate()
+    first = deliver(gate.destination)
+    first.offer(emitted(turn(0xB2)))
+    assert gate.reached.wait(20)
+    first.close(timeout_s=0)
+    gate.opened.set()
+    first.close(timeout_s=20)
+
+    second = deliver(gate.destination)
+    second.offer(emitted(turn(0xB2)))
+
+    assert second.flush(20).all_delivered
+    assert gate.batches == [["invoke_agent claude-code"]]
+
+
 def test_a_server_that_is_killed_and_started_again_loses_nothing(
     mlflow_server: MlflowServer, ledger: Ledger, deliver: Deliver
 ) -> None:

@@ -282,7 +282,7 @@ class Lane:
             )
             for item in part
         ]
-        while not self._stopping:
+        while True:
             try:
                 self._ledger.settle(self.name, settled)
                 if outcome.rejected_count and reason is None:
@@ -291,6 +291,10 @@ class Lane:
             except ConfigurationError as error:
                 self._complain(str(error))
                 with self._changed:
+                    # Told to stop, an answer is still written, once: without it the spans
+                    # would go out again, and stand twice where nothing replaces them.
+                    if self._stopping:
+                        break
                     self._changed.wait(_FIRST_PAUSE_S)
         if outcome.error is not None:
             self._complain(outcome.error)
