@@ -31,6 +31,8 @@ from claude_otel.destinations import (
     unused_of,
 )
 from claude_otel.diagnostics import ConfigurationError
+from claude_otel.endpoint import NAMES as ENDPOINT_NAMES
+from claude_otel.endpoint import Endpoint, endpoint_of
 from claude_otel.state_folder import (
     DataFolder,
     SessionFolder,
@@ -44,6 +46,7 @@ __all__ = [
     "ContentLevel",
     "DataFolder",
     "Destination",
+    "Endpoint",
     "Ignored",
     "MlflowSetting",
     "OtlpSetting",
@@ -54,9 +57,11 @@ __all__ = [
     "claude_config_dir",
     "configuration_of",
     "data_folder",
+    "delivery_values",
     "forget",
     "keep_mlflow_quiet",
     "mask",
+    "model_endpoint",
     "own_environment",
     "own_process_values",
     "raises_own_failures",
@@ -263,6 +268,27 @@ def configuration_of(environment: Mapping[str, str]) -> Configuration:
     )
 
 
+def model_endpoint(session_environ: Mapping[str, str], managed: Path | None = None) -> Endpoint:
+    """Where a session calls the model, from the environment of its `claude` process.
+
+    Claude Code puts the `env` of its settings over what it was started with, the
+    project's over the user's (measured with 2.1.330): here that is no more than a
+    fact, so a project's files are believed.
+    """
+    config_dir = claude_config_dir(session_environ)
+    project = session_environ.get("CLAUDE_PROJECT_DIR")
+    files = [
+        *_managed_files(managed or managed_settings_dir()),
+        *(_project_files(Path(project)) if project else ()),
+        config_dir / "settings.json",
+    ]
+    found = {name: session_environ[name] for name in ENDPOINT_NAMES if name in session_environ}
+    for path in reversed(files):
+        # A file that cannot be read is in the configuration's own `ignored`.
+        found |= {n: v for n, v in _settings_env(path, []).items() if n in ENDPOINT_NAMES}
+    return endpoint_of(found)
+
+
 def read_environ(path: Path) -> dict[str, str]:
     """A NUL-separated environment. Raises OSError when there is none."""
     entries = os.fsdecode(path.read_bytes()).split("\0")
@@ -364,11 +390,14 @@ def _managed_files(folder: Path) -> Iterator[Path]:
 def _project_layers(project: Path | None, config_dir: Path, ignored: list[Ignored]) -> list[_Layer]:
     if project is None or (project / ".claude").resolve() == config_dir.resolve():
         return []
-    files = [project / ".claude" / name for name in ("settings.local.json", "settings.json")]
     return [
         _Layer(name=str(path), values=delivery_values(_settings_env(path, ignored)))
-        for path in files
+        for path in _project_files(project)
     ]
+
+
+def _project_files(project: Path) -> list[Path]:
+    return [project / ".claude" / name for name in ("settings.local.json", "settings.json")]
 
 
 def _settings_env(path: Path, ignored: list[Ignored]) -> dict[str, str]:

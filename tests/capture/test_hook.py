@@ -239,6 +239,8 @@ def test_it_keeps_of_the_environment_of_claude_what_may_matter(installed: Instal
         "CLAUDE_OTEL_CONTENT": "none",
         "TRACEPARENT": "00-1-2-01",
         "ANTHROPIC_BASE_URL": "http://gateway",
+        "CLAUDE_CODE_USE_BEDROCK": "1",
+        "CLAUDE_CODE_USE_VERTEX": "0",
         "https_proxy": "http://proxy",
         "REQUESTS_CA_BUNDLE": "/ca",
         "HOME": "/h",
