@@ -374,6 +374,56 @@ def test_a_loop_that_is_closed_leaves_the_rest_to_the_next(
     assert otlp_receiver.names == ["invoke_agent claude-code"]
 
 
+def test_a_receiver_that_asks_for_a_pause_of_centuries_is_asked_again_in_minutes(
+    otlp_receiver: OtlpReceiver, ledger: Ledger, deliver: Deliver
+) -> None:
+    otlp_receiver.answers = [(503, {"Retry-After": "100000000000"}, b"")]
+    delivery = deliver(otlp(ledger))
+    delivery.offer(emitted(turn(0xB3)))
+    before_ns = time.time_ns()
+    delivery.flush(1)
+
+    (health,) = delivery.health().values()
+
+    assert health.next_attempt_at_ns is not None
+    assert 0 < health.next_attempt_at_ns - before_ns < 400 * 10**9
+    assert "answered 503" in str(health.last_error)
+
+
+def test_a_lane_outlives_whatever_a_destination_does(ledger: Ledger, deliver: Deliver) -> None:
+    class Broken(Gate):
+        def _send(self, spans: Sequence[ReadableSpan]) -> Outcome:
+            if not self.reached.is_set():
+                self.reached.set()
+                raise RuntimeError("half a character \ud83d")
+            return super()._send(spans)
+
+    gate = Broken()
+    gate.opened.set()
+    delivery = deliver(gate.destination)
+    delivery.offer(emitted(turn(0xB4)))
+    assert gate.reached.wait(20)
+
+    assert delivery.flush(20).all_delivered
+    assert gate.batches == [["invoke_agent claude-code"]]
+
+
+def test_an_error_that_is_no_valid_text_is_kept_all_the_same(
+    ledger: Ledger, deliver: Deliver
+) -> None:
+    class Odd(Gate):
+        def _send(self, spans: Sequence[ReadableSpan]) -> Outcome:
+            return Outcome(delivered=False, error="half a character \ud83d")
+
+    delivery = deliver(Odd().destination)
+    delivery.offer(emitted(turn(0xB5)))
+
+    result = delivery.flush(20)
+
+    assert (result.waiting, result.rejected) == (0, 1)
+    assert [reason for *_, reason in ledger.rejections("gate")] == ["half a character \ufffd"]
+
+
 def test_what_arrives_while_the_loop_is_closed_is_not_sent_again(
     ledger: Ledger, deliver: Deliver
 ) -> None:

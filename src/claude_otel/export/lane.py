@@ -19,20 +19,26 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from claude_otel.content import clean
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.emit import EmittedSpan
 from claude_otel.export.destination import Destination
 from claude_otel.export.ledger import DestinationCounts, Ledger, Settled
-from claude_otel.export.outcome import Outcome, unavailable
+from claude_otel.export.outcome import Outcome
 from claude_otel.export.trace_record import facts_of
 
 _BATCH_SPANS: Final = 100
 _BATCH_BYTES: Final = 2 * 1024 * 1024
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 60.0
+# A receiver may ask for more than our own backoff takes, but not for for ever: a wrong clock,
+# or milliseconds taken for seconds, would hold everything back until the next worker. One
+# attempt in five minutes burdens nobody.
+_LONGEST_ASKED_PAUSE_S: Final = 300.0
 _JITTER: Final = 0.2
 _FAILURES_BEFORE_SMALLER_BATCHES: Final = 3
 
@@ -95,6 +101,7 @@ class Lane:
         self._failures = 0
         self._batch_spans = _BATCH_SPANS
         self._pause_until: float | None = None
+        self._next_attempt_at_ns: int | None = None
         self._may_hurry = True
         self._rejected = 0
         self._last_error: str | None = None
@@ -174,7 +181,7 @@ class Lane:
                 waiting=self._count(),
                 waiting_bytes=self._bytes,
                 failures=self._failures,
-                next_attempt_at_ns=time.time_ns() + int(pause_s * 1e9) if pause_s > 0 else None,
+                next_attempt_at_ns=self._next_attempt_at_ns if pause_s > 0 else None,
                 rejected=self._rejected,
                 last_error=ledger_error or self._last_error,
                 counts=counts,
@@ -193,14 +200,20 @@ class Lane:
     # --- the thread ------------------------------------------------------------
 
     def _run(self) -> None:
-        while (batch := self._next_batch()) is not None:
+        """Deliver until told to stop. All of it stands in the `try`: a dead lane keeps its
+        spans for ever, and nobody would know."""
+        while True:
             try:
+                if (batch := self._next_batch()) is None:
+                    return
                 self._deliver(batch)
             except Exception as error:  # ours: the thread must live, the spans must stay
-                self._log.exception("failed while delivering to %s", self.name)
                 with self._changed:
                     unanswered = list(self._in_flight)
-                self._put_back(unanswered, unavailable(f"our own mistake: {error!r}"))
+                self._wait_with(unanswered, retry_after_s=None)
+                with suppress(Exception):
+                    self._log.exception("failed while delivering to %s", self.name)
+                    self._complain(f"our own mistake: {error!r}")
 
     def _next_batch(self) -> list[Item] | None:
         with self._changed:
@@ -278,7 +291,7 @@ class Lane:
                 session_id=item.emitted.session_id,
                 fingerprint=item.fingerprint,
                 facts=facts_of(item.emitted.span),
-                reason=reason,
+                reason=None if reason is None else clean(reason),
             )
             for item in part
         ]
@@ -306,7 +319,11 @@ class Lane:
         self._done(part)
 
     def _put_back(self, items: Sequence[Item], outcome: Outcome) -> None:
+        self._wait_with(items, retry_after_s=outcome.retry_after_s)
         self._complain(outcome.error or "no reason given")
+
+    def _wait_with(self, items: Sequence[Item], *, retry_after_s: float | None) -> None:
+        """Queue what has no answer again, and pause."""
         with self._changed:
             for item in items:
                 if item.fact in self._waiting:
@@ -319,10 +336,11 @@ class Lane:
                 self._batch_spans = max(1, self._batch_spans // 2)
             pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(self._failures - 1, 10))
             pause_s *= random.uniform(1 - _JITTER, 1)
-            self._may_hurry = outcome.retry_after_s is None
-            if outcome.retry_after_s is not None:
-                pause_s = outcome.retry_after_s
+            self._may_hurry = retry_after_s is None
+            if retry_after_s is not None:
+                pause_s = min(_LONGEST_ASKED_PAUSE_S, retry_after_s)
             self._pause_until = time.monotonic() + pause_s
+            self._next_attempt_at_ns = time.time_ns() + int(pause_s * 1e9)
             self._changed.notify_all()
 
     def _done(self, items: Sequence[Item]) -> None:
@@ -334,6 +352,7 @@ class Lane:
             self._changed.notify_all()
 
     def _complain(self, error: str) -> None:
+        error = clean(error)
         with self._changed:
             is_news = error != self._last_error
             self._last_error = error

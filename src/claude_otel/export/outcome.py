@@ -62,6 +62,6 @@ def _seconds(retry_after: str | None) -> float | None:
     except ValueError:
         try:
             seconds = parsedate_to_datetime(retry_after).timestamp() - time.time()
-        except ValueError:
+        except (ValueError, OverflowError):  # a year that no clock here knows
             return None
     return max(seconds, 0.0) if isfinite(seconds) else None
