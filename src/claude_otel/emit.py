@@ -31,7 +31,14 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from claude_otel.model.nodes import Closed
-from claude_otel.semconv.spans import NodeId, Server, SpanShape, span_for
+from claude_otel.semconv.spans import (
+    TURN_ATTRIBUTES,
+    TURN_NAME,
+    NodeId,
+    Server,
+    SpanShape,
+    span_for,
+)
 
 SCOPE = "claude_otel"
 
@@ -130,6 +137,10 @@ class Emitter:
         self._provider.add_span_processor(self._ended)
         self._tracer = self._provider.get_tracer(SCOPE, version)
 
+    def runs_under(self, *, remote_parent: SpanContext | None) -> None:
+        """The session goes on in a process with this caller: turns not yet told are its."""
+        self._remote_parent = remote_parent
+
     def emit(self, closed: Iterable[Closed]) -> list[EmittedSpan]:
         """The spans of `closed` that the sampler keeps."""
         return [
@@ -191,9 +202,13 @@ class Emitter:
             trace_id = trace_id_of(turn_key)
             # Children are built before their root: they need its sampling decision now.
             decision = self._provider.sampler.should_sample(
-                None, trace_id, "invoke_agent", SpanKind.INTERNAL
+                None, trace_id, TURN_NAME, SpanKind.INTERNAL, TURN_ATTRIBUTES
             )
-            trace = TurnTrace(trace_id=trace_id, trace_flags=int(decision.decision.is_sampled()))
+            trace = TurnTrace(
+                trace_id=trace_id,
+                trace_flags=int(decision.decision.is_sampled()),
+                trace_state=decision.trace_state.to_header() if decision.trace_state else "",
+            )
         return self._book.remember_trace("turn", turn_key, trace)
 
 
@@ -222,7 +237,8 @@ class _Ended(SpanProcessor):
         self._spans: list[ReadableSpan] = []
 
     def on_end(self, span: ReadableSpan) -> None:
-        self._spans.append(span)
+        if span.context is not None and span.context.trace_flags.sampled:
+            self._spans.append(span)
 
     def take(self) -> list[ReadableSpan]:
         spans, self._spans = self._spans, []

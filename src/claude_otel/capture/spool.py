@@ -59,8 +59,8 @@ def read_records(
     return records, offset + len(data)
 
 
-def delete_if_read(path: Path, offset: int) -> bool:
-    """Delete the spool if nothing was appended after `offset`; whether it is gone.
+def delete_if_read(path: Path, offset: int, *, also: Path | None = None) -> bool:
+    """Delete the spool, `also` before it, if nothing was appended; whether it is gone.
 
     Under the hooks' lock: a hook that waits for it sees that the file is deleted
     and starts a new one.
@@ -73,6 +73,8 @@ def delete_if_read(path: Path, offset: int) -> bool:
                 return True
             if found.st_size != offset:
                 return False
+            if also is not None:
+                also.unlink(missing_ok=True)
             path.unlink()
     except FileNotFoundError:
         return True

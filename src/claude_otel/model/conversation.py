@@ -179,7 +179,7 @@ class Conversation:
         inputs = pending.inputs if pending else tuple(self._said)
         self._said = []
         request = pending.request if pending else None
-        if request is not None:
+        if request is not None and request.at_ns:
             started_at_ns, start_source = request.at_ns, "api-request"
         elif self.last_fact_ns:
             started_at_ns, start_source = self.last_fact_ns, "previous-record"

@@ -15,7 +15,7 @@ close again, as a correction.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from claude_otel.model import events as ev
 from claude_otel.model.belonging import SETTLE_NS, Belonging
@@ -40,14 +40,25 @@ PATIENCE_NS = 5_000_000_000
 
 
 class Session:
-    """One Claude session. `since_ns`: turns over by then are history, not reported."""
+    """One Claude session.
 
-    def __init__(self, session_id: str, *, since_ns: int | None = None) -> None:
+    `since_ns`: turns over by then are history, not reported. `was_told`: whether a turn
+    left under this key at some time, perhaps told by another process.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        *,
+        since_ns: int | None = None,
+        was_told: Callable[[str], bool] = lambda key: False,
+    ) -> None:
         self.session_id = session_id
         self._whose = Belonging(session_id)
         self.unrecognized: dict[str, int] = {}
         self.permission_mode: str | None = None
         self._since_ns = since_ns
+        self._was_told = was_told
         self._now_ns = 0
         self._closed_calls: set[str] = set()
         self._statements = Statements(self._is_reported)
@@ -227,6 +238,7 @@ class Session:
         self._begins_again(event.at_ns)
         previous, self._whose.reading = self._whose.reading, turn
         turn.record_id = event.record_id
+        self._keep_told_key(turn)
         turn.started_at_ns = event.at_ns
         turn.origin, turn.source = event.origin or turn.origin, event.source or turn.source
         turn.is_command = event.is_command
@@ -241,6 +253,12 @@ class Session:
         self._whose.conversation(None).last_fact_ns = event.at_ns
         self._whose.conversation(None).says(Message(role="user", parts=event.parts))
         return closed
+
+    def _keep_told_key(self, turn: Turn) -> None:
+        """What left under its hook's name, before its record was read, stays under it."""
+        if turn.told_key is None and turn.submitted_at_ns is not None and turn.prompt_id:
+            key = f"prompt:{turn.prompt_id}"
+            turn.told_key = key if self._was_told(key) else None
 
     def _on_request(self, event: ev.RequestSent) -> list[Closed]:
         owner, turn = self._whose.owner(event.agent_id, event.at_ns)

@@ -117,5 +117,5 @@ CONTENT_KEYS: Final = frozenset(
 )
 """Keys whose values quote the user, the model, a tool or an error text."""
 
-PERSONAL_KEYS: Final = frozenset({USER_ID})
-"""Keys that say who the user is: they go where all content goes, and nowhere else."""
+PERSONAL_KEYS: Final = frozenset({USER_ID, SESSION_CWD})
+"""Keys that say who and where the user is: they go where all content goes, nowhere else."""

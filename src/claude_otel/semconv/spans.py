@@ -23,7 +23,7 @@ from claude_otel.model.nodes import (
     ToolCall,
     Turn,
 )
-from claude_otel.model.parts import Message, Part
+from claude_otel.model.parts import Message
 from claude_otel.pricing import Cost, cost_of
 from claude_otel.semconv import attributes as at
 from claude_otel.semconv.messages import (
@@ -35,6 +35,9 @@ from claude_otel.semconv.messages import (
 )
 
 AGENT_NAME: Final = "claude-code"
+TURN_NAME: Final = f"invoke_agent {AGENT_NAME}"
+# What is known of a turn's span before it is over: a sampler may ask.
+TURN_ATTRIBUTES: Final = {at.OPERATION_NAME: "invoke_agent", at.AGENT_NAME: AGENT_NAME}
 Value: TypeAlias = str | bool | int | float | list[str]
 
 
@@ -75,10 +78,11 @@ class SpanShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """Where the model is called: the host of ANTHROPIC_BASE_URL."""
+    """Who is asked for the model's answers, and where. Address and port None: not known."""
 
-    address: str = "api.anthropic.com"
-    port: int = 443
+    provider: str = "anthropic"
+    address: str | None = "api.anthropic.com"
+    port: int | None = 443
 
 
 def span_for(node: Node, server: Server, user_id: str | None = None) -> SpanShape:
@@ -137,19 +141,18 @@ def _turn(turn: Turn, user_id: str | None) -> SpanShape:
     prompt = (Message(role="user", parts=turn.prompt),)
     attributes = _known(
         {
-            at.OPERATION_NAME: "invoke_agent",
-            at.AGENT_NAME: AGENT_NAME,
+            **TURN_ATTRIBUTES,
             at.CONVERSATION_ID: _conversation_id(turn),
             at.USER_ID: user_id,
             at.INPUT_MESSAGES: prepare(input_messages(prompt)) if turn.prompt else None,
-            at.OUTPUT_MESSAGES: _answer(turn.answer),
+            at.OUTPUT_MESSAGES: _answer(turn),
             at.PROMPT_ID: turn.prompt_id,
             at.PROMPT_SOURCE: turn.source,
             at.TURN_ORIGIN: turn.origin,
             at.TURN_OUTCOME: turn.outcome,
             at.PERMISSION_MODE: turn.permission_mode,
             at.SESSION_CWD: place and place.cwd and prepare_text(place.cwd),
-            at.SESSION_GIT_BRANCH: place and place.git_branch,
+            at.SESSION_GIT_BRANCH: place and place.git_branch and prepare_text(place.git_branch),
             at.SESSION_ENTRYPOINT: place and place.entrypoint,
             at.CLI_VERSION: place and place.cli_version,
             at.TURN_MODEL_CALLS: len(turn.usage_by_call),
@@ -173,7 +176,7 @@ def _turn(turn: Turn, user_id: str | None) -> SpanShape:
     return _shape(
         turn,
         parent=None,
-        name=f"invoke_agent {AGENT_NAME}",
+        name=TURN_NAME,
         times=(turn.started_at_ns, turn.ended_at_ns),
         attributes=attributes,
         failure=turn.failure if turn.outcome != "completed" else None,
@@ -193,7 +196,7 @@ def _subagent(agent: Subagent) -> SpanShape:
             at.AGENT_DESCRIPTION: agent.description and prepare_text(agent.description),
             at.CONVERSATION_ID: _conversation_id(agent.turn),
             at.INPUT_MESSAGES: prepare(input_messages(prompt)) if agent.prompt else None,
-            at.OUTPUT_MESSAGES: _answer(agent.answer),
+            at.OUTPUT_MESSAGES: _answer(agent),
             at.SUBAGENT_ID: agent.key,
             at.SUBAGENT_BACKGROUND: agent.in_background,
             at.SUBAGENT_DEPTH: agent.depth,
@@ -216,7 +219,7 @@ def _model_call(call: ModelCall, server: Server) -> SpanShape:
     attributes = _known(
         {
             at.OPERATION_NAME: "chat",
-            at.PROVIDER_NAME: "anthropic",
+            at.PROVIDER_NAME: server.provider,
             at.CONVERSATION_ID: _conversation_id(call.turn),
             at.SERVER_ADDRESS: server.address,
             at.SERVER_PORT: server.port,
@@ -234,7 +237,9 @@ def _model_call(call: ModelCall, server: Server) -> SpanShape:
             at.TOOL_INPUT_STREAM_MS: call.tool_input_stream_ms,
             **_usage(call),
             at.INPUT_MESSAGES: prepare(input_messages(call.inputs)) if call.inputs else None,
-            at.OUTPUT_MESSAGES: prepare(output_messages(call.parts, call.stop_reason))
+            at.OUTPUT_MESSAGES: prepare(
+                output_messages(call.parts, finish_reason(call.stop_reason))
+            )
             if call.parts
             else None,
             at.SYSTEM_INSTRUCTIONS: prepare(system_instructions(call.shape.system))
@@ -382,8 +387,10 @@ def _compaction_event(compaction: Compaction) -> ShapeEvent:
     )
 
 
-def _answer(parts: tuple[Part, ...]) -> str | None:
-    return prepare(output_messages(parts, "end_turn")) if parts else None
+def _answer(agent: Turn | Subagent) -> str | None:
+    """The last thing that an agent said; `error` where it was not done saying it."""
+    reason = "stop" if agent.outcome == "completed" else "error"
+    return prepare(output_messages(agent.answer, reason)) if agent.answer else None
 
 
 def _conversation_id(turn: Turn) -> str:

@@ -15,7 +15,9 @@ from opentelemetry.sdk.resources import Resource
 
 from claude_otel import settings
 from claude_otel.capture.spool import delete_if_read
-from claude_otel.emit import Emitter, TraceBook, remote_parent_of
+from claude_otel.diagnostics import ConfigurationError, log
+from claude_otel.diagnostics import telemetry_must_not_break_the_host as guarded
+from claude_otel.emit import EmittedSpan, Emitter, TraceBook, remote_parent_of
 from claude_otel.export.delivery import Delivery
 from claude_otel.model import events as ev
 from claude_otel.model.nodes import Closed, ToolCall
@@ -28,6 +30,9 @@ from claude_otel.worker.tail import SessionTail
 _INTERACTIVE = "cli"
 _NEW = ("startup", "clear")
 _SAYS_NOTHING_S = 60
+_LONGEST_PAUSE_S = 60.0
+# The start of a process is known to the second that its machine was booted in.
+_CLOCK_STEP_NS = 1_000_000_000
 
 
 class ServedSession:
@@ -48,6 +53,9 @@ class ServedSession:
         """Set when the session is retired: kinds of records that nobody understood."""
         self._lock = lock
         self._delivery = delivery
+        self._book = book
+        self._failures = 0
+        self._raises = settings.raises_own_failures()
         environ = _environ_of(folder)
         self._emitter = Emitter(
             session_id=folder.session_id,
@@ -61,28 +69,40 @@ class ServedSession:
         self._begin()
 
     def step(self) -> bool:
-        """Read what is new and offer what has become final; whether anything was read."""
+        """Read what is new and offer what has become final; whether anything was read.
+
+        What fails on the way is raised; then all is fed again from its sources after
+        a pause, since what was read is no longer known.
+        """
+        if self._begin_again_at_s is not None:
+            if time.monotonic() < self._begin_again_at_s:
+                return False
+            self._begin()
+        try:
+            return self._step()
+        except Exception:
+            self._failures += 1
+            self._begin_again_at_s = time.monotonic() + min(2.0**self._failures, _LONGEST_PAUSE_S)
+            raise
+
+    def _step(self) -> bool:
         anything = False
         for event in self._tail.read():
             anything = True
-            if self._session is None:
-                # A resumed or forked session brings turns that another process has told.
-                is_new = isinstance(event, ev.SessionStarted) and event.source in _NEW
-                since_ns = None if is_new else self._tail.first_hook_ns
-                self._session = Session(self.folder.session_id, since_ns=since_ns)
-            self._offer(self._session.feed(event))
+            self._feed(event)
         self.is_caught_up = not anything
+        self._follow_process()
         if self._session is None:
             self._end_is_told = self._was_never_begun()
             return anything
-        if self._tail.must_wait:
-            # Told from hooks alone it would be told again, under other ids, once it can be read.
+        if self._tail.has_more or self._tail.must_wait:
+            # Told from a part it would be told again, under other ids, once all is read.
             return anything
         self._offer(self._session.settle(time.time_ns()))
         if self.is_caught_up and self._has_died():
             for event in self._tail.end():
-                self._offer(self._session.feed(event))
-            self._offer(self._session.feed(ev.SessionEnded(at_ns=time.time_ns())))
+                self._feed(event)
+            self._feed(ev.SessionEnded(at_ns=time.time_ns()))
             self._end_is_told = True
         return anything
 
@@ -93,6 +113,8 @@ class ServedSession:
     @property
     def is_settled(self) -> bool:
         """All that can be final is offered: nothing is open, or its turn still runs."""
+        if self._begin_again_at_s is not None:
+            return False
         return self.is_caught_up and (self._session is None or self._session.is_quiet)
 
     def retire(self) -> bool:
@@ -105,11 +127,12 @@ class ServedSession:
             return False
         if not self._delivery.acknowledged(self.folder.session_id):
             return False
-        if not delete_if_read(self.folder.spool, self._tail.offset):
+        # The environment first: a hook that comes now writes a new one.
+        if not delete_if_read(self.folder.spool, self._tail.offset, also=self.folder.environ):
             return False
         self.unrecognized = self._unrecognized()
         key = self.folder.worker.read_bytes()
-        for path in (self.folder.environ, self.folder.worker, self.folder.alive_lock):
+        for path in (self.folder.worker, self.folder.alive_lock):
             path.unlink(missing_ok=True)
         try:
             self.folder.path.rmdir()
@@ -143,17 +166,55 @@ class ServedSession:
     def _begin(self) -> None:
         self._tail = SessionTail(self.folder.spool)
         self._session: Session | None = None
+        self._process: int | None = None
         self._end_is_told = False
+        self._begin_again_at_s: float | None = None
         self.is_caught_up = False
 
-    def _offer(self, closed: list[Closed]) -> None:
-        if not closed:
+    def _follow_process(self) -> None:
+        """A session that is resumed has another process, its own end and its own caller."""
+        if self._tail.claude_pid == self._process:
             return
-        for span in self._emitter.emit(closed):
-            self._delivery.offer(span)
+        self._process, self._end_is_told = self._tail.claude_pid, False
+        environ = _environ_of(self.folder)
+        self._emitter.runs_under(remote_parent=_remote_parent_of(environ))
+
+    def _feed(self, event: ev.Event) -> None:
+        if self._session is None:
+            # A resumed or forked session brings turns that another process has told.
+            is_new = isinstance(event, ev.SessionStarted) and event.source in _NEW
+            since_ns = None if is_new else self._tail.first_hook_ns
+            self._session = Session(
+                self.folder.session_id, since_ns=since_ns, was_told=self._was_told
+            )
+            self._session.settle(time.time_ns())  # what is read now is not old by our clock
+        closed: list[Closed] = []
+        with guarded("understanding a record", raise_ours=self._raises):
+            closed = self._session.feed(event)
+        self._offer(closed)
+
+    def _was_told(self, turn_key: str) -> bool:
+        return self._book.trace_of("turn", turn_key) is not None
+
+    def _offer(self, closed: list[Closed]) -> None:
         for change in closed:
+            for span in self._spans_of(change):
+                self._delivery.offer(span)
             if isinstance(change.node, ToolCall):
                 change.node.input = change.node.result = None  # told; memory is for what is open
+
+    def _spans_of(self, change: Closed) -> list[EmittedSpan]:
+        """One node that cannot be told does not take the others with it."""
+        try:
+            return self._emitter.emit([change])
+        except ConfigurationError:
+            raise  # the ledger cannot be used just now: all is fed again later
+        except Exception:
+            log.exception("failed while making a span of %s", type(change.node).__name__)
+            self._tail.counts["nodes without a span"] += 1
+            if self._raises:
+                raise
+            return []
 
     def _was_never_begun(self) -> bool:
         """A hook made the folder and was killed before it said anything, some time ago."""
@@ -175,8 +236,9 @@ class ServedSession:
             return True
         except psutil.Error:
             return False
-        # A process that began after its first hook is not the one that ran it.
-        return is_gone or started_ns > (self._tail.first_hook_ns or started_ns) + 1_000_000_000
+        # A process that began after its own first hook is not the one that ran it.
+        first_ns = self._tail.first_hook_of_process_ns or started_ns
+        return is_gone or started_ns > first_ns + _CLOCK_STEP_NS
 
 
 def _environ_of(folder: SessionFolder) -> Mapping[str, str]:

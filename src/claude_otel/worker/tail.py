@@ -28,6 +28,8 @@ class FileTail:
         self.path = path
         self.problem: str | None = None
         self.is_unreadable = False
+        self.has_more = False
+        """The last look filled its measure: what follows was there already."""
         self._offset = 0
         self._lines = LineBuffer()
 
@@ -50,6 +52,7 @@ class FileTail:
             self.problem = f"{self.path} cannot be read: {error.strerror or error}"
             return []
         self.problem, self.is_unreadable = None, False
+        self.has_more = len(data) == MOST_BYTES
         self._offset += len(data)
         return self._lines.feed(data)
 
@@ -71,6 +74,10 @@ class TranscriptTail:
     def problems(self) -> list[str]:
         tails = (self._main, *self._agents.values())
         return [tail.problem for tail in tails if tail.problem is not None]
+
+    @property
+    def has_more(self) -> bool:
+        return any(tail.has_more for tail in (self._main, *self._agents.values()))
 
     @property
     def is_unreadable(self) -> bool:
@@ -122,6 +129,7 @@ class SessionTail:
         self.offset = 0
         self.counts: Counter[str] = Counter()
         self.first_hook_ns: int | None = None
+        self.first_hook_of_process_ns: int | None = None
         self.claude_pid: int | None = None
         self.transcript: TranscriptTail | None = None
 
@@ -130,7 +138,9 @@ class SessionTail:
         for record in records:
             if self.first_hook_ns is None:
                 self.first_hook_ns = record.received_at_ns
-            self.claude_pid = record.claude_pid or self.claude_pid
+            if record.claude_pid and record.claude_pid != self.claude_pid:
+                self.claude_pid = record.claude_pid
+                self.first_hook_of_process_ns = record.received_at_ns
             self._follow(transcript_path_of(record.payload))
             yield from events_from_payload(record.payload, record.received_at_ns)
         if self.transcript is not None:
@@ -143,6 +153,16 @@ class SessionTail:
     @property
     def problems(self) -> list[str]:
         return [] if self.transcript is None else self.transcript.problems
+
+    @property
+    def has_more(self) -> bool:
+        """More was there than one look takes: what was read so far is not the whole."""
+        if self.transcript is not None and self.transcript.has_more:
+            return True
+        try:
+            return self.spool.stat().st_size - self.offset > MOST_BYTES
+        except OSError:
+            return False
 
     @property
     def must_wait(self) -> bool:
