@@ -17,7 +17,6 @@ from claude_otel.emit import span_id, trace_id_of
 from claude_otel.model.nodes import Closed, Turn
 from claude_otel.model.usage import Usage
 from claude_otel.pricing import Cost
-from claude_otel.semconv import attributes as at
 from claude_otel.semconv.spans import NodeId, Server, SpanShape, Value, cost_of_turn, span_for
 from claude_otel.worker.replay import replay
 
@@ -162,7 +161,8 @@ def _changed_ns(path: Path) -> tuple[int, str]:
 
 def _spans(closed: Iterable[Closed]) -> tuple[ShownSpan, ...]:
     # Where the model was called is known to the process only, so it is not claimed.
-    spans = [_shown(span_for(change.node, Server())) for change in closed]
+    server = Server(address=None, port=None)
+    spans = [_shown(span_for(change.node, server)) for change in closed]
     return tuple(sorted(spans, key=lambda span: (span.started_at_ns, -span.ended_at_ns)))
 
 
@@ -175,11 +175,7 @@ def _shown(shape: SpanShape) -> ShownSpan:
         parent_span_id=None if shape.parent is None else _span_id(shape.parent),
         started_at_ns=shape.started_at_ns,
         ended_at_ns=shape.ended_at_ns,
-        attributes={
-            name: value
-            for name, value in shape.attributes.items()
-            if name not in (at.SERVER_ADDRESS, at.SERVER_PORT)
-        },
+        attributes=shape.attributes,
         error=shape.error,
         events=tuple(
             ShownEvent(name=event.name, at_ns=event.at_ns, attributes=event.attributes)
