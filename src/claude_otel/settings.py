@@ -446,6 +446,11 @@ def _read_projects(state: StateFolder) -> dict[str, Any]:
             f"{state.projects} is not valid JSON ({error}); "
             "delete it and run `claude-otel setup` again in your projects"
         ) from error
+    except OSError as error:
+        raise ConfigurationError(
+            f"{state.projects} cannot be read ({error.strerror or error}); make {state.path} "
+            "a folder of yours, or name another one in CLAUDE_OTEL_STATE_DIR"
+        ) from error
     return {
         "version": 1,
         "user": _object(found.get("user")),

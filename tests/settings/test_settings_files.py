@@ -89,6 +89,24 @@ def test_a_broken_record_is_named_with_its_remedy(tmp_path: Path) -> None:
         recorded(state, tmp_path)
 
 
+def test_a_state_path_that_is_no_folder_is_named_with_its_remedy(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path / "state")
+    state.path.write_text("in the way")
+    with pytest.raises(ConfigurationError) as error:
+        recorded(state, tmp_path)
+    assert str(error.value) == (
+        f"{state.projects} cannot be read (Not a directory); make {state.path} a folder of "
+        "yours, or name another one in CLAUDE_OTEL_STATE_DIR"
+    )
+
+
+def test_a_record_that_cannot_be_read_is_named_with_its_remedy(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path)
+    state.projects.mkdir()
+    with pytest.raises(ConfigurationError, match=r"cannot be read \(Is a directory\); make .*"):
+        record(state, tmp_path, {})
+
+
 @pytest.mark.parametrize(
     ("name", "value", "shown"),
     [
