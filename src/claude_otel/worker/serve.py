@@ -131,14 +131,15 @@ class ServedSession:
         if not delete_if_read(self.folder.spool, self._tail.offset, also=self.folder.environ):
             return False
         self.unrecognized = self._unrecognized()
-        key = self.folder.worker.read_bytes()
+        key = self.folder.worker_key()
         for path in (self.folder.worker, self.folder.alive_lock):
             path.unlink(missing_ok=True)
         try:
             self.folder.path.rmdir()
         except OSError:
             # A hook came just now, and found the session served: it begins anew with us.
-            write_private(self.folder.worker, key)
+            if key is not None:
+                write_private(self.folder.worker, key.encode())
         self.release()
         return True
 
