@@ -1,6 +1,7 @@
 """What MLflow says of spans that the exporter gave it, on a SQLite store and on a server."""
 
 import json
+from pathlib import Path
 
 import mlflow
 import pytest
@@ -335,6 +336,48 @@ def test_it_is_an_ordinary_exporter_of_any_application(
         "invoke_agent helper": "AGENT",
         "chat m": "CHAT_MODEL",
     }
+
+
+@pytest.mark.parametrize(
+    ("scheme", "variable", "value", "told"),
+    [
+        ("https", "CLIENT_CERT_PATH", "gone/client.pem", "invalid path: gone/client.pem"),
+        ("http", "TOKEN", "\u2013x", "a character that HTTP cannot carry"),
+    ],
+)
+def test_what_is_wrong_on_this_side_keeps_the_spans_and_says_what(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, variable: str, value: str, told: str
+) -> None:
+    monkeypatch.setenv(f"MLFLOW_TRACKING_{variable}", value)
+
+    outcome = MLflowSpanExporter(f"{scheme}://127.0.0.1:9", "0").send([turn(0xE2)])
+
+    assert (outcome.delivered, outcome.retryable) == (False, True)
+    assert told in str(outcome.error)
+
+
+def test_a_ledger_that_cannot_be_read_keeps_the_spans(mlflow_uri: str, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "own.sqlite")
+    exporter = MLflowSpanExporter(
+        mlflow_uri, experiment_name="no ledger", trace_totals=LedgerTotals(ledger, "here")
+    )
+    ledger.close()
+
+    outcome = exporter.send([turn(0xE3)])
+    exporter.shutdown()
+
+    assert (outcome.delivered, outcome.retryable) == (False, True)
+    assert "cannot be used" in str(outcome.error)
+
+
+def test_a_span_that_cannot_be_read_is_refused(mlflow_uri: str) -> None:
+    exporter = MLflowSpanExporter(mlflow_uri, experiment_name="unreadable")
+
+    outcome = exporter.send([ReadableSpan(name="without a context")])
+    exporter.shutdown()
+
+    assert (outcome.delivered, outcome.retryable) == (False, False)
+    assert "without a context" in str(outcome.error)
 
 
 def test_the_chat_view_gets_blocks_that_it_can_draw(mlflow_uri: str) -> None:

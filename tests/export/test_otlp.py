@@ -138,3 +138,46 @@ def test_a_span_that_cannot_be_encoded_is_refused(otlp_receiver: OtlpReceiver) -
     assert (outcome.delivered, outcome.retryable) == (False, False)
     assert "cannot be encoded" in str(outcome.error)
     assert otlp_receiver.requests == []
+
+
+@pytest.mark.parametrize(
+    ("scheme", "variable", "value", "told"),
+    [
+        ("https", "CLIENT_CERTIFICATE", "gone/client.pem", "invalid path: gone/client.pem"),
+        (
+            "http",
+            "HEADERS",
+            "Authorization=Bearer%20%E2%80%93x",
+            "a character that HTTP cannot carry",
+        ),
+    ],
+)
+def test_what_is_wrong_on_this_side_keeps_the_spans_and_says_what(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, variable: str, value: str, told: str
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"{scheme}://127.0.0.1:9")
+    monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{variable}", value)
+
+    outcome = OtlpHttp().send([turn(0xAC), turn(0xAD)])
+
+    assert (outcome.delivered, outcome.retryable) == (False, True)
+    assert told in str(outcome.error)
+    assert "Bearer" not in str(outcome.error)
+
+
+def test_an_exporter_that_was_closed_keeps_the_spans(otlp_receiver: OtlpReceiver) -> None:
+    sender = OtlpHttp()
+    sender.close()
+
+    outcome = sender.send([turn(0xAE)])
+
+    assert (outcome.delivered, outcome.retryable) == (False, True)
+    assert otlp_receiver.requests == []
+
+
+def test_a_span_that_is_too_large_is_refused(otlp_receiver: OtlpReceiver) -> None:
+    outcome = OtlpHttp().send([tool(0xAF, span_id=2, result="x" * (65 * 1024 * 1024))])
+
+    assert (outcome.delivered, outcome.retryable) == (False, False)
+    assert "too large to send" in str(outcome.error)
+    assert otlp_receiver.requests == []

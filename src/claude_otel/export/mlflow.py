@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from claude_otel import settings
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export.mlflow_road import Experiment, Road
-from claude_otel.export.outcome import DELIVERED, Outcome, refused
+from claude_otel.export.outcome import DELIVERED, Outcome, refused, unavailable
 from claude_otel.export.trace_record import InMemoryTotals, TraceTotals, facts_of, trace_record
 
 log = logging.getLogger("claude_otel")
@@ -78,6 +78,9 @@ class MLflowSpanExporter(SpanExporter):
             return DELIVERED
         try:
             facts = [facts_of(span) for span in spans]
+        except Exception as error:
+            return refused(f"the span cannot be read: {type(error).__name__}: {error}")
+        try:
             outcome = self._road.log_spans(spans)
             for trace_id in dict.fromkeys(fact.trace_id for fact in facts):
                 if not outcome.delivered:
@@ -91,9 +94,11 @@ class MLflowSpanExporter(SpanExporter):
             if outcome.delivered:
                 self._totals.delivered(facts)
             return outcome
-        except Exception as error:
+        except ConfigurationError as error:  # the ledger is locked, say
+            return unavailable(str(error))
+        except Exception as error:  # never the spans' fault: whoever refuses them says so
             log.exception("failed while giving spans to MLflow")
-            return refused(f"our own mistake: {type(error).__name__}: {error}")
+            return unavailable(f"our own mistake: {type(error).__name__}: {error}. Spans wait.")
 
     def shutdown(self) -> None:
         self._shutdown.set()

@@ -19,6 +19,7 @@ from claude_otel.export.mlflow_view import attributes_in_mlflow, resource_in_mlf
 from claude_otel.export.outcome import (
     DELIVERED,
     Outcome,
+    local_cause,
     outcome_of_status,
     refused,
     unavailable,
@@ -44,7 +45,7 @@ class HttpRoad:
     def log_spans(self, spans: Sequence[ReadableSpan]) -> Outcome:
         try:
             body = encode_spans([_as_sent(span) for span in spans]).SerializeToString()
-        except (ValueError, TypeError) as error:
+        except Exception as error:
             return refused(f"the span cannot be encoded: {error}")
 
         def post(experiment_id: str) -> requests.Response:
@@ -81,6 +82,13 @@ class HttpRoad:
             return unavailable(
                 f"no answer from the MLflow server {self._base}: {_reason(error)}. "
                 "Spans wait; start the server or correct the tracking URI."
+            )
+        except (OSError, UnicodeError) as error:  # a missing certificate file, a header that is
+            # no text: it is our side, and no fault of the spans
+            return unavailable(
+                f"nothing was sent to the MLflow server {self._base}: {local_cause(error)}. "
+                "Spans wait; correct MLFLOW_TRACKING_SERVER_CERT_PATH, _CLIENT_CERT_PATH, "
+                "_USERNAME, _PASSWORD or _TOKEN."
             )
 
     def _resolve(self) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import requests
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.trace import ReadableSpan
@@ -18,6 +19,7 @@ from claude_otel.content import clean
 from claude_otel.export.outcome import (
     DELIVERED,
     Outcome,
+    local_cause,
     outcome_of_status,
     refused,
     unavailable,
@@ -25,6 +27,7 @@ from claude_otel.export.outcome import (
 from claude_otel.export.span_copy import encodable
 
 _ANSWER_CHARACTERS: Final = 300
+_MOST_BYTES: Final = 64 * 1024 * 1024  # what the exporter takes (1.45.2)
 
 
 class OtlpHttp:
@@ -39,19 +42,35 @@ class OtlpHttp:
         if not spans:
             return DELIVERED
         self._session.outcome = None
-        cause = ""
+        cause = "the exporter gave up"
         try:
-            self._exporter.export([encodable(span) for span in spans])
+            copies = [encodable(span) for span in spans]
+        except Exception as error:
+            return refused(f"the spans cannot be encoded: {error}")
+        try:
+            self._exporter.export(copies)
         except Exception as error:  # older exporters let an encoding error out
-            cause = f": {error}"
-        if self._session.outcome is None:
-            # The exporter gave up before it sent anything.
-            return refused(f"the spans cannot be encoded, or are too large to send{cause}")
-        return self._session.outcome
+            cause = f"{type(error).__name__}: {error}"
+        # Without an outcome the exporter gave up before it sent anything.
+        return self._session.outcome or _unsent(copies, cause)
 
     def close(self) -> None:
         """Close the connections."""
         self._exporter.shutdown()
+
+
+def _unsent(spans: Sequence[ReadableSpan], cause: str) -> Outcome:
+    """Tell spans that nobody can send from a trouble of our own, in which they wait.
+
+    The exporter only logs which it was.
+    """
+    try:
+        size = len(encode_spans(spans).SerializePartialToString())
+    except Exception as error:
+        return refused(f"the spans cannot be encoded: {error}")
+    if size > _MOST_BYTES:
+        return refused(f"the spans are too large to send: {size:,} bytes")
+    return unavailable(f"nothing was sent: {cause}. Spans wait; look at the worker's log.")
 
 
 class _Final(requests.RequestException):
@@ -75,6 +94,12 @@ class _OneAttempt(requests.Session):
             self.outcome = unavailable(
                 f"no answer from {_shown(url)}: {type(error).__name__}. Spans wait; start the "
                 "receiver or correct OTEL_EXPORTER_OTLP_ENDPOINT."
+            )
+            raise _Final(str(error)) from error
+        except Exception as error:  # a certificate file that is missing, a header that is no text
+            self.outcome = unavailable(
+                f"nothing was sent to {_shown(url)}: {local_cause(error)}. Spans wait; correct "
+                "OTEL_EXPORTER_OTLP_CERTIFICATE, _CLIENT_CERTIFICATE, _CLIENT_KEY or _HEADERS."
             )
             raise _Final(str(error)) from error
         self.outcome = _outcome(response, url)

@@ -44,6 +44,17 @@ def unavailable(error: str, *, retry_after_s: float | None = None) -> Outcome:
     return Outcome(delivered=False, retryable=True, retry_after_s=retry_after_s, error=error)
 
 
+def local_cause(error: Exception) -> str:
+    """Say why a request could not even be made, without what a header holds."""
+    match error:
+        case UnicodeError():
+            return "a header holds a character that HTTP cannot carry"
+        case OSError():
+            return str(error)
+        case _:
+            return type(error).__name__
+
+
 def outcome_of_status(status: int, error: str, headers: Mapping[str, str]) -> Outcome:
     """Read an HTTP status. A redirect is no success: nothing was stored."""
     if 200 <= status < 300:
