@@ -18,7 +18,11 @@ CONTENT_LEVELS: tuple[ContentLevel, ...] = ("none", "metadata", "full")
 _TRACKING_SCHEMES = frozenset(
     {"http", "https", "sqlite", "postgresql", "mysql", "mssql", "file", "databricks", "azureml"}
 )
-_CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+LEVEL = "CLAUDE_OTEL_CONTENT"
+CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+CONTENT_SETTINGS = (LEVEL, CAPTURE)
+"""Both say how much content leaves: set in one place, the first one counts."""
+
 _CONTENT_ON_SPANS = ("SPAN_ONLY", "SPAN_AND_EVENT", "TRUE", "1")
 _NO_CONTENT = ("NO_CONTENT", "FALSE", "0")
 
@@ -188,18 +192,16 @@ def _experiment_id(environment: Mapping[str, str]) -> str | None:
 
 
 def _content(environment: Mapping[str, str], exporter: str) -> ContentLevel:
-    level = environment.get("CLAUDE_OTEL_CONTENT")
+    level = environment.get(LEVEL)
     if level:
         for known in CONTENT_LEVELS:
             if level.lower() == known:
                 return known
-        raise ConfigurationError(
-            f"CLAUDE_OTEL_CONTENT={level}: unknown; use none, metadata or full"
-        )
-    mode = environment.get(_CAPTURE, "").strip().upper()
+        raise ConfigurationError(f"{LEVEL}={level}: unknown; use none, metadata or full")
+    mode = environment.get(CAPTURE, "").strip().upper()
     if mode and mode not in (*_CONTENT_ON_SPANS, *_NO_CONTENT, "EVENT_ONLY"):
         raise ConfigurationError(
-            f"{_CAPTURE}={mode}: unknown; use NO_CONTENT, SPAN_ONLY, EVENT_ONLY or SPAN_AND_EVENT"
+            f"{CAPTURE}={mode}: unknown; use NO_CONTENT, SPAN_ONLY, EVENT_ONLY or SPAN_AND_EVENT"
         )
     if exporter == "mlflow":
         # MLflow is the user's own store: full, unless content was refused in so many words.

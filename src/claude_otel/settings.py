@@ -19,6 +19,7 @@ from typing import Any, cast
 import platformdirs
 
 from claude_otel.destinations import (
+    CONTENT_SETTINGS,
     ContentLevel,
     Destination,
     Ignored,
@@ -332,6 +333,8 @@ def _first_match(
     values: dict[str, str] = {}
     sources: dict[str, str] = {}
     for layer in layers:
+        # Empty is unset, and does not unset what another variable says.
+        content = next((name for name in CONTENT_SETTINGS if values.get(name)), None)
         elsewhere = {
             prefix: address
             for addresses, prefixes in _TOGETHER
@@ -344,6 +347,16 @@ def _first_match(
         for name, value in layer.values.items():
             other = next((a for p, a in elsewhere.items() if name.startswith(p)), None)
             if name in values:
+                continue
+            if content and name in CONTENT_SETTINGS:
+                ignored.append(
+                    Ignored(
+                        setting=name,
+                        where=layer.name,
+                        reason=f"{content} ({sources[content]}) says how much content leaves, "
+                        f"and comes first; unset that, or set {name} there",
+                    )
+                )
                 continue
             if other:
                 ignored.append(

@@ -191,6 +191,50 @@ def test_content_is_full_for_mlflow_and_none_for_otlp_unless_said_otherwise(
     assert [destination.content for destination in found.destinations] == [mlflow, otlp]
 
 
+@pytest.mark.parametrize(
+    ("recorded", "environ", "content", "ignored"),
+    [
+        ({"CLAUDE_OTEL_CONTENT": "full"}, {CAPTURE: "NO_CONTENT"}, "none", "CLAUDE_OTEL_CONTENT"),
+        ({"CLAUDE_OTEL_CONTENT": "none"}, {CAPTURE: "SPAN_ONLY"}, "full", "CLAUDE_OTEL_CONTENT"),
+        ({CAPTURE: "NO_CONTENT"}, {"CLAUDE_OTEL_CONTENT": "full"}, "full", CAPTURE),
+        # Empty is unset: it says nothing, and hides only its own name.
+        ({"CLAUDE_OTEL_CONTENT": "none"}, {CAPTURE: ""}, "none", None),
+        ({CAPTURE: "NO_CONTENT"}, {"CLAUDE_OTEL_CONTENT": ""}, "none", None),
+        # In one place ours counts, which can say more.
+        ({CAPTURE: "NO_CONTENT", "CLAUDE_OTEL_CONTENT": "full"}, {}, "full", None),
+        (
+            {CAPTURE: "SPAN_ONLY", "CLAUDE_OTEL_CONTENT": "full"},
+            {CAPTURE: "NO_CONTENT"},
+            "none",
+            "CLAUDE_OTEL_CONTENT",
+        ),
+    ],
+)
+def test_of_two_ways_to_say_how_much_content_leaves_the_nearer_one_counts(
+    machine: Machine,
+    recorded: dict[str, str],
+    environ: dict[str, str],
+    content: str,
+    ignored: str | None,
+) -> None:
+    record(machine.state, machine.project, recorded)
+    found = machine.resolve(OTEL_TRACES_EXPORTER="mlflow,otlp", **environ)
+    assert [destination.content for destination in found.destinations] == [content, content]
+    setup = f"`claude-otel setup` for {machine.project}"
+    assert [(i.setting, i.where) for i in found.ignored] == ([(ignored, setup)] if ignored else [])
+
+
+def test_what_is_said_of_content_in_a_farther_place_is_ignored_with_a_reason(
+    machine: Machine,
+) -> None:
+    machine.user_settings(CLAUDE_OTEL_CONTENT="full")
+    (ignored,) = machine.resolve(**{CAPTURE: "NO_CONTENT"}).ignored
+    assert ignored.reason == (
+        f"{CAPTURE} (the environment of claude) says how much content leaves, and comes first; "
+        "unset that, or set CLAUDE_OTEL_CONTENT there"
+    )
+
+
 def test_a_project_decides_nothing_of_where_data_goes_but_may_name_itself(
     machine: Machine,
 ) -> None:
