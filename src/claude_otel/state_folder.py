@@ -10,12 +10,16 @@ What is in the files is said by who reads them, never here.
 
 import os
 import re
+import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 # The same as `capture/hook.py` accepts: the id becomes a folder's name.
 _SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+# A hook is ended after ten seconds.
+_NO_HOOK_RUNS_FOR_S = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,14 @@ class SessionFolder:
     def off(self) -> Path:
         """There when the session's configuration has no destination: hooks record nothing."""
         return self.path / "off"
+
+    def leftovers(self) -> list[Path]:
+        """Unfinished files of ours whose writer was killed. For who holds `alive_lock`."""
+        environs = (path for path in self.path.glob("environ.*") if path.suffix[1:].isdecimal())
+        return [
+            *self.path.glob(f".{self.worker.name}.*"),
+            *(path for path in environs if _is_abandoned(path, int(path.suffix[1:]))),
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +183,22 @@ def write_private(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     except BaseException:
         os.unlink(written)
         raise
+
+
+def _is_abandoned(path: Path, pid: int) -> bool:
+    """Whether the process `pid` that was writing `path` is gone, or cannot be it any more."""
+    try:
+        if time.time() - path.stat().st_mtime > _NO_HOOK_RUNS_FOR_S:
+            return True
+        if sys.platform != "win32":  # there it would end the process
+            os.kill(pid, 0)
+    except FileNotFoundError:
+        return False
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _folders(parent: Path) -> list[Path]:

@@ -1,5 +1,6 @@
 """The folders, the environment files, what `setup` records, what is masked."""
 
+import os
 import stat
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -67,6 +68,26 @@ def test_an_environment_file_is_its_owners_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert [file.name for file in path.parent.iterdir()] == ["environ"]
+
+
+def test_leftovers_are_unfinished_files_of_ours_whose_writer_is_gone(tmp_path: Path) -> None:
+    session = StateFolder(tmp_path).session("s")
+    assert session.leftovers() == []
+    session.path.mkdir(parents=True)
+    old, gone = "environ.1", "environ.999999999"
+    kept = (
+        "spool",
+        "environ",
+        "worker",
+        "alive.lock",
+        "off",
+        f"environ.{os.getpid()}",
+        "environ.x",
+    )
+    for name in (*kept, old, gone, ".worker.k3f_9x"):
+        (session.path / name).touch()
+    os.utime(session.path / old, (0, 0))
+    assert {path.name for path in session.leftovers()} == {old, gone, ".worker.k3f_9x"}
 
 
 def test_what_setup_recorded_is_found_replaced_and_forgotten(tmp_path: Path) -> None:
