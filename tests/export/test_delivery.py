@@ -23,6 +23,7 @@ from claude_otel.destinations import MlflowSetting, OtlpSetting
 from claude_otel.export.delivery import Delivery
 from claude_otel.export.destination import Destination
 from claude_otel.export.ledger import Ledger
+from claude_otel.export.ledger_view import Dropped, partial_drops
 from claude_otel.export.outcome import Outcome
 from claude_otel.export.pipeline import destinations
 
@@ -253,6 +254,44 @@ def test_what_a_receiver_drops_of_a_batch_it_took_is_counted(
         ("turn", f"{0xA9:x}-1", "the receiver dropped 1 spans: too old")
     ]
     assert len(otlp_receiver.requests) == 1
+
+
+def test_what_a_receiver_drops_of_several_has_not_all_been_delivered(
+    ledger: Ledger, deliver: Deliver, tmp_path: Path
+) -> None:
+    class Dropping(Gate):
+        def _send(self, spans: Sequence[ReadableSpan]) -> Outcome:
+            super()._send(spans)
+            return Outcome(delivered=True, rejected_count=len(spans) - 1, error="too old")
+
+    gate = Dropping()
+    delivery = deliver(gate.destination)
+    delivery.offer(emitted(turn(0xB6)))
+    assert gate.reached.wait(20)
+    for number in range(3):
+        delivery.offer(emitted(tool(0xB6, span_id=number + 2)))
+    gate.opened.set()
+
+    result = delivery.flush(20)
+
+    counts = ledger.counts("gate")
+    assert [len(batch) for batch in gate.batches] == [1, 3]
+    assert (result.all_delivered, result.waiting, result.rejected, result.dropped) == (
+        False,
+        0,
+        0,
+        2,
+    )
+    assert (counts.delivered, counts.dropped_by_receiver) == (4, 2)
+    assert partial_drops(tmp_path / "ledger.sqlite") == [
+        Dropped(
+            destination="gate",
+            sessions=frozenset({"session-1"}),
+            dropped=2,
+            sent=3,
+            reason="too old",
+        )
+    ]
 
 
 def test_spans_that_do_not_fit_in_memory_are_let_go_and_named_for_replay(

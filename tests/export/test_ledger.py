@@ -4,6 +4,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,13 @@ from export_story import chat, tool, turn
 from opentelemetry.sdk.trace import ReadableSpan
 
 from claude_otel.diagnostics import ConfigurationError
-from claude_otel.export.ledger import DestinationCounts, Ledger, Settled, TurnTrace
+from claude_otel.export.ledger import DestinationCounts, Ledger, PartialDrop, Settled, TurnTrace
+from claude_otel.export.ledger_view import (
+    Dropped,
+    counts_by_destination,
+    partial_drops,
+    rejections,
+)
 from claude_otel.export.trace_record import facts_of
 
 
@@ -85,11 +92,14 @@ def test_it_counts_for_status(ledger: Ledger) -> None:
     )
     assert ledger.counts("here") == nothing
 
-    ledger.settle("here", [settled(turn(0xF5), key="a"), settled(turn(0xF6), key="b")])
+    ledger.settle(
+        "here",
+        [settled(turn(0xF5), key="a"), settled(turn(0xF6), key="b")],
+        dropped=PartialDrop(count=3, reason="too old"),
+    )
     ledger.settle("here", [settled(turn(0xF7), key="c", reason="bad")])
     ledger.note_withheld("here", "any", "a", "newer")
     ledger.note_withheld("here", "any", "a", "newer still")
-    ledger.note_dropped("here", 3)
     ledger.note_error("here", "it was down")
 
     counts = ledger.counts("here")
@@ -98,6 +108,93 @@ def test_it_counts_for_status(ledger: Ledger) -> None:
     assert counts.last_success_at_ns is not None
     assert counts.last_error_at_ns is not None
     assert ledger.counts("there") == nothing
+
+
+def test_the_counts_follow_whatever_becomes_of_a_span(ledger: Ledger, tmp_path: Path) -> None:
+    def counted() -> tuple[int, int, int]:
+        counts = ledger.counts("here")
+        # `status` counts the rows themselves.
+        assert counts_by_destination(tmp_path / "ledger.sqlite").get("here", counts) == counts
+        return counts.delivered, counts.rejected, counts.corrections_withheld
+
+    seen = [counted()]
+    for reason in ("bad", "still bad", None, None, "a bad correction"):
+        ledger.settle("here", [settled(turn(0xF5), key="a", reason=reason)])
+        seen.append(counted())
+    ledger.note_withheld("here", "any", "a", "newer")
+    ledger.note_withheld("here", "any", "never seen", "newer")
+    seen.append(counted())
+    ledger.settle("here", [settled(turn(0xF5), key="a", fingerprint="newer")])
+    ledger.settle("here", [settled(turn(0xF6), key="b", reason="bad")])
+    ledger.settle("there", [settled(turn(0xF6), key="b", reason="bad")])
+    seen.append(counted())
+    ledger.forget_rejections("here")
+    seen.append(counted())
+
+    assert seen == [
+        (0, 0, 0),
+        (0, 1, 0),
+        (0, 1, 0),
+        (1, 0, 0),
+        (1, 0, 0),
+        (1, 0, 0),
+        (1, 0, 1),
+        (1, 1, 0),
+        (1, 0, 0),
+    ]
+
+
+def test_a_ledger_of_the_first_version_is_taken_over_with_its_counts(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    ledger = Ledger(path)
+    ledger.settle("here", [settled(turn(0xF5), key="a"), settled(turn(0xF6), key="b")])
+    ledger.settle("here", [settled(turn(0xF7), key="c", reason="bad")])
+    ledger.note_withheld("here", "any", "a", "newer")
+    ledger.note_error("there", "it was down")
+    before = ledger.counts("here")
+    ledger.close()
+    with sqlite3.connect(path) as db:
+        for event in ("INSERT", "UPDATE", "DELETE"):
+            db.execute(f"DROP TRIGGER counted_after_{event}")
+        for column in ("delivered", "rejected", "withheld"):
+            db.execute(f"ALTER TABLE destinations DROP COLUMN {column}")
+        db.execute("DROP INDEX spans_set_aside")
+        db.execute("DROP TABLE partial_drops")
+        db.execute("DELETE FROM destinations WHERE destination='here'")
+        db.execute("PRAGMA user_version=1")
+    db.close()
+    as_first_version = (partial_drops(path), len(rejections(path)))
+
+    again = Ledger(path)
+    again.settle("here", [settled(turn(0xF8), key="d")])
+
+    counts = again.counts("here")
+    assert as_first_version == ([], 1)
+    assert (before.delivered, before.rejected, before.corrections_withheld) == (2, 1, 1)
+    assert (counts.delivered, counts.rejected, counts.corrections_withheld) == (3, 1, 1)
+    assert again.counts("there").last_error == "it was down"
+    again.close()
+
+
+def test_what_a_receiver_dropped_is_kept_with_the_sessions_that_it_may_be_of(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    path = tmp_path / "ledger.sqlite"
+    pair = [settled(turn(0xF5), key="a"), settled(turn(0xF6), key="b")]
+    pair[1] = replace(pair[1], session_id="session-2")
+    ledger.settle("here", pair, dropped=PartialDrop(count=1, reason="too old"))
+    ledger.settle("here", pair, dropped=PartialDrop(count=1, reason="too young"))
+    ledger.settle("here", pair)
+
+    assert partial_drops(path) == [
+        Dropped(
+            destination="here",
+            sessions=frozenset({"session-1", "session-2"}),
+            dropped=2,
+            sent=4,
+            reason="too young",
+        )
+    ]
 
 
 def test_it_holds_no_content(tmp_path: Path) -> None:

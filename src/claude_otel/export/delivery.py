@@ -25,6 +25,7 @@ _WAITING_BYTES: Final = 64 * 1024 * 1024
 class FlushResult:
     """Whether all that was offered has arrived, and what has not.
 
+    `dropped` are those that a receiver dropped of batches that it accepted;
     `waiting` counts a span once for each destination that lacks it;
     `to_replay` are sessions with spans that did not fit in memory.
     """
@@ -32,6 +33,7 @@ class FlushResult:
     all_delivered: bool
     waiting: int
     rejected: int
+    dropped: int
     to_replay: frozenset[str]
     destinations: Mapping[str, LaneHealth]
 
@@ -70,11 +72,13 @@ class Delivery:
         health = self.health()
         waiting = sum(lane.waiting for lane in health.values())
         rejected = sum(lane.rejected for lane in health.values())
+        dropped = sum(lane.dropped for lane in health.values())
         to_replay = frozenset[str]().union(*(lane.let_go for lane in self._lanes))
         return FlushResult(
-            all_delivered=not waiting and not rejected and not to_replay,
+            all_delivered=not (waiting or rejected or dropped or to_replay),
             waiting=waiting,
             rejected=rejected,
+            dropped=dropped,
             to_replay=to_replay,
             destinations=health,
         )

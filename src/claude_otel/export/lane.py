@@ -27,7 +27,7 @@ from claude_otel.content import clean
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.emit import EmittedSpan
 from claude_otel.export.destination import Destination
-from claude_otel.export.ledger import DestinationCounts, Ledger, Settled
+from claude_otel.export.ledger import DestinationCounts, Ledger, PartialDrop, Settled
 from claude_otel.export.outcome import Outcome
 from claude_otel.export.trace_record import facts_of
 
@@ -60,8 +60,9 @@ class Item:
 class LaneHealth:
     """How a destination is doing. Times are nanoseconds since the epoch.
 
-    `failures` is how many attempts in a row failed; `rejected` counts this
-    process only, `counts` (None where the ledger cannot be read) everything.
+    `failures` is how many attempts in a row failed; `rejected` and
+    `dropped` (by a receiver, of a batch that it accepted) count this process only,
+    `counts` (None where the ledger cannot be read) everything.
     """
 
     destination: str
@@ -71,6 +72,7 @@ class LaneHealth:
     failures: int
     next_attempt_at_ns: int | None
     rejected: int
+    dropped: int
     last_error: str | None
     counts: DestinationCounts | None
 
@@ -104,6 +106,7 @@ class Lane:
         self._next_attempt_at_ns: int | None = None
         self._may_hurry = True
         self._rejected = 0
+        self._dropped = 0
         self._last_error: str | None = None
         self._stopping = False
         self._thread = threading.Thread(
@@ -183,6 +186,7 @@ class Lane:
                 failures=self._failures,
                 next_attempt_at_ns=self._next_attempt_at_ns if pause_s > 0 else None,
                 rejected=self._rejected,
+                dropped=self._dropped,
                 last_error=ledger_error or self._last_error,
                 counts=counts,
             )
@@ -295,11 +299,13 @@ class Lane:
             )
             for item in part
         ]
+        dropped = None
+        if outcome.rejected_count and reason is None:
+            why = clean(outcome.error or "no reason given")
+            dropped = PartialDrop(count=outcome.rejected_count, reason=why)
         while True:
             try:
-                self._ledger.settle(self.name, settled)
-                if outcome.rejected_count and reason is None:
-                    self._ledger.note_dropped(self.name, outcome.rejected_count)
+                self._ledger.settle(self.name, settled, dropped=dropped)
                 break
             except ConfigurationError as error:
                 self._complain(str(error))
@@ -316,6 +322,8 @@ class Lane:
             self._batch_spans = _BATCH_SPANS
             if reason is not None:
                 self._rejected += len(part)
+            elif dropped is not None:
+                self._dropped += dropped.count
         self._done(part)
 
     def _put_back(self, items: Sequence[Item], outcome: Outcome) -> None:

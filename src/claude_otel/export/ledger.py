@@ -19,7 +19,7 @@ from claude_otel.diagnostics import ConfigurationError
 from claude_otel.emit import TurnTrace
 from claude_otel.export.trace_record import SpanFacts
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _REASON_CHARACTERS: Final = 300
 _BUSY_TIMEOUT_S: Final = 30.0
 
@@ -69,6 +69,57 @@ CREATE TABLE unrecognized (
 ) WITHOUT ROWID;
 """
 
+# Version 2 counts as it goes: a worker asks every second, and `spans` only grows.
+_COUNTED: Final = {
+    "delivered": "{row}.state='delivered'",
+    "rejected": "{row}.state='rejected'",
+    "withheld": "{row}.withheld IS NOT NULL",
+}
+
+
+def _count(event: str, **signs: str) -> str:
+    """A trigger that keeps the counts of `destinations` true, whatever writes to `spans`."""
+    row = next(iter(signs))
+    changes = ", ".join(
+        f"{column}={column}"
+        + "".join(f"{sign}({test.format(row=which)})" for which, sign in signs.items())
+        for column, test in _COUNTED.items()
+    )
+    return (
+        f"CREATE TRIGGER counted_after_{event} AFTER {event} ON spans BEGIN "
+        f"INSERT INTO destinations (destination) SELECT {row}.destination "
+        f"WHERE NOT EXISTS (SELECT 1 FROM destinations WHERE destination={row}.destination); "
+        f"UPDATE destinations SET {changes} WHERE destination={row}.destination; END"
+    )
+
+
+_SINCE_2: Final = (
+    *(
+        f"ALTER TABLE destinations ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0"
+        for column in _COUNTED
+    ),
+    "INSERT OR IGNORE INTO destinations (destination) SELECT DISTINCT destination FROM spans",
+    "UPDATE destinations SET "
+    + ", ".join(
+        f"{column}=(SELECT COALESCE(SUM({test.format(row='spans')}), 0) FROM spans "
+        "WHERE spans.destination=destinations.destination)"
+        for column, test in _COUNTED.items()
+    ),
+    _count("INSERT", new="+"),
+    _count("UPDATE", new="+", old="-"),
+    _count("DELETE", old="-"),
+    "CREATE INDEX spans_set_aside ON spans (settled_at_ns) WHERE state='rejected'",
+    # Which spans of a batch a receiver dropped is not said; hence the sessions that it was of.
+    """CREATE TABLE partial_drops (
+        destination TEXT NOT NULL,
+        sessions TEXT NOT NULL,
+        dropped INTEGER NOT NULL,
+        sent INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        PRIMARY KEY (destination, sessions)
+    ) WITHOUT ROWID""",
+)
+
 _COLUMNS: Final = (
     "destination",
     "kind",
@@ -111,6 +162,14 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PartialDrop:
+    """How many spans of an accepted batch a receiver dropped, and why; never which."""
+
+    count: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DestinationCounts:
     """What a destination has come to, over all workers and for ever."""
 
@@ -149,8 +208,13 @@ class Ledger:
         )
         return (rows[0][0], rows[0][1]) if rows else None
 
-    def settle(self, destination: str, spans: Sequence[Settled]) -> None:
-        """Note durably that these spans were delivered, or rejected for a reason."""
+    def settle(
+        self, destination: str, spans: Sequence[Settled], *, dropped: PartialDrop | None = None
+    ) -> None:
+        """Note durably that these spans were delivered, or rejected for a reason.
+
+        `dropped`: what the receiver said it dropped of those it accepted.
+        """
         now = time.time_ns()
         with self._writing() as db:
             db.executemany(
@@ -159,6 +223,23 @@ class Ledger:
             )
             if any(span.reason is None for span in spans):
                 _note(db, destination, "last_success_at_ns=?", (now,))
+            if dropped is not None:
+                sessions = json.dumps(sorted({span.session_id for span in spans}))
+                change = "dropped_by_receiver=dropped_by_receiver+?"
+                _note(db, destination, change, (dropped.count,))
+                db.execute(
+                    "INSERT INTO partial_drops VALUES (?,?,?,?,?) "
+                    "ON CONFLICT (destination, sessions) DO UPDATE SET "
+                    "dropped=dropped+excluded.dropped, sent=sent+excluded.sent, "
+                    "reason=excluded.reason",
+                    (
+                        destination,
+                        sessions,
+                        dropped.count,
+                        len(spans),
+                        dropped.reason[:_REASON_CHARACTERS],
+                    ),
+                )
 
     def spans_of_trace(self, destination: str, trace_id: int) -> list[SpanFacts]:
         """Give the facts of the trace's spans that the destination has taken."""
@@ -213,11 +294,6 @@ class Ledger:
         with self._writing() as db:
             _note(db, destination, "last_error=?, last_error_at_ns=?", (error, time.time_ns()))
 
-    def note_dropped(self, destination: str, count: int) -> None:
-        """Count spans that a receiver said it dropped from a batch that it accepted."""
-        with self._writing() as db:
-            _note(db, destination, "dropped_by_receiver=dropped_by_receiver+?", (count,))
-
     def note_withheld(self, destination: str, kind: str, key: str, fingerprint: str) -> None:
         """Note a correction that a destination cannot take without doubling the span."""
         with self._writing() as db:
@@ -243,21 +319,18 @@ class Ledger:
             ).rowcount
 
     def counts(self, destination: str) -> DestinationCounts:
-        """Count what the destination has, for `status`."""
-        delivered, rejected, withheld = self._read(
-            "SELECT SUM(state='delivered'), SUM(state='rejected'), COUNT(withheld) FROM spans "
-            "WHERE destination=?",
-            (destination,),
-        )[0]
+        """Say what the destination has come to, for `status`. Reads one row: it is cheap."""
         noted = self._read(
-            "SELECT dropped_by_receiver, last_success_at_ns, last_error, last_error_at_ns "
-            "FROM destinations WHERE destination=?",
+            "SELECT delivered, rejected, withheld, dropped_by_receiver, last_success_at_ns, "
+            "last_error, last_error_at_ns FROM destinations WHERE destination=?",
             (destination,),
         )
-        dropped, success, error, error_at = noted[0] if noted else (0, None, None, None)
+        delivered, rejected, withheld, dropped, success, error, error_at = (
+            noted[0] if noted else (0, 0, 0, 0, None, None, None)
+        )
         return DestinationCounts(
-            delivered=delivered or 0,
-            rejected=rejected or 0,
+            delivered=delivered,
+            rejected=rejected,
             dropped_by_receiver=dropped,
             corrections_withheld=withheld,
             last_success_at_ns=success,
@@ -286,6 +359,9 @@ class Ledger:
         if version == 0:
             for statement in _SCHEMA.split(";"):
                 self._db.execute(statement)
+        if version < 2:
+            for statement in _SINCE_2:
+                self._db.execute(statement)
             self._db.execute(f"PRAGMA user_version={_VERSION}")
         self._db.execute("COMMIT")
         if version > _VERSION:
@@ -313,7 +389,7 @@ class Ledger:
     def _explained(self) -> Generator[None, None, None]:
         try:
             yield
-        except (sqlite3.DatabaseError, OSError) as error:
+        except (sqlite3.Error, OSError) as error:
             raise ConfigurationError(
                 f"The ledger {self._path} cannot be used: {error}. Nothing is lost: transcripts "
                 "and spool stay. Make the folder writable; if the file is damaged, move it away "

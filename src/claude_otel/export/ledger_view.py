@@ -3,6 +3,7 @@
 For `status` and `flush`. What is written there, and by whom, is said in `ledger.py`.
 """
 
+import json
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
@@ -77,6 +78,37 @@ def rejections(path: Path) -> list[Rejection]:
             at_ns=at_ns,
         )
         for destination, session_id, kind, reason, at_ns in rows
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """What a receiver dropped of batches that it accepted. Which spans, it does not say.
+
+    `sessions`: whose spans were in those batches; `sent`: how many they were.
+    """
+
+    destination: str
+    sessions: frozenset[str]
+    dropped: int
+    sent: int
+    reason: str
+
+
+def partial_drops(path: Path) -> list[Dropped]:
+    """What receivers dropped. Raises as `counts_by_destination` does."""
+    if not _rows(path, "SELECT 1 FROM sqlite_master WHERE name='partial_drops'"):
+        return []  # a ledger that no worker of this version has opened yet
+    query = "SELECT destination, sessions, dropped, sent, reason FROM partial_drops"
+    return [
+        Dropped(
+            destination=destination,
+            sessions=frozenset(json.loads(sessions)),
+            dropped=dropped,
+            sent=sent,
+            reason=reason,
+        )
+        for destination, sessions, dropped, sent, reason in _rows(path, query)
     ]
 
 

@@ -130,12 +130,13 @@ def _with_partial_success(body: bytes) -> Outcome:
         partial = ExportTraceServiceResponse.FromString(body).partial_success
     except Exception:  # a receiver that answers in JSON or in nothing known has still accepted
         return DELIVERED
-    if not partial.rejected_spans:
+    if partial.rejected_spans <= 0:
         return DELIVERED
+    reason = partial.error_message or "no reason given"
     return Outcome(
         delivered=True,
         rejected_count=partial.rejected_spans,
-        error=f"the receiver dropped {partial.rejected_spans} spans: {partial.error_message}",
+        error=f"the receiver dropped {partial.rejected_spans} spans: {reason}",
     )
 
 
