@@ -14,7 +14,7 @@ from typing import Protocol
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import (
     Link,
@@ -30,6 +30,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from claude_otel.content import DEFAULT_BUDGET_BYTES
 from claude_otel.model.nodes import Closed
 from claude_otel.semconv.spans import (
     TURN_ATTRIBUTES,
@@ -37,6 +38,7 @@ from claude_otel.semconv.spans import (
     NodeId,
     Server,
     SpanShape,
+    Surroundings,
     span_for,
 )
 
@@ -126,8 +128,9 @@ class Emitter:
     ) -> None:
         self._session_id = session_id
         self._book = book
-        self._server = server or Server()
-        self._user_id = user_id
+        self._around = Surroundings(
+            server=server or Server(), user_id=user_id, budget_bytes=_budget_bytes()
+        )
         self._remote_parent = remote_parent
         self._ids = _GivenIds()
         self._ended = _Ended()
@@ -152,7 +155,7 @@ class Emitter:
                 is_correction=change.is_correction,
             )
             for change in closed
-            for shape in (span_for(change.node, self._server, self._user_id),)
+            for shape in (span_for(change.node, self._around),)
             for span in self._spans(shape)
         ]
 
@@ -210,6 +213,13 @@ class Emitter:
                 trace_state=decision.trace_state.to_header() if decision.trace_state else "",
             )
         return self._book.remember_trace("turn", turn_key, trace)
+
+
+def _budget_bytes() -> int:
+    """Cut inside the JSON, before OTEL_*_ATTRIBUTE_VALUE_LENGTH_LIMIT cuts blindly through it."""
+    limits = SpanLimits()
+    named = (limits.max_span_attribute_length, limits.max_attribute_length)
+    return min([DEFAULT_BUDGET_BYTES, *(limit for limit in named if limit is not None)])
 
 
 def _context(trace: TurnTrace, span: int, *, is_remote: bool) -> SpanContext:

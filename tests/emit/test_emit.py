@@ -10,12 +10,15 @@ from story_routes import Reader, Story, hook_events, load, plain, story_folders,
 
 from claude_otel.emit import (
     EmittedSpan,
+    Emitter,
     MemoryBook,
     TurnTrace,
     remote_parent_of,
     span_id_of,
     trace_id_of,
 )
+from claude_otel.model.nodes import Closed, Turn
+from claude_otel.model.parts import Text
 from claude_otel.sources.transcript import events_from_line
 
 FOLDERS = {folder.parent.name: folder for folder in story_folders()}
@@ -224,3 +227,17 @@ def test_a_failure_is_a_status_with_its_exception_told():
         "exception.message": "Exit code 3\nbroken",
     }
     assert event.timestamp == span.end_time
+
+
+def test_a_length_limit_cuts_inside_the_json_and_not_through_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "300")
+    turn = Turn(session_id="s", record_id="u1", started_at_ns=1, ended_at_ns=2, outcome="completed")
+    turn.prompt = (Text(text="word " * 500),)
+    emitter = Emitter(session_id="s", resource=Resource({}), book=MemoryBook(), version="0")
+    (emitted,) = emitter.emit([Closed(node=turn)])
+    written = str((emitted.span.attributes or {})["gen_ai.input.messages"])
+    assert len(written) <= 300
+    (message,) = json.loads(written)
+    assert message["parts"][0]["content"].startswith("word ")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from claude_otel.content import clean, prepare, prepare_text
+from claude_otel.content import DEFAULT_BUDGET_BYTES, clean, prepare, prepare_text
 from claude_otel.model.nodes import (
     CallUsage,
     Compaction,
@@ -38,6 +38,7 @@ AGENT_NAME: Final = "claude-code"
 TURN_NAME: Final = f"invoke_agent {AGENT_NAME}"
 # What is known of a turn's span before it is over: a sampler may ask.
 TURN_ATTRIBUTES: Final = {at.OPERATION_NAME: "invoke_agent", at.AGENT_NAME: AGENT_NAME}
+_ERROR_BYTES: Final = 4096
 Value: TypeAlias = str | bool | int | float | list[str]
 
 
@@ -85,17 +86,33 @@ class Server:
     port: int | None = 443
 
 
-def span_for(node: Node, server: Server, user_id: str | None = None) -> SpanShape:
-    """The span of a closed node. `user_id`: who ran Claude, told on turns."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a session's nodes do not say themselves.
+
+    `user_id`: who ran Claude. `budget_bytes`: how long an attribute's content may be.
+    """
+
+    server: Server = Server()
+    user_id: str | None = None
+    budget_bytes: int = DEFAULT_BUDGET_BYTES
+
+    def json(self, value: object) -> str | None:
+        """`value` as JSON that may leave: clean, redacted, within the budget, valid."""
+        return prepare(value, budget_bytes=self.budget_bytes)
+
+
+def span_for(node: Node, around: Surroundings) -> SpanShape:
+    """The span of a closed node."""
     match node:
         case Turn():
-            return _turn(node, user_id)
+            return _turn(node, around)
         case ModelCall():
-            return _model_call(node, server)
+            return _model_call(node, around)
         case ToolCall():
-            return _tool_call(node)
+            return _tool_call(node, around)
         case Subagent():
-            return _subagent(node)
+            return _subagent(node, around)
 
 
 def id_of(node: Node) -> NodeId:
@@ -135,7 +152,7 @@ def _cost(call: CallUsage) -> Cost | None:
 # -- one function a kind of span -----------------------------------------------------
 
 
-def _turn(turn: Turn, user_id: str | None) -> SpanShape:
+def _turn(turn: Turn, around: Surroundings) -> SpanShape:
     """gen_ai.invoke_agent.internal"""
     usage, cost, place = turn.usage, cost_of_turn(turn), turn.place
     prompt = (Message(role="user", parts=turn.prompt),)
@@ -143,9 +160,9 @@ def _turn(turn: Turn, user_id: str | None) -> SpanShape:
         {
             **TURN_ATTRIBUTES,
             at.CONVERSATION_ID: _conversation_id(turn),
-            at.USER_ID: user_id,
-            at.INPUT_MESSAGES: prepare(input_messages(prompt)) if turn.prompt else None,
-            at.OUTPUT_MESSAGES: _answer(turn),
+            at.USER_ID: around.user_id,
+            at.INPUT_MESSAGES: around.json(input_messages(prompt)) if turn.prompt else None,
+            at.OUTPUT_MESSAGES: _answer(turn, around),
             at.PROMPT_ID: turn.prompt_id,
             at.PROMPT_SOURCE: turn.source,
             at.TURN_ORIGIN: turn.origin,
@@ -163,7 +180,7 @@ def _turn(turn: Turn, user_id: str | None) -> SpanShape:
             at.TURN_CACHE_WRITE: usage.cache_write_input_tokens,
             at.TURN_COST_USD: cost and cost.total_usd,
             at.SESSION_RESIDUAL: turn.residual
-            and prepare(
+            and around.json(
                 {
                     "input_tokens": turn.residual.input_tokens,
                     "output_tokens": turn.residual.output_tokens,
@@ -185,7 +202,7 @@ def _turn(turn: Turn, user_id: str | None) -> SpanShape:
     )
 
 
-def _subagent(agent: Subagent) -> SpanShape:
+def _subagent(agent: Subagent, around: Surroundings) -> SpanShape:
     """gen_ai.invoke_agent.internal, for an agent that another one launched"""
     name = agent.agent_type or "subagent"
     prompt = (Message(role="user", parts=agent.prompt),)
@@ -195,8 +212,8 @@ def _subagent(agent: Subagent) -> SpanShape:
             at.AGENT_NAME: name,
             at.AGENT_DESCRIPTION: agent.description and prepare_text(agent.description),
             at.CONVERSATION_ID: _conversation_id(agent.turn),
-            at.INPUT_MESSAGES: prepare(input_messages(prompt)) if agent.prompt else None,
-            at.OUTPUT_MESSAGES: _answer(agent),
+            at.INPUT_MESSAGES: around.json(input_messages(prompt)) if agent.prompt else None,
+            at.OUTPUT_MESSAGES: _answer(agent, around),
             at.SUBAGENT_ID: agent.key,
             at.SUBAGENT_BACKGROUND: agent.in_background,
             at.SUBAGENT_DEPTH: agent.depth,
@@ -213,16 +230,16 @@ def _subagent(agent: Subagent) -> SpanShape:
     )
 
 
-def _model_call(call: ModelCall, server: Server) -> SpanShape:
+def _model_call(call: ModelCall, around: Surroundings) -> SpanShape:
     """gen_ai.client.inference, with the refinement for Anthropic's token counts"""
     model = call.requested_model or (call.request and call.request.model) or call.model
     attributes = _known(
         {
             at.OPERATION_NAME: "chat",
-            at.PROVIDER_NAME: server.provider,
+            at.PROVIDER_NAME: around.server.provider,
             at.CONVERSATION_ID: _conversation_id(call.turn),
-            at.SERVER_ADDRESS: server.address,
-            at.SERVER_PORT: server.port,
+            at.SERVER_ADDRESS: around.server.address,
+            at.SERVER_PORT: around.server.port,
             at.REQUEST_MODEL: model,
             at.REQUEST_MAX_TOKENS: call.request and call.request.max_tokens,
             at.REQUEST_REASONING_LEVEL: call.effort or (call.request and call.request.effort),
@@ -236,16 +253,16 @@ def _model_call(call: ModelCall, server: Server) -> SpanShape:
             at.THINKING_DURATION_MS: call.thinking_ms,
             at.TOOL_INPUT_STREAM_MS: call.tool_input_stream_ms,
             **_usage(call),
-            at.INPUT_MESSAGES: prepare(input_messages(call.inputs)) if call.inputs else None,
-            at.OUTPUT_MESSAGES: prepare(
+            at.INPUT_MESSAGES: around.json(input_messages(call.inputs)) if call.inputs else None,
+            at.OUTPUT_MESSAGES: around.json(
                 output_messages(call.parts, finish_reason(call.stop_reason))
             )
             if call.parts
             else None,
-            at.SYSTEM_INSTRUCTIONS: prepare(system_instructions(call.shape.system))
+            at.SYSTEM_INSTRUCTIONS: around.json(system_instructions(call.shape.system))
             if call.shape and call.shape.system
             else None,
-            at.TOOL_DEFINITIONS: prepare(tool_definitions(call.shape.tools))
+            at.TOOL_DEFINITIONS: around.json(tool_definitions(call.shape.tools))
             if call.shape and call.shape.tools
             else None,
         }
@@ -296,7 +313,7 @@ def _usage(call: ModelCall) -> dict[str, Value | None]:
     }
 
 
-def _tool_call(tool: ToolCall) -> SpanShape:
+def _tool_call(tool: ToolCall, around: Surroundings) -> SpanShape:
     """gen_ai.execute_tool.internal; `mcp.*` where the tool is an MCP server's"""
     agent = tool.owner.agent_type if isinstance(tool.owner, Subagent) else AGENT_NAME
     server = tool.name.split("__")[1] if tool.name.startswith("mcp__") else None
@@ -308,8 +325,8 @@ def _tool_call(tool: ToolCall) -> SpanShape:
             at.TOOL_CALL_ID: tool.key,
             at.AGENT_NAME: agent,
             at.CONVERSATION_ID: _conversation_id(tool.turn),
-            at.TOOL_CALL_ARGUMENTS: prepare(tool.input),
-            at.TOOL_CALL_RESULT: prepare(tool.result) if tool.outcome == "completed" else None,
+            at.TOOL_CALL_ARGUMENTS: around.json(tool.input),
+            at.TOOL_CALL_RESULT: around.json(tool.result) if tool.outcome == "completed" else None,
             at.MCP_METHOD_NAME: "tools/call" if server else None,
             at.MCP_SERVER_NAME: server,
             at.TOOL_OUTCOME: tool.outcome,
@@ -352,7 +369,7 @@ def _shape(
     error: str | None = None
     if failure is not None:
         attributes[at.ERROR_TYPE] = clean(failure.type)
-        error = prepare_text(failure.message or failure.type, budget_bytes=4096)
+        error = prepare_text(failure.message or failure.type, budget_bytes=_ERROR_BYTES)
         told = _known({at.EXCEPTION_TYPE: failure.type, at.EXCEPTION_MESSAGE: error})
         events.append(ShapeEvent(name="exception", at_ns=ended_at_ns, attributes=told))
     return SpanShape(
@@ -387,10 +404,10 @@ def _compaction_event(compaction: Compaction) -> ShapeEvent:
     )
 
 
-def _answer(agent: Turn | Subagent) -> str | None:
+def _answer(agent: Turn | Subagent, around: Surroundings) -> str | None:
     """The last thing that an agent said; `error` where it was not done saying it."""
     reason = "stop" if agent.outcome == "completed" else "error"
-    return prepare(output_messages(agent.answer, reason)) if agent.answer else None
+    return around.json(output_messages(agent.answer, reason)) if agent.answer else None
 
 
 def _conversation_id(turn: Turn) -> str:

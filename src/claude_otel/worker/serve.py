@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 import psutil
 from opentelemetry.sdk.resources import Resource
@@ -250,14 +249,8 @@ def _environ_of(folder: SessionFolder) -> Mapping[str, str]:
 
 
 def _server_of(environ: Mapping[str, str]) -> Server:
-    url = urlsplit(environ.get("ANTHROPIC_BASE_URL", ""))
-    try:
-        port = url.port
-    except ValueError:
-        port = None
-    if not url.hostname:
-        return Server()
-    return Server(address=url.hostname, port=port or (80 if url.scheme == "http" else 443))
+    known = settings.model_endpoint(environ)
+    return Server(provider=known.provider, address=known.address, port=known.port)
 
 
 def _remote_parent_of(environ: Mapping[str, str]):

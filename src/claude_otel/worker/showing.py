@@ -17,7 +17,15 @@ from claude_otel.emit import span_id, trace_id_of
 from claude_otel.model.nodes import Closed, Turn
 from claude_otel.model.usage import Usage
 from claude_otel.pricing import Cost
-from claude_otel.semconv.spans import NodeId, Server, SpanShape, Value, cost_of_turn, span_for
+from claude_otel.semconv.spans import (
+    NodeId,
+    Server,
+    SpanShape,
+    Surroundings,
+    Value,
+    cost_of_turn,
+    span_for,
+)
 from claude_otel.worker.replay import replay
 
 # Claude Code names a project's folder after its path: cut here, then `-` and a hash.
@@ -161,8 +169,8 @@ def _changed_ns(path: Path) -> tuple[int, str]:
 
 def _spans(closed: Iterable[Closed]) -> tuple[ShownSpan, ...]:
     # Where the model was called is known to the process only, so it is not claimed.
-    server = Server(address=None, port=None)
-    spans = [_shown(span_for(change.node, server)) for change in closed]
+    around = Surroundings(server=Server(address=None, port=None))
+    spans = [_shown(span_for(change.node, around)) for change in closed]
     return tuple(sorted(spans, key=lambda span: (span.started_at_ns, -span.ended_at_ns)))
 
 
