@@ -131,7 +131,7 @@ class ServedSession:
             return False
         self.unrecognized = self._unrecognized()
         key = self.folder.worker_key()
-        for path in (self.folder.worker, self.folder.alive_lock):
+        for path in (self.folder.worker, self.folder.alive_lock, *self.folder.leftovers()):
             path.unlink(missing_ok=True)
         try:
             self.folder.path.rmdir()
