@@ -224,9 +224,41 @@ def test_a_session_without_a_destination_keeps_nothing(
 ) -> None:
     session = machine.session(environ=environ)
     assert ended(machine.start(session)) == 0
-    assert session.off.exists()
-    assert not session.spool.exists()
+    assert {path.name for path in session.path.iterdir()} == {"off", "alive.lock"}
     assert not (machine.state.path / "workers").exists()
+
+
+def test_what_hooks_write_while_a_session_is_switched_off_is_not_kept_either(
+    machine: Machine,
+) -> None:
+    session = machine.session(environ={"OTEL_TRACES_EXPORTER": "none"})
+    session.worker.write_text("of an earlier configuration")
+    process = machine.start(session)
+    deadline = time.monotonic() + 30
+    while not session.off.exists() or session.spool.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    session.spool.write_text("17 1 {}\n")
+    session.environ.write_text("OTEL_EXPORTER_OTLP_HEADERS=authorization=secret")
+    assert ended(process) == 0
+    assert {path.name for path in session.path.iterdir()} == {"off", "alive.lock"}
+
+
+def test_a_session_that_was_switched_off_is_forgotten_after_a_day(machine: Machine) -> None:
+    old, new, served = (machine.session(name, environ={}) for name in ("old", "new", "served"))
+    for session in (old, new, served):
+        session.spool.unlink()
+        session.off.touch()
+    for session in (old, served):
+        os.utime(session.off, (time.time() - 25 * 3600,) * 2)
+    held = take(served.alive_lock)
+    assert held is not None
+    session = machine.session(environ={})
+    machine.start(session)
+    machine.said(session)
+    assert [found.session_id for found in machine.state.sessions()] == ["new", "s", "served"]
+    assert served.off.exists()
+    os.close(held)
 
 
 def test_without_proc_the_operating_system_is_asked(machine: Machine) -> None:

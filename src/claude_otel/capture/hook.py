@@ -52,7 +52,10 @@ def main(hook: str, state: str, python: str) -> None:
         # Its configuration switched it off. A resumed session may have another one.
         if not starts:
             return
-        os.unlink(folder + "/off")
+        try:  # noqa: SIM105 (contextlib would cost every hook its import)
+            os.unlink(folder + "/off")
+        except FileNotFoundError:
+            pass  # another hook of the same event, or who sweeps, was faster
     claude_pid = os.environ.get("CLAUDE_PID", "")
     if not claude_pid.isdigit():
         claude_pid = str(os.getppid())

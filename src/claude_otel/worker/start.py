@@ -15,6 +15,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from claude_otel import settings
@@ -35,6 +36,8 @@ WORKER = ("-I", "-m", "claude_otel.worker.run")
 _TRY_AGAIN_AFTER_NS = 60_000_000_000
 # A hook that was running when the session was switched off may still append.
 _LAST_HOOKS_S = 1.0
+# A session that is switched off is rarely resumed after this long; it would be switched off again.
+_OFF_IS_KEPT_S = 24 * 3600.0
 
 
 def start(
@@ -51,6 +54,7 @@ def start(
     if alive is None:
         return
     try:
+        _sweep(state)
         configuration = _configuration(state, session, data)
         if not configuration.destinations:
             _switch_off(session)
@@ -118,9 +122,37 @@ def _cwd(first: SpoolRecord | None) -> str | None:
 def _switch_off(session: SessionFolder) -> None:
     """The user wants nothing kept: hooks stop recording, what they recorded goes."""
     session.off.touch(mode=0o600)
-    session.spool.unlink(missing_ok=True)
+    _delete_what_was_kept(session)
     time.sleep(_LAST_HOOKS_S)
-    session.spool.unlink(missing_ok=True)
+    _delete_what_was_kept(session)
+
+
+def _delete_what_was_kept(session: SessionFolder) -> None:
+    # The environment may hold credentials. No worker is to take the session up.
+    for path in (session.spool, session.environ, session.worker, *session.leftovers()):
+        path.unlink(missing_ok=True)
+
+
+def _sweep(state: StateFolder) -> None:
+    """Take away the folders of sessions that were switched off long ago."""
+    for session in state.sessions():
+        with suppress(OSError):
+            if time.time() - session.off.stat().st_mtime > _OFF_IS_KEPT_S:
+                _take_away(session)
+
+
+def _take_away(session: SessionFolder) -> None:
+    held = take(session.alive_lock)
+    if held is None:
+        return
+    try:
+        if session.off.exists():
+            _delete_what_was_kept(session)
+            session.off.unlink()
+            session.alive_lock.unlink()
+            session.path.rmdir()
+    finally:
+        os.close(held)
 
 
 def main(arguments: Sequence[str]) -> None:
