@@ -169,15 +169,21 @@ class DataFolder:
         return self.path / "mlflow.db"
 
 
-def write_private(path: Path, content: bytes, *, mode: int = 0o600) -> None:
-    """Replace the file at once, owner-only; its folder is made when missing. Raises OSError."""
+def write_private(
+    path: Path, content: bytes, *, mode: int = 0o600, is_durable: bool = True
+) -> None:
+    """Replace the file at once, owner-only; its folder is made when missing. Raises OSError.
+
+    Not `is_durable`: a power failure may take it, and the disk is not waited for.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, written = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with open(descriptor, "wb") as target:
             target.write(content)
             target.flush()
-            os.fsync(target.fileno())
+            if is_durable:
+                os.fsync(target.fileno())
         os.chmod(written, mode)
         os.replace(written, path)
     except BaseException:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -19,6 +19,8 @@ from claude_otel.state_folder import WorkerFolder, write_private
 if TYPE_CHECKING:
     # Not to be imported by who reports that OpenTelemetry cannot be imported.
     from claude_otel.export.lane import LaneHealth
+
+_WRITE_ANYWAY_AFTER_NS: Final = 5_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +40,17 @@ class Report:
         return cls(pid=os.getpid(), is_alive=False, at_ns=time.time_ns(), error=error)
 
 
+def is_news(report: Report, written: Report | None) -> bool:
+    """Whether to write it: something changed, or readers would take the last one for old."""
+    if written is None or not 0 <= report.at_ns - written.at_ns < _WRITE_ANYWAY_AFTER_NS:
+        return True
+    return replace(report, at_ns=written.at_ns) != written
+
+
 def write_report(folder: WorkerFolder, report: Report) -> None:
-    write_private(folder.status, orjson.dumps(asdict(report), option=orjson.OPT_INDENT_2))
+    """Replace `status.json`. Not durable: after a power failure no worker lives to be told of."""
+    content = orjson.dumps(asdict(report), option=orjson.OPT_INDENT_2)
+    write_private(folder.status, content, is_durable=False)
 
 
 def read_report(folder: WorkerFolder) -> dict[str, Any] | None:
@@ -52,7 +63,7 @@ def read_report(folder: WorkerFolder) -> dict[str, Any] | None:
 
 def ask_flush(folder: WorkerFolder, name: str) -> None:
     """Ask the worker to deliver what it has now and to answer with `name`."""
-    write_private(folder.path / "flush", name.encode())
+    write_private(folder.path / "flush", name.encode(), is_durable=False)
 
 
 def flush_asked(folder: WorkerFolder) -> str | None:

@@ -18,7 +18,7 @@ from claude_otel.export.delivery import Delivery
 from claude_otel.export.ledger import Ledger
 from claude_otel.state_folder import SessionFolder, StateFolder, WorkerFolder
 from claude_otel.worker import lock
-from claude_otel.worker.report import Report, flush_asked, write_report
+from claude_otel.worker.report import Report, flush_asked, is_news, write_report
 from claude_otel.worker.serve import ServedSession
 
 LOOK_EVERY_S = 0.1
@@ -42,6 +42,7 @@ class Worker:
         self._sessions: dict[str, ServedSession] = {}
         self._last_busy_s = time.monotonic()
         self._last_report_s = 0.0
+        self._reported: Report | None = None
         self._answered: str | None = None
         self.is_told_to_stop = False
 
@@ -124,14 +125,14 @@ class Worker:
     def _report(self, *, is_alive: bool) -> None:
         self._last_report_s = time.monotonic()
         with guarded("writing the status", raise_ours=False):
-            write_report(
-                self._folder,
-                Report(
-                    pid=os.getpid(),
-                    is_alive=is_alive,
-                    at_ns=time.time_ns(),
-                    flush_answered=self._answered,
-                    sessions={name: s.report() for name, s in self._sessions.items()},
-                    destinations=self._delivery.health(),
-                ),
+            report = Report(
+                pid=os.getpid(),
+                is_alive=is_alive,
+                at_ns=time.time_ns(),
+                flush_answered=self._answered,
+                sessions={name: s.report() for name, s in self._sessions.items()},
+                destinations=self._delivery.health(),
             )
+            if is_news(report, self._reported):
+                write_report(self._folder, report)
+                self._reported = report
