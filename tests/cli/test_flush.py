@@ -76,6 +76,29 @@ def test_what_a_destination_refuses_for_good_has_not_arrived(traced: TracedUser)
     assert all(f"refused by otlp {traced.receiver.uri}" in one["why"] for one in told["missing"])
 
 
+def test_what_a_receiver_drops_of_a_batch_that_it_took_has_not_arrived(traced: TracedUser) -> None:
+    traced.keeps_workers_away()
+    traced.plays("plain_answer")
+    traced.receiver.status = 503  # so that both spans wait, and go in one batch
+    assert traced.run("flush", "--timeout", "4").returncode == 1
+    traced.receiver.drops = 1
+    traced.receiver.status = 200
+    done = traced.run("flush")
+    first, *missing, last = done.stdout.splitlines()
+    where = f"otlp {traced.receiver.uri}"
+    assert (done.returncode, first, missing, last) == (
+        1,
+        "Not everything has arrived:",
+        [
+            f"  1 of 2 spans of session {SESSION}: dropped by {where} after it had accepted them "
+            "(the receiver dropped 1 spans: no reason given); OTLP forbids sending them again. "
+            "Correct the receiver before the next session"
+        ],
+        "For the whole picture: claude-otel status",
+    )
+    assert sorted(traced.receiver.ids) == spans_by_show(traced)
+
+
 def test_a_configuration_that_cannot_be_used_is_said_at_once(traced: TracedUser) -> None:
     traced.keeps_workers_away()
     traced.plays("plain_answer", OTEL_EXPORTER_OTLP_PROTOCOL="smoke")

@@ -10,6 +10,7 @@ from types import TracebackType
 
 from installed_cli import User
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
@@ -24,10 +25,14 @@ SESSION = "0a000000-0000-4000-8000-000000000001"
 
 
 class Receiver:
-    """Takes spans, answers `status`. `ids`: (trace id, span id) of each span that came."""
+    """Takes spans, answers `status`, and says that it dropped `drops` of each batch.
+
+    `ids`: (trace id, span id) of each span that came.
+    """
 
     def __init__(self, port: int = 0) -> None:
         self.status = 200
+        self.drops = 0
         self.requests = 0
         self.ids: list[tuple[str, str]] = []
         receiver = self
@@ -39,7 +44,8 @@ class Receiver:
                 if receiver.status == 200:
                     receiver.ids += ids_of(body)
                 self.send_response(receiver.status)
-                content = ExportTraceServiceResponse().SerializeToString()
+                partial = ExportTracePartialSuccess(rejected_spans=receiver.drops)
+                content = ExportTraceServiceResponse(partial_success=partial).SerializeToString()
                 self.send_header("Content-Type", "application/x-protobuf")
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()

@@ -33,7 +33,7 @@ def command(timeout: float, as_json: bool) -> None:
     """Deliver everything that is final, now, to every destination.
 
     The exit code is 0 when all of it has arrived everywhere, 1 when something
-    has not; then it is said what, and why. What is missing stays on this
+    has not; then it is said what, and why. What was not refused stays on this
     machine and is tried again. A turn that still runs is not waited for.
     """
     progress = Console(stderr=True)
@@ -67,7 +67,11 @@ def _print(flushed: Flushed) -> None:
     click.secho("Not everything has arrived:", fg="red")
     for one in flushed.missing:
         click.echo(f"  {one.what}: {one.why}")
-    click.echo("It stays here and is tried again. For the whole picture: claude-otel status")
+    whole = "For the whole picture: claude-otel status"
+    if all(one.is_final for one in flushed.missing):
+        click.echo(whole)
+    else:
+        click.echo(f"It stays here and is tried again. {whole}")
 
 
 def _as_json(flushed: Flushed) -> dict[str, object]:

@@ -187,6 +187,7 @@ def _of_ledger(state: StateFolder, sessions: list[SessionFolder]) -> list[Missin
     wanted = {folder.session_id for folder in sessions}
     try:
         refused = ledger_view.rejections(state.ledger)
+        dropped = ledger_view.partial_drops(state.ledger)
     except ConfigurationError as error:
         return [Missing(what="the ledger", why=str(error), is_final=True)]
     return [
@@ -197,6 +198,16 @@ def _of_ledger(state: StateFolder, sessions: list[SessionFolder]) -> list[Missin
         )
         for one in refused
         if one.session_id in wanted
+    ] + [
+        Missing(
+            what=f"{one.dropped:,} of {one.sent:,} spans of session "
+            + ", ".join(sorted(one.sessions)),
+            why=f"dropped by {one.destination} after it had accepted them ({one.reason}); OTLP "
+            "forbids sending them again. Correct the receiver before the next session",
+            is_final=True,
+        )
+        for one in dropped
+        if one.sessions & wanted
     ]
 
 
