@@ -76,7 +76,7 @@ def test_a_variable_that_cannot_be_read_is_reported_and_hooks_wait_a_minute(
 def test_the_report_says_what_to_correct(state: StateFolder) -> None:
     _, report, _ = begin(state, OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT="abc")
     assert report["error"] == (
-        "the worker cannot begin: ValueError: OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT must be a "
+        "the worker cannot work: ValueError: OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT must be a "
         "non-negative integer but got abc. Correct or unset OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT; "
         "what was recorded waits"
     )

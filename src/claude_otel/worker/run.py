@@ -52,7 +52,11 @@ def run(state: StateFolder, key: str) -> None:
     signal.signal(signal.SIGINT, stop)
     log.info("worker %s serves", key)
     while not worker.is_told_to_stop:
-        worker.run(idle_s)
+        try:
+            worker.run(idle_s)
+        except Exception as error:
+            log.exception("the worker cannot go on")
+            _give_up(state, folder, _cause_of(error, folder))
         folder.environ.unlink(missing_ok=True)  # may hold credentials; nobody needs it now
         os.close(held)
         # Somebody may have named us between our last look and the release.
@@ -94,8 +98,8 @@ def _cause_of(error: Exception, folder: WorkerFolder) -> str:
     named = told or [n for n, value in own.items() if f"'{value}'" in said or f'"{value}"' in said]
     if named:
         names = " or ".join(named)
-        return f"the worker cannot begin: {said}. Correct or unset {names}; what was recorded waits"
-    return f"the worker cannot begin: {said}. See {folder.log}; what was recorded waits"
+        return f"the worker cannot work: {said}. Correct or unset {names}; what was recorded waits"
+    return f"the worker cannot work: {said}. See {folder.log}; what was recorded waits"
 
 
 def _hold_hooks_off(state: StateFolder, key: str) -> None:
