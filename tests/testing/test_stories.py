@@ -217,7 +217,10 @@ def test_an_interrupted_process_says_so_and_a_killed_one_says_nothing(played):
     [interrupted], _ = played("interrupted_call")
     [killed], _ = played("killed")
 
-    assert interrupted.result["terminal_reason"] == "aborted_streaming"
+    # On a busy machine it may end before it has printed its result.
+    reason = interrupted.result and interrupted.result["terminal_reason"]
+    assert reason in (None, "aborted_streaming")
+    assert "[Request interrupted by user" in interrupted.transcript_path.read_text()
     assert killed.result is None
     assert killed.session_id == killed.transcript_path.stem
 
