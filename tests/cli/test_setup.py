@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shlex
 import stat
 import subprocess
 import sys
@@ -37,9 +38,21 @@ def test_setup_registers_for_one_person_in_one_project(user: User) -> None:
         "content: full (from default)\n"
         f"Now run `claude` in {user.project}, as always.\n"
         "Then look at it: mlflow server --backend-store-uri "
-        f'"sqlite:///{user.data.path}/mlflow.db"\n'
+        f"sqlite:///{user.data.path}/mlflow.db\n"
         f"To undo this: claude-otel disable --local {user.project}\n"
     )
+
+
+def test_what_is_printed_to_be_pasted_is_quoted(user: User, tmp_path: Path) -> None:
+    folder = tmp_path / "it's $HOME"
+    folder.mkdir()
+    user.project = folder
+    said = user.says("setup", "-u", f"sqlite:///{folder}/a.db")
+    commands = [line.partition(": ")[2] for line in said.splitlines()[-2:]]
+    assert [shlex.split(command) for command in commands] == [
+        ["mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/a.db"],
+        ["claude-otel", "disable", "--local", str(folder)],
+    ]
 
 
 def test_a_second_setup_changes_nothing(user: User) -> None:

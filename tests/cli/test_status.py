@@ -58,6 +58,14 @@ def test_a_folder_that_is_not_traced_is_told_how_to_be(user: User) -> None:
     assert not user.state.path.exists()
 
 
+def test_a_folder_in_a_command_is_quoted(user: User, tmp_path: Path) -> None:
+    user.project = tmp_path / "a b"
+    user.project.mkdir()
+    assert problems(user) == [
+        f"Claude Code is not traced in {user.project}: claude-otel setup '{user.project}'"
+    ]
+
+
 def test_each_value_has_its_source_and_secrets_are_stars(user: User) -> None:
     user.says("setup", "--otlp", "https://me:hidden@collector.example:4318")
     status = told(user, OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20hidden,x=hidden")

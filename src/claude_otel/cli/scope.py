@@ -1,5 +1,6 @@
 """The folder and scope that `setup` and `disable` are about."""
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +33,10 @@ class Target:
 
     @property
     def arguments(self) -> str:
-        """As the user would write it after a command."""
-        return "--user" if self.scope == "user" else f"--{self.scope} {self.directory}"
+        """As the user would write it after a command, quoted for a shell."""
+        if self.scope == "user":
+            return "--user"
+        return f"--{self.scope} {shlex.quote(str(self.directory))}"
 
 
 def target_options(command: _F) -> _F:

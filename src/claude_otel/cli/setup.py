@@ -1,6 +1,7 @@
 """`claude-otel setup`: register the hooks and record where spans go."""
 
 import json
+import shlex
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -176,10 +177,8 @@ def _show(
     click.secho(f"Now run `claude` {where}, as always.", fg="green")
     for destination in configuration.destinations:
         if isinstance(destination, MlflowSetting) and destination.tracking_uri.startswith("sqlite"):
-            click.echo(
-                "Then look at it: mlflow server --backend-store-uri "
-                f'"{settings.mask("MLFLOW_TRACKING_URI", destination.tracking_uri)}"'
-            )
+            uri = settings.mask("MLFLOW_TRACKING_URI", destination.tracking_uri)
+            click.echo(f"Then look at it: mlflow server --backend-store-uri {shlex.quote(uri)}")
     click.echo(f"To undo this: claude-otel disable {target.arguments}")
 
 

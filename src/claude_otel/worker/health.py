@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -201,7 +202,7 @@ def _registration_problems(
     registrations: tuple[Registration, ...], standing: Standing, directory: Path, data: DataFolder
 ) -> Iterator[str]:
     if not registrations:
-        yield f"Claude Code is not traced in {directory}: claude-otel setup {directory}"
+        yield f"Claude Code is not traced in {directory}: claude-otel setup {_quoted(directory)}"
         return
     last = max(registrations, key=lambda one: _SCOPES.index(one.scope))
     if len(registrations) > 1:
@@ -222,7 +223,12 @@ def _registration_problems(
 
 
 def _arguments(scope: Scope, directory: Path) -> str:
-    return "--user" if scope == "user" else f"--{scope} {directory}"
+    return "--user" if scope == "user" else f"--{scope} {_quoted(directory)}"
+
+
+def _quoted(path: Path) -> str:
+    """As it is pasted into a shell."""
+    return shlex.quote(str(path))
 
 
 def _switched_off(directory: Path, config_dir: Path) -> Iterator[str]:
@@ -311,7 +317,7 @@ def _folder_problems(state: StateFolder) -> Iterator[str]:
         elif folder.exists() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             yield (
                 f"{folder} cannot be read and written, so nothing can be captured. "
-                f"See to its permissions: chmod u+rwx {folder}"
+                f"See to its permissions: chmod u+rwx {_quoted(folder)}"
             )
 
 
