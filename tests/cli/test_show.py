@@ -169,6 +169,16 @@ def test_without_a_name_it_is_the_newest_session_of_this_project(user: User) -> 
     assert f"Session {ID}" in shown(user)
 
 
+def test_a_project_with_an_emoji_in_its_name_has_two_dashes_for_it(user: User) -> None:
+    transcript = put_session(user, "compaction", ID)
+    user.project = user.project / "é🚀 x"
+    user.project.mkdir()
+    own = transcript.parent.with_name(f"{transcript.parent.name}-----x") / f"{OTHER_ID}.jsonl"
+    own.parent.mkdir()
+    transcript.rename(own)
+    assert str(own) in shown(user)
+
+
 def test_a_session_is_found_by_the_beginning_of_its_id_or_by_its_file(user: User) -> None:
     transcript = put_session(user, "killed", OTHER_ID)
     put_session(user, "compaction", "0b" + ID[2:], minute=5)

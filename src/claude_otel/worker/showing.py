@@ -148,7 +148,10 @@ def _newest_of(project: Path, config_dir: Path) -> Path:
 
 def _folder_name(project: Path) -> str:
     """Claude Code's name for a project's folder, as a glob pattern."""
-    name = re.sub(r"[^A-Za-z0-9]", "-", str(project))
+    # It counts in UTF-16: an emoji is two dashes.
+    name = re.sub(
+        r"[^A-Za-z0-9]", lambda found: "-" if found[0] <= "\uffff" else "--", str(project)
+    )
     if len(name) > _LONGEST_FOLDER_NAME:
         return f"{name[:_LONGEST_FOLDER_NAME]}-*"
     return name
