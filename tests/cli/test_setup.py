@@ -13,6 +13,7 @@ import pytest
 from installed_cli import COMMAND, User, hooks_of
 
 from claude_otel.capture import hook
+from claude_otel.cli import COMMANDS
 from claude_otel.settings import recorded
 
 
@@ -342,6 +343,12 @@ def test_at_a_terminal_a_tracked_file_can_be_avoided(
     files = {"local": user.local, "shared": user.shared}
     registered = [name for name, file in files.items() if file.exists() and file.stat().st_size > 2]
     assert registered == [registers_in]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_each_command_has_examples(user: User, name: str) -> None:
+    examples = user.says(name, "--help").partition("Examples:\n")[2]
+    assert examples.startswith(f"    claude-otel {name}")
 
 
 def test_help_loads_no_command_and_nothing_heavy() -> None:

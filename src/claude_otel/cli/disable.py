@@ -8,8 +8,15 @@ from claude_otel import settings
 from claude_otel.capture.installation import Scope, carry_out, is_registered, plan_disable
 from claude_otel.cli.scope import Target, target_of, target_options
 
+_EXAMPLES = """\b
+Examples:
+  claude-otel disable                   for you alone in this folder
+  claude-otel disable ~/code/project    in another
+  claude-otel disable --user            what `setup --user` registered
+"""
 
-@click.command()
+
+@click.command(epilog=_EXAMPLES)
 @target_options
 @click.option("--dry-run", is_flag=True, help="Show the change and make none.")
 def command(

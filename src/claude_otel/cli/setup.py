@@ -21,8 +21,16 @@ from claude_otel.cli.scope import Target, target_of, target_options
 from claude_otel.destinations import CONTENT_LEVELS, MlflowSetting
 from claude_otel.settings import Configuration, DataFolder, StateFolder
 
+_EXAMPLES = """\b
+Examples:
+  claude-otel setup                                     this folder, for you alone
+  claude-otel setup --user -u http://localhost:5000     everywhere, into that MLflow
+  claude-otel setup ~/code/project --otlp http://localhost:4318
+  claude-otel setup --dry-run                           show the change, make none
+"""
 
-@click.command()
+
+@click.command(epilog=_EXAMPLES)
 @target_options
 @click.option("-u", "--tracking-uri", help="The MLflow to deliver to, e.g. http://localhost:5000.")
 @click.option("-e", "--experiment-id", help="Its experiment, by id.")
