@@ -43,6 +43,7 @@ from claude_otel.state_folder import (
 )
 
 __all__ = [
+    "CLAUDES_OWN",
     "Configuration",
     "ContentLevel",
     "DataFolder",
@@ -95,6 +96,9 @@ _PROCESS_NAMES = frozenset({"PATH", "USER", "LOGNAME", "LANG", "TMPDIR"})
 _A_PROJECT_MAY_SAY = frozenset(
     {"OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_SDK_DISABLED", "CLAUDE_OTEL_DISABLED"}
 )
+
+CLAUDES_OWN = "the environment of claude"
+"""The source of what `claude` was started with: nobody can change it for a session that ran."""
 
 # What belongs to one address and must not go to another: (addresses, prefixes).
 _TOGETHER = (
@@ -209,7 +213,7 @@ def resolve(
     ignored: list[Ignored] = []
     untrusted = _project_layers(project, config_dir, ignored)
     layers = [
-        _Layer(name="the environment of claude", values=delivery_values(session_environ)),
+        _Layer(name=CLAUDES_OWN, values=delivery_values(session_environ)),
         *(
             _Layer(name=str(path), values=delivery_values(_settings_env(path, ignored)))
             for path in (

@@ -1,9 +1,12 @@
 """`claude-otel flush`, after the real `claude`, with real workers and a receiver."""
 
 import json
+import subprocess
 
 from installed_cli import User
 from traced_user import SESSION, Receiver, TracedUser
+
+from claude_otel.worker.report import read_report
 
 ARRIVED = "Everything that is final has arrived.\n"
 
@@ -116,3 +119,33 @@ def test_a_configuration_that_cannot_be_used_is_said_at_once(traced: TracedUser)
             ],
         },
     )
+
+
+def test_a_wrong_destination_is_corrected_for_a_session_that_waits(traced: TracedUser) -> None:
+    traced.says("setup", "--otlp", "http://127.0.0.1:9")
+    traced.plays("plain_answer")
+    assert traced.run("flush", "--timeout", "4").returncode == 1
+    traced.says("setup", "--otlp", traced.receiver.uri)
+    assert traced.says("flush") == ARRIVED
+    assert sorted(traced.receiver.ids) == spans_by_show(traced)
+
+
+def test_a_destination_of_the_sessions_own_environment_stays_and_its_spans_can_be_let_go(
+    traced: TracedUser,
+) -> None:
+    traced.plays("plain_answer", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
+    done = traced.run("flush", "--timeout", "4", "--json")
+    (missing,) = json.loads(done.stdout)["missing"]
+    (worker,) = traced.state.workers()
+    report = read_report(worker)
+    assert report is not None
+    session = traced.state.session(SESSION)
+    command = f"kill {report['pid']} && rm -r {session.path}"
+    assert missing["why"] == (
+        "no answer from http://127.0.0.1:9/v1/traces: ConnectionError. Spans wait; start the "
+        "receiver or correct OTEL_EXPORTER_OTLP_ENDPOINT. The own environment of session "
+        f"{SESSION} names it and no setting changes that; to let its spans go: {command}"
+    )
+    subprocess.run(["sh", "-c", command], check=True)
+    assert traced.says("flush") == "There is nothing to deliver.\n"
+    assert traced.receiver.ids == []

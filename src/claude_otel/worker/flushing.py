@@ -20,6 +20,7 @@ from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export import ledger_view
 from claude_otel.state_folder import DataFolder, SessionFolder, StateFolder, WorkerFolder
 from claude_otel.worker import lock
+from claude_otel.worker.moving import bound_to, how_to_let_go, release_corrected_sessions
 from claude_otel.worker.report import ask_flush, read_report
 
 _LOOK_EVERY_S = 0.1
@@ -51,6 +52,7 @@ class _Asked:
     name: str = ""
     asked_s: float = 0.0
     answers: int = 0
+    is_compared: bool = False
     report: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
@@ -74,9 +76,13 @@ def flush(
         for folder in state.workers():
             if lock.is_held(folder.lock):
                 _ask(asked.setdefault(folder.key, _Asked(folder=folder)))
+        for folder in _to_be_started_anew(state, data, asked):
+            starters.pop(folder.session_id, None)
+            if folder not in sessions:
+                sessions.append(folder)
         missing = (
             *_of_sessions(state, sessions, starters, asked),
-            *_of_workers(asked),
+            *_of_workers(state, data, asked),
             *_of_ledger(state, sessions),
         )
         if all(one.is_final for one in missing) or time.monotonic() > until_s:
@@ -113,6 +119,20 @@ def _reap(starters: dict[str, int | None]) -> None:
     for session_id, pid in starters.items():
         if pid is not None and os.waitpid(pid, os.WNOHANG)[0] == pid:
             starters[session_id] = None
+
+
+def _to_be_started_anew(
+    state: StateFolder, data: DataFolder, asked: Mapping[str, _Asked]
+) -> list[SessionFolder]:
+    """Sessions of workers that cannot deliver, where another destination is wanted by now."""
+    found: list[SessionFolder] = []
+    for worker in asked.values():
+        health = worker.report.get("destinations", {}).values()
+        fails = any(told["waiting"] and told["failures"] for told in health)
+        if fails and not worker.is_compared and lock.is_held(worker.folder.lock):
+            worker.is_compared = True
+            found += release_corrected_sessions(state, data, worker.folder)
+    return found
 
 
 def _ask(asked: _Asked) -> None:
@@ -163,7 +183,7 @@ def _of_sessions(
     return found
 
 
-def _of_workers(asked: Mapping[str, _Asked]) -> list[Missing]:
+def _of_workers(state: StateFolder, data: DataFolder, asked: Mapping[str, _Asked]) -> list[Missing]:
     found: list[Missing] = []
     for worker in asked.values():
         if not lock.is_held(worker.folder.lock):
@@ -177,10 +197,20 @@ def _of_workers(asked: Mapping[str, _Asked]) -> list[Missing]:
             )
         for name, health in worker.report.get("destinations", {}).items():
             if health["waiting"]:
-                why = health["last_error"] if health["failures"] else "on their way"
+                why = health["last_error"] if health["failures"] else None
+                if why:
+                    why += _of_bound(state, data, worker.folder, name)
                 what = f"{health['waiting']:,} spans for {name}"
                 found.append(Missing(what=what, why=why or "on their way"))
     return found
+
+
+def _of_bound(state: StateFolder, data: DataFolder, worker: WorkerFolder, name: str) -> str:
+    return "".join(
+        f" The own environment of session {folder.session_id} names it and no setting changes "
+        f"that; to let its spans go: {how_to_let_go(state, worker, folder)}"
+        for folder in bound_to(state, data, worker, name)
+    )
 
 
 def _of_ledger(state: StateFolder, sessions: list[SessionFolder]) -> list[Missing]:

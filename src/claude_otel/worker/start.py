@@ -55,7 +55,7 @@ def start(
         return
     try:
         _sweep(state)
-        configuration = _configuration(state, session, data)
+        configuration = configuration_of_session(state, session, data)
         if not configuration.destinations:
             _switch_off(session)
             return
@@ -84,7 +84,10 @@ def start(
             raise
 
 
-def _configuration(state: StateFolder, session: SessionFolder, data: DataFolder) -> Configuration:
+def configuration_of_session(
+    state: StateFolder, session: SessionFolder, data: DataFolder
+) -> Configuration:
+    """As it is now. Raises ConfigurationError, and OSError for a spool that cannot be read."""
     records, _ = read_records(session.spool)
     first = records[0] if records else None
     environ = _environ_of_claude(session, first)

@@ -1,0 +1,103 @@
+"""Sessions whose spans wait at a destination that cannot take them: is it still the wanted one?
+
+A worker has the configuration that its sessions had when it was started. What
+was corrected since is used by a new worker, once the old one has ended.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import time
+
+import psutil
+
+from claude_otel import settings
+from claude_otel.diagnostics import ConfigurationError
+from claude_otel.state_folder import DataFolder, SessionFolder, StateFolder, WorkerFolder
+from claude_otel.worker import lock
+from claude_otel.worker.report import read_report
+from claude_otel.worker.start import WORKER, configuration_of_session
+
+_ENDS_WITHIN_S = 10.0
+_LOOK_EVERY_S = 0.05
+_ADDRESSES = {
+    "mlflow": ("MLFLOW_TRACKING_URI",),
+    "otlp": ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+}
+
+
+def release_corrected_sessions(
+    state: StateFolder, data: DataFolder, worker: WorkerFolder
+) -> list[SessionFolder]:
+    """End the worker when a session of it is configured otherwise by now.
+
+    All sessions that it served, to be started anew; none when it stays.
+    """
+    sessions = _sessions_of(state, worker)
+    if not any(_is_corrected(state, folder, data) for folder in sessions):
+        return []
+    return sessions if _end(state, worker) else []
+
+
+def bound_to(
+    state: StateFolder, data: DataFolder, worker: WorkerFolder, destination: str
+) -> list[SessionFolder]:
+    """Sessions of the worker whose own environment names the destination's address.
+
+    `destination` is its name in the worker's report: "otlp http://..." or "mlflow ...".
+    """
+    names = _ADDRESSES.get(destination.partition(" ")[0], ())
+    found: list[SessionFolder] = []
+    for folder in _sessions_of(state, worker):
+        try:
+            sources = configuration_of_session(state, folder, data).sources
+        except (ConfigurationError, OSError, ValueError):
+            continue
+        if any(sources.get(name) == settings.CLAUDES_OWN for name in names):
+            found.append(folder)
+    return found
+
+
+def how_to_let_go(state: StateFolder, worker: WorkerFolder, session: SessionFolder) -> str:
+    """A command: the worker keeps what it has read, so it ends before the folder goes."""
+    pid = _pid_of(state, worker)
+    ending = f"kill {pid} && " if pid else ""
+    return f"{ending}rm -r {shlex.quote(str(session.path))}"
+
+
+def _sessions_of(state: StateFolder, worker: WorkerFolder) -> list[SessionFolder]:
+    return [folder for folder in state.sessions() if folder.worker_key() == worker.key]
+
+
+def _is_corrected(state: StateFolder, folder: SessionFolder, data: DataFolder) -> bool:
+    try:
+        wanted = configuration_of_session(state, folder, data)
+    except (ConfigurationError, OSError, ValueError):
+        return False
+    # Nowhere would delete what waits: that is not for `flush` to do.
+    return bool(wanted.destinations) and wanted.key != folder.worker_key()
+
+
+def _end(state: StateFolder, worker: WorkerFolder) -> bool:
+    """Whether it has ended, or nobody holds its lock any more."""
+    pid = _pid_of(state, worker)
+    if pid is not None:
+        os.kill(pid, signal.SIGTERM)
+    until_s = time.monotonic() + _ENDS_WITHIN_S
+    while pid is not None and lock.is_held(worker.lock) and time.monotonic() < until_s:
+        time.sleep(_LOOK_EVERY_S)
+    return not lock.is_held(worker.lock)
+
+
+def _pid_of(state: StateFolder, worker: WorkerFolder) -> int | None:
+    """The process of the report, if it is this worker's: the number may be another's by now."""
+    pid = (read_report(worker) or {}).get("pid")
+    if pid is None:
+        return None
+    try:
+        command = psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return None
+    return pid if command[1:] == [*WORKER, str(state.path), worker.key] else None
