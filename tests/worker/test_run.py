@@ -99,3 +99,36 @@ def test_a_worker_that_begins_serves_until_it_is_idle(state: StateFolder) -> Non
     assert (code, report["is_alive"], report["error"]) == (0, False, None)
     assert log.splitlines()[-1].endswith(f"INFO worker {KEY} ended")
     assert not state.worker(KEY).environ.exists()
+
+
+@pytest.mark.parametrize("is_made_anew", [False, True])
+def test_a_worker_whose_state_folder_is_deleted_ends_and_brings_nothing_back(
+    state: StateFolder, tmp_path: Path, is_made_anew: bool
+) -> None:
+    a_session_of(state, KEY)
+    folder = state.worker(KEY)
+    folder.path.mkdir(parents=True)
+    worker = subprocess.Popen(
+        [sys.executable, "-I", "-m", "claude_otel.worker.run", str(state.path), KEY],
+        env={
+            "HOME": str(tmp_path),
+            "PATH": os.defpath,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
+        },
+        stderr=subprocess.PIPE,
+    )
+    try:
+        while "sessions" not in (read_report(folder) or {}):
+            time.sleep(0.05)
+        moved = tmp_path / "deleted"
+        state.path.rename(moved)  # a folder that is written to cannot be deleted at once
+        if is_made_anew:
+            folder.path.mkdir(parents=True)
+            folder.lock.touch()
+        _, said = worker.communicate(timeout=30)
+    finally:
+        worker.kill()
+    assert (worker.returncode, said) == (0, b"")
+    assert "Traceback" not in (moved / "workers" / KEY / "log").read_text()
+    assert sorted(folder.path.rglob("*")) == ([folder.lock] if is_made_anew else [])
+    assert state.path.exists() == is_made_anew

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from importlib.metadata import version
+from pathlib import Path
 
 from claude_otel import settings
 from claude_otel.diagnostics import log
@@ -44,16 +45,20 @@ class Worker:
         self._last_report_s = 0.0
         self._reported: Report | None = None
         self._answered: str | None = None
+        self._lock_file = _identity_of(folder.lock)
         self.is_told_to_stop = False
 
     def run(self, idle_s: float) -> None:
         """Serve until nothing has been to do for `idle_s`, or until told to stop."""
-        while not self.is_told_to_stop:
+        self._lock_file = _identity_of(self._folder.lock)
+        while not self._must_stop():
             self._find_sessions()
             busy = [self._step(session) for session in list(self._sessions.values())]
             for name in self._delivery.sessions_to_replay():
                 if name in self._sessions:
                     self._sessions[name].replay()
+            if self._must_stop():
+                return
             self._report_now_and_then()
             if any(busy):
                 self._last_busy_s = time.monotonic()
@@ -70,10 +75,21 @@ class Worker:
         self._delivery.close()
         for session in self._sessions.values():
             session.release()
-        self._report(is_alive=False)
+        if not self._has_lost_its_lock():
+            self._report(is_alive=False)
         self._ledger.close()
 
     # -- parts of the above ----------------------------------------------------------
+
+    def _must_stop(self) -> bool:
+        """Whoever deletes the state folder wants none of it back, and no process to hold it."""
+        if self._has_lost_its_lock():
+            self.is_told_to_stop = True
+        return self.is_told_to_stop
+
+    def _has_lost_its_lock(self) -> bool:
+        now = _identity_of(self._folder.lock)
+        return now is None or now != self._lock_file
 
     def _find_sessions(self) -> None:
         for folder in self._state.sessions():
@@ -136,3 +152,11 @@ class Worker:
             if is_news(report, self._reported):
                 write_report(self._folder, report)
                 self._reported = report
+
+
+def _identity_of(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
