@@ -10,6 +10,7 @@ delivered here, and no file of Claude Code is ever written here.
 import hashlib
 import json
 import os
+import stat
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -405,7 +406,7 @@ def _managed_files(folder: Path) -> Iterator[Path]:
 
 
 def _project_layers(project: Path | None, config_dir: Path, ignored: list[Ignored]) -> list[_Layer]:
-    if project is None or (project / ".claude").resolve() == config_dir.resolve():
+    if project is None or os.path.realpath(project / ".claude") == os.path.realpath(config_dir):
         return []
     return [
         _Layer(name=str(path), values=delivery_values(_settings_env(path, ignored)))
@@ -419,6 +420,8 @@ def _project_files(project: Path) -> list[Path]:
 
 def _settings_env(path: Path, ignored: list[Ignored]) -> dict[str, str]:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise OSError("it is no regular file")  # to open a pipe would wait for ever
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return {}

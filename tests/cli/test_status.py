@@ -144,6 +144,30 @@ def test_switched_off_hooks_and_broken_settings_are_found(user: User) -> None:
     assert any(str(user.shared) in problem for problem in problems(user))
 
 
+def test_a_settings_file_that_links_to_itself_is_found(user: User) -> None:
+    user.says("setup", "--user")
+    user.local.parent.mkdir()
+    user.local.symlink_to(user.local)
+    assert problems(user)[0] == (
+        f"{user.local} cannot be read (Too many levels of symbolic links); "
+        "see to its permissions and run the command again"
+    )
+    user.local.unlink()
+    user.local.parent.rmdir()
+    user.local.parent.symlink_to(user.local.parent)
+    assert problems(user)[0].startswith(f"{user.shared} cannot be read (Too many levels")
+
+
+def test_a_settings_file_that_is_a_pipe_is_found(user: User) -> None:
+    user.says("setup", "--user")
+    user.local.parent.mkdir()
+    os.mkfifo(user.local)
+    assert problems(user) == [
+        f"{user.local} is no regular file; move it away and run the command again",
+        f"{user.local}: cannot be read: it is no regular file",
+    ]
+
+
 def test_a_value_that_cannot_be_used_is_explained(user: User) -> None:
     user.says("setup")
     assert problems(user, OTEL_TRACES_EXPORTER="zipkin") == [

@@ -237,6 +237,10 @@ def _about(path: Path) -> Generator[None]:
 
 def _read(path: Path) -> bytes | None:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe would wait for ever
+            raise ConfigurationError(
+                f"{path} is no regular file; move it away and run the command again"
+            )
         return path.read_bytes()
     except FileNotFoundError:
         return None

@@ -169,12 +169,13 @@ def _registrations(
     config_dir: Path,
     problems: list[str],
 ) -> Iterator[Registration]:
-    seen: set[Path] = set()
+    seen: set[str] = set()
     for scope in _SCOPES:
         file = settings_file_of(scope, directory, config_dir)
-        if file.resolve() in seen:
+        real = os.path.realpath(file)  # Path.resolve raises for a link to itself
+        if real in seen:
             continue  # in the home folder the user's file is the project's as well
-        seen.add(file.resolve())
+        seen.add(real)
         try:
             if not is_registered(file, data=data):
                 continue
@@ -235,7 +236,7 @@ def _switched_off(directory: Path, config_dir: Path) -> Iterator[str]:
     managed = settings.managed_settings_dir() / "managed-settings.json"
     files = [settings_file_of(scope, directory, config_dir) for scope in _SCOPES]
     for file in dict.fromkeys((managed, *files)):
-        said = _json(file)
+        said = _json(file) if os.path.isfile(file) else {}
         if said.get("disableAllHooks") is True:
             yield (
                 f"{file} says disableAllHooks, so Claude Code runs no hook of ours. "
