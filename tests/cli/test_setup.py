@@ -177,6 +177,26 @@ def test_a_folder_that_cannot_be_written_is_said(user: User) -> None:
     assert not user.local.exists()
 
 
+def test_what_is_no_regular_file_is_refused_unopened(user: User) -> None:
+    user.local.parent.mkdir()
+    os.mkfifo(user.local)
+    for command in ("setup", "disable"):
+        assert user.fails(command) == (
+            f"Error: {user.local} is no regular file; move it away and run the command again\n"
+        )
+    assert not user.state.path.exists()
+    user.local.unlink()
+    user.local.mkdir()
+    assert f"{user.local} is no regular file" in user.fails("setup")
+
+
+def test_a_pipe_beside_the_settings_file_stops_nothing(user: User) -> None:
+    user.shared.parent.mkdir()
+    os.mkfifo(user.shared)
+    said = user.says("setup")
+    assert f"Note: env in {user.shared} is ignored: cannot be read: it is no regular file" in said
+
+
 def test_a_dry_run_shows_the_change_and_makes_none(user: User) -> None:
     user.local.parent.mkdir()
     user.local.write_text('{\n  "model": "opus"\n}\n')
@@ -244,6 +264,7 @@ def test_what_comes_before_the_record_is_said(user: User) -> None:
         (["--otlp", "host:4318"], "write http://host:4318"),
         (["--content", "some"], "'none', 'metadata', 'full'"),
         (["--user", "."], "leave DIR out"),
+        (["--local", "--user"], "Choose one of --user and --local"),
         ([".", "-d", ".."], "Name one folder"),
         (["nowhere"], "does not exist"),
     ],
@@ -273,6 +294,13 @@ def test_a_file_that_git_tracks_is_warned_of(user: User) -> None:
     said = user.says("setup", "--local")
     assert f"Note: git does not ignore {user.local}: add it to .git/info/exclude\n" in said
     (user.project / ".git" / "info" / "exclude").write_text("settings.local.json\n")
+    assert "Note:" not in user.says("setup", "--local")
+    user.git("add", "--force", str(user.local))
+    way_out = f"git -C {user.project} rm --cached .claude/settings.local.json"
+    said = user.says("setup", "--local")
+    assert f"Note: {user.local} is tracked by git and will carry the paths" in said
+    assert f": {way_out}, and add it to .git/info/exclude\n" in said
+    user.git(*shlex.split(way_out)[1:])
     assert "Note:" not in user.says("setup", "--local")
 
 

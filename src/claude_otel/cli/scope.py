@@ -3,8 +3,9 @@
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -41,18 +42,22 @@ class Target:
 
 def target_options(command: _F) -> _F:
     """Add DIR, --directory and the three scopes, as `target_of` takes them."""
+
+    @wraps(command)
+    def with_one_scope(*, user: bool, project: bool, local: bool, **others: Any) -> Any:
+        return command(scope=_one_of(user=user, project=project, local=local), **others)
+
+    decorated: Callable[..., Any] = with_one_scope
     for decorate in (
-        click.option("--user", "scope", flag_value="user", help="Everywhere: ~/.claude."),
+        click.option("--user", is_flag=True, help="Everywhere: ~/.claude."),
         click.option(
             "--project",
-            "scope",
-            flag_value="project",
+            is_flag=True,
             help="For all who work on DIR: its .claude/settings.json.",
         ),
         click.option(
             "--local",
-            "scope",
-            flag_value="local",
+            is_flag=True,
             help="For you alone in DIR: its .claude/settings.local.json. The default.",
         ),
         click.option(
@@ -68,8 +73,21 @@ def target_options(command: _F) -> _F:
             type=click.Path(path_type=Path, file_okay=False, exists=True),
         ),
     ):
-        command = decorate(command)
-    return command
+        decorated = decorate(decorated)
+    return cast(_F, decorated)
+
+
+def _one_of(*, user: bool, project: bool, local: bool) -> Scope | None:
+    scopes: tuple[tuple[Scope, bool], ...] = (
+        ("user", user),
+        ("project", project),
+        ("local", local),
+    )
+    named: list[Scope] = [scope for scope, is_named in scopes if is_named]
+    if len(named) > 1:
+        both = " and ".join(f"--{scope}" for scope in named)
+        raise click.UsageError(f"Choose one of {both}, and run the command once for each.")
+    return named[0] if named else None
 
 
 def target_of(scope: Scope | None, directory: Path | None, folder: Path | None) -> Target:

@@ -100,6 +100,13 @@ def _away_from_git(target: Target, *, asks: bool) -> tuple[Target, list[str]]:
         if asks and click.confirm(f"{warning}. Use --local instead?", default=True):
             return Target(scope="local", directory=target.directory), []
         return target, [f"{warning}; for you alone use --local"]
+    if target.scope == "local" and is_tracked_by_git(file):
+        folder = shlex.quote(str(target.directory))
+        return target, [
+            f"{file} is tracked by git and will carry the paths of this machine; to keep it here "
+            f"alone: git -C {folder} rm --cached .claude/{file.name}, "
+            "and add it to .git/info/exclude"
+        ]
     if target.scope == "local" and not is_ignored_by_git(file):
         return target, [f"git does not ignore {file}: add it to .git/info/exclude"]
     return target, []
