@@ -241,9 +241,34 @@ def test_a_session_that_nobody_serves_is_named_with_what_its_starter_said(
     why = "OTEL_EXPORTER_OTLP_PROTOCOL=smoke: unknown; use http/protobuf or grpc"
     assert status["unserved"] == [{"session_id": SESSION, "why": why}]
     assert status["problems"] == [
-        f"Session {SESSION} waits without a worker: {why}. Then: claude-otel flush"
+        f"Session {SESSION} waits and no worker serves it: {why}. Then: claude-otel flush"
     ]
     assert status["log_tail"][-1].endswith(f"session {SESSION} is not traced: {why}")
+
+
+def test_a_session_whose_worker_was_killed_is_named(traced: TracedUser) -> None:
+    traced.keeps_workers_away()
+    traced.plays("plain_answer")
+    spool = traced.state.session(SESSION).spool
+    os.utime(spool, (time.time() - 6, time.time() - 6))
+    assert problems(traced) == [
+        f"Session {SESSION} waits and no worker serves it: claude-otel flush"
+    ]
+
+
+def test_what_switches_tracing_off_is_named(user: User) -> None:
+    user.says("setup", "--user")
+    user.shared.parent.mkdir()
+    user.shared.write_text('{"env": {"OTEL_SDK_DISABLED": "true"}}')
+    off = "  nowhere: {} switches tracing off\n"
+    by_project = f"OTEL_SDK_DISABLED=true from {user.shared}"
+    assert off.format(by_project) in user.says("status")
+    assert told(user)["switched_off_by"] == by_project
+    user.shared.unlink()
+    by_environment = "OTEL_TRACES_EXPORTER=none from the environment of claude"
+    printed = user.says("status", OTEL_TRACES_EXPORTER="none")
+    assert off.format(by_environment) in printed
+    assert told(user)["switched_off_by"] is None
 
 
 def test_a_transcript_that_cannot_be_read_is_named(traced: TracedUser) -> None:

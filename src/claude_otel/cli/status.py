@@ -62,7 +62,8 @@ def _print(console: Console, found: Health) -> None:
     for one in found.destinations:
         _line(console, f"{one.what}   content: {one.content}")
     if not found.destinations:
-        _line(console, "nowhere", dim=True)
+        off = found.switched_off_by
+        _line(console, f"nowhere: {off} switches tracing off" if off else "nowhere", dim=not off)
     for value in found.values:
         if value.name.startswith(_PREFIXES_SHOWN):
             _line(console, f"  {value.name}={value.value}   from {value.source}", dim=True)
@@ -76,7 +77,7 @@ def _print(console: Console, found: Health) -> None:
     if not found.workers:
         _line(console, "none runs: there is nothing to do", dim=True)
     for session in found.unserved:
-        _line(console, f"session {session.session_id}", "waits without a worker")
+        _line(console, f"session {session.session_id}", "waits and no worker serves it")
     if found.delivery:
         _section(console, "Delivered")
         for one in found.delivery:

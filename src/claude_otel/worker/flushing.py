@@ -167,7 +167,7 @@ def _of_sessions(
         if worker is None or not is_served:
             has_ended = starters.get(folder.session_id, 0) is None
             if has_ended and not lock.is_held(folder.alive_lock):
-                why = why_not_served(state, folder)
+                why = _why_not_served(state, folder)
                 found.append(Missing(what=what, why=why, is_final=True))
             else:
                 found.append(Missing(what=what, why="its worker is starting"))
@@ -241,7 +241,7 @@ def _of_ledger(state: StateFolder, sessions: list[SessionFolder]) -> list[Missin
     ]
 
 
-def why_not_served(state: StateFolder, folder: SessionFolder) -> str:
+def what_was_said(state: StateFolder, folder: SessionFolder) -> str | None:
     """What the session's starter or its worker said last; it ends with what to do."""
     key = folder.worker_key()
     report = read_report(state.worker(key)) if key else None
@@ -250,6 +250,14 @@ def why_not_served(state: StateFolder, folder: SessionFolder) -> str:
     for line in reversed(_lines(state.log)):
         if folder.session_id in line:
             return line.partition(" is not traced: ")[2] or line
+    return None
+
+
+def _why_not_served(state: StateFolder, folder: SessionFolder) -> str:
+    said = what_was_said(state, folder)
+    if said is not None:
+        return said
+    key = folder.worker_key()
     log = state.worker(key).log if key else state.log
     return f"no worker serves it, and nobody said why; look at {log}"
 

@@ -18,12 +18,18 @@ from typing import Any, Literal, cast
 from claude_otel import settings
 from claude_otel.capture import hook
 from claude_otel.capture.installation import Scope, is_registered, plan_setup, settings_file_of
-from claude_otel.destinations import Ignored, MlflowSetting, OtlpSetting, mask
+from claude_otel.destinations import (
+    Ignored,
+    MlflowSetting,
+    OtlpSetting,
+    mask,
+    selected_exporters,
+)
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export import ledger_view
 from claude_otel.state_folder import DataFolder, StateFolder, WorkerFolder
 from claude_otel.worker import lock
-from claude_otel.worker.flushing import has_something_to_deliver, why_not_served
+from claude_otel.worker.flushing import has_something_to_deliver, what_was_said
 from claude_otel.worker.report import read_report
 
 _SCOPES: tuple[Scope, ...] = ("user", "project", "local")
@@ -33,6 +39,7 @@ _STARTING_S = 5.0
 _SILENT_S = 30.0
 _RECENT_NS = 24 * 3600 * 1_000_000_000
 _TAIL_LINES = 5
+_SWITCHES = ("OTEL_SDK_DISABLED", "CLAUDE_OTEL_DISABLED", "OTEL_TRACES_EXPORTER")
 
 Standing = Literal["current", "outdated", "missing"]
 
@@ -103,19 +110,25 @@ class DestinationHealth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnservedSession:
+    """`why`: what its starter or its worker said last; None when they were ended unheard."""
+
     session_id: str
-    why: str
+    why: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """`problems` are what needs the user; each ends with what to do."""
+    """`problems` are what needs the user; each ends with what to do.
+
+    `switched_off_by`: the value, and its source, for which there are no destinations.
+    """
 
     directory: Path
     registrations: tuple[Registration, ...]
     hook: Standing
     hook_file: Path
     destinations: tuple[ConfiguredDestination, ...]
+    switched_off_by: str | None
     values: tuple[Value, ...]
     ignored: tuple[Ignored, ...]
     workers: tuple[WorkerHealth, ...]
@@ -137,6 +150,7 @@ def health(state: StateFolder, data: DataFolder, directory: Path) -> Health:
     problems += _switched_off(directory, config_dir)
     problems += _folder_problems(state)
     destinations, values, ignored = _configuration(state, data, directory, problems)
+    off = next((one for one in values if _switches_off(one)), None)
     workers = tuple(_workers(state))
     delivery = tuple(_delivery(state, problems))
     unserved = tuple(_unserved(state))
@@ -147,6 +161,7 @@ def health(state: StateFolder, data: DataFolder, directory: Path) -> Health:
         hook=standing,
         hook_file=data.hook,
         destinations=destinations,
+        switched_off_by=f"{off.name}={off.value} from {off.source}" if off else None,
         values=values,
         ignored=ignored,
         workers=workers,
@@ -282,6 +297,15 @@ def _configuration(
         if not name.startswith(("CLAUDE_OTEL_STATE", "CLAUDE_OTEL_DATA"))
     )
     return destinations, values, tuple(one for one in found.ignored if one.setting != "env")
+
+
+def _switches_off(value: Value) -> bool:
+    if value.name not in _SWITCHES:
+        return False
+    try:
+        return not selected_exporters({value.name: value.value})
+    except ConfigurationError:
+        return False  # said with the problems
 
 
 def _described(
@@ -420,7 +444,7 @@ def _unserved(state: StateFolder) -> Iterator[UnservedSession]:
         if not _is_held(folder.alive_lock) and not _is_about_to_be_served(
             state, folder.worker_key()
         ):
-            yield UnservedSession(session_id=folder.session_id, why=why_not_served(state, folder))
+            yield UnservedSession(session_id=folder.session_id, why=what_was_said(state, folder))
 
 
 def _is_about_to_be_served(state: StateFolder, key: str | None) -> bool:
@@ -458,9 +482,9 @@ def _running_problems(
                 "that it accepted; look at its own log"
             )
     for session in unserved:
+        why = f"{session.why.rstrip('.')}. Then: " if session.why else ""
         yield (
-            f"Session {session.session_id} waits without a worker: {session.why}. "
-            "Then: claude-otel flush"
+            f"Session {session.session_id} waits and no worker serves it: {why}claude-otel flush"
         )
 
 
