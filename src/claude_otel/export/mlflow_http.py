@@ -14,6 +14,7 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 
 from claude_otel.content import clean
+from claude_otel.destinations import mask
 from claude_otel.export.mlflow_road import Experiment
 from claude_otel.export.mlflow_view import attributes_in_mlflow, resource_in_mlflow
 from claude_otel.export.outcome import (
@@ -38,6 +39,7 @@ class HttpRoad:
         self, tracking_uri: str, experiment: Experiment, *, environ: Mapping[str, str]
     ) -> None:
         self._base = tracking_uri.rstrip("/")
+        self._shown = mask("", self._base)  # what is said is kept in the log and the ledger
         self._experiment = experiment
         self._experiment_id = experiment.id
         self._session = _session(environ)
@@ -80,13 +82,13 @@ class HttpRoad:
             return trouble.outcome
         except requests.RequestException as error:
             return unavailable(
-                f"no answer from the MLflow server {self._base}: {_reason(error)}. "
+                f"no answer from the MLflow server {self._shown}: {_reason(error)}. "
                 "Spans wait; start the server or correct the tracking URI."
             )
         except (OSError, UnicodeError) as error:  # a missing certificate file, a header that is
             # no text: it is our side, and no fault of the spans
             return unavailable(
-                f"nothing was sent to the MLflow server {self._base}: {local_cause(error)}. "
+                f"nothing was sent to the MLflow server {self._shown}: {local_cause(error)}. "
                 "Spans wait; correct MLFLOW_TRACKING_SERVER_CERT_PATH, _CLIENT_CERT_PATH, "
                 "_USERNAME, _PASSWORD or _TOKEN."
             )
