@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.resources import Resource
 
+from claude_otel.capture.transcript_tail import MOST_BYTES
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.emit import EmittedSpan, MemoryBook, TurnTrace, span_id_of, trace_id_of
 from claude_otel.settings import write_environ
 from claude_otel.state_folder import StateFolder
 from claude_otel.worker.serve import ServedSession
-from claude_otel.worker.tail import MOST_BYTES
 
 GONE = 2**22 + 1  # above every process id that Linux gives
 

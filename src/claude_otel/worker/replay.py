@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from claude_otel.capture.transcript_tail import TranscriptTail
 from claude_otel.model.nodes import Closed
 from claude_otel.model.session import Session
-from claude_otel.worker.tail import TranscriptTail
 
 
 def replay(transcript: Path) -> tuple[Session, list[Closed]]:
