@@ -6,6 +6,8 @@ and found again by what names them. Whether they are over is `session.py`'s.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from claude_otel.model import events as ev
 from claude_otel.model.conversation import Conversation
 from claude_otel.model.nodes import PermissionWait, Subagent, ToolCall, Turn
@@ -161,13 +163,27 @@ class Belonging:
             if not same:
                 continue
             self.unmatched_asks.remove(ask)
-            for tool in same if len(same) > 1 else same[:1]:
-                tool.asked_at_ns, tool.asked_is_ambiguous = ask.at_ns, len(same) > 1
-            same[0].turn.permission_waits.append(
-                PermissionWait(
-                    asked_at_ns=ask.at_ns,
-                    tool_name=ask.name,
-                    tool_use_id=same[0].key if len(same) == 1 else None,
-                    is_ambiguous=len(same) > 1,
-                )
+            self.asked(same, ask)
+
+    def asked(self, tools: list[ToolCall], ask: ev.PermissionAsked) -> None:
+        """A dialog was shown for one of `tools`: more than one, and it is not known for which."""
+        for tool in tools:
+            tool.asked_at_ns, tool.asked_is_ambiguous = ask.at_ns, len(tools) > 1
+        tools[0].turn.permission_waits.append(
+            PermissionWait(
+                asked_at_ns=ask.at_ns,
+                tool_name=ask.name,
+                tool_use_id=tools[0].key if len(tools) == 1 else None,
+                is_ambiguous=len(tools) > 1,
             )
+        )
+
+    def decided(self, tool: ToolCall, answer: ev.PermissionDecided) -> None:
+        """Whoever was asked for `tool` has answered."""
+        tool.decided_at_ns, tool.decision = answer.at_ns, answer.decision or tool.decision
+        for at, wait in enumerate(tool.turn.permission_waits):
+            if wait.tool_use_id == tool.key and wait.decision is None:
+                waited_ms = (answer.at_ns - wait.asked_at_ns) / 1e6
+                tool.turn.permission_waits[at] = replace(
+                    wait, decision=answer.decision, waited_ms=waited_ms
+                )

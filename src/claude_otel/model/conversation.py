@@ -91,6 +91,13 @@ class Conversation:
         self.last_fact_ns = max(self.last_fact_ns, record.at_ns)
         return call
 
+    def followed(self, call: ModelCall) -> list[ModelCall]:
+        """The calls that `call` follows whose end nobody states: they are over, and were whole."""
+        ended = [c for c in self.open_calls.values() if c is not call and c.output_is_unknown]
+        for earlier in ended:
+            earlier.outcome = "completed"
+        return ended
+
     def fails(self, record: RequestFailed, owner: Turn | Subagent, turn: Turn) -> list[ModelCall]:
         """Close the waiting request as failed; without one, state the failure alone."""
         failure = Failure(type=record.error_type, message=record.message)
@@ -121,7 +128,9 @@ class Conversation:
         for call in waiting:
             call.outcome = "failed" if outcome == "completed" else outcome
         for call in open_calls:
-            if call.stop_reason is None:
+            if call.output_is_unknown and outcome == "completed":
+                call.outcome = outcome
+            elif call.stop_reason is None:
                 call.outcome = "abandoned" if outcome == "completed" else outcome
                 call.failure = Failure(type=call.outcome)
         return [*open_calls, *waiting]
@@ -207,7 +216,8 @@ class Conversation:
             call.record_ids.add(record.record_id)
         call.parts.extend(record.parts)
         call.ended_at_ns = max(call.ended_at_ns, record.at_ns)
-        call.usage = record.usage or call.usage
+        if record.usage is not None and (call.usage is None or not record.output_is_unknown):
+            call.usage, call.output_is_unknown = record.usage, record.output_is_unknown
         call.speed = record.speed or call.speed
         call.inference_geo = record.inference_geo or call.inference_geo
         call.stop_reason = record.stop_reason or call.stop_reason

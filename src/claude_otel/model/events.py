@@ -9,6 +9,7 @@ transcript file they come in the file's order.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from claude_otel.model.parts import JSON, Message, Part
 from claude_otel.model.usage import Usage
@@ -109,7 +110,8 @@ class ModelResponded(Event):
     """One record of an answer: a block of it, and the usage as far as it was known.
 
     One answer is several of these with the same `message_id`, not always
-    contiguous. `stop_reason` None: the record was written before the answer ended.
+    contiguous. `stop_reason` None: the record was written before the answer ended;
+    `output_is_unknown`: so was its usage, and no other record will say it.
     """
 
     message_id: str
@@ -126,6 +128,7 @@ class ModelResponded(Event):
     thinking_ms: int | None = None
     tool_input_stream_ms: int | None = None
     effort: str | None = None
+    output_is_unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,10 +161,50 @@ class ToolScheduled(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PermissionAsked(Event):
-    """A dialog was shown. The hook names no tool use id: match by name and input."""
+    """Somebody was asked. A hook names no tool use id (match by name and input), a frame does."""
 
     name: str
     input: JSON = None
+    tool_use_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PermissionDecided(Event):
+    """A program's callback answered: `decision` is allow or deny, or None where it failed."""
+
+    tool_use_id: str
+    decision: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolRan(Event):
+    """A tool of the program's own ran from `started_at_ns` to `at_ns`, as measured beside it."""
+
+    tool_use_id: str
+    started_at_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookRan(Event):
+    """A program's hook callback ran from `started_at_ns` to `at_ns`.
+
+    `decision`: what it answered of those that change something (block, deny, stop …).
+    `error_type`: the class of what it raised.
+    """
+
+    name: str
+    started_at_ns: int
+    tool_use_id: str | None = None
+    decision: str | None = None
+    error_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstChunk(Event):
+    """The first chunk of an answer came `after_ms` after its request, as Claude Code measured."""
+
+    message_id: str
+    after_ms: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +279,37 @@ class TurnStopped(Event):
 class TurnFailed(Event):
     prompt_id: str | None = None
     error_type: str = "unknown"
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnResulted(Event):
+    """Claude Code's own word on one turn of a session that a program drives (`result` frame).
+
+    Those of one `origin` come in the order of their turns. `reason`: its word for why the
+    turn ended. `cost_usd`: spent since the result before, subagents and side calls included;
+    None where only running totals are stated.
+    """
+
+    outcome: Literal["completed", "failed", "interrupted"]
+    origin: str = "human"
+    error_type: str | None = None
+    message: str | None = None
+    reason: str | None = None
+    last_text: str | None = None
+    cost_usd: float | None = None
+    structured_output: JSON = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutShort(Event):
+    """The program closed the session, or lost it, while turns were open.
+
+    `outcome`: cancelled, closed_early (it had heard enough) or failed (the process died).
+    """
+
+    outcome: Literal["cancelled", "closed_early", "failed"]
+    error_type: str | None = None
     message: str | None = None
 
 

@@ -11,12 +11,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from claude_otel.model.events import Place, RequestSent, RequestShape
+from claude_otel.model.events import HookRan, Place, RequestSent, RequestShape, TurnResulted
 from claude_otel.model.parts import JSON, Message, Part
 from claude_otel.model.usage import Usage
 
-Outcome: TypeAlias = Literal["completed", "failed", "denied", "interrupted", "abandoned"]
-"""How work ended. `abandoned`: its process went away and nobody said how."""
+Outcome: TypeAlias = Literal[
+    "completed", "failed", "denied", "interrupted", "cancelled", "closed_early", "abandoned"
+]
+"""How work ended.
+
+`interrupted`: Claude was told to stop. `cancelled`: the program's own task was.
+`closed_early`: the program had heard enough and closed the session, which is no failure of the
+turn. `abandoned`: its process went away and nobody said how.
+"""
 
 StartSource: TypeAlias = Literal["api-request", "previous-record", "own-record"]
 
@@ -42,12 +49,17 @@ class CallUsage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PermissionWait:
-    """A permission dialog: when it was shown and, if one call matches, which."""
+    """A permission dialog: when it was shown and, if one call matches, which.
+
+    `decision` and `waited_ms`: as the program answered whose callback was asked.
+    """
 
     asked_at_ns: int
     tool_name: str
     tool_use_id: str | None
     is_ambiguous: bool = False
+    decision: str | None = None
+    waited_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +92,8 @@ class Turn:
     tool_use_ids: set[str] = field(default_factory=set[str])
     permission_waits: list[PermissionWait] = field(default_factory=list[PermissionWait])
     compactions: list[Compaction] = field(default_factory=list[Compaction])
+    hooks: list[HookRan] = field(default_factory=list[HookRan])
+    result: TurnResulted | None = None
     residual: Usage | None = None
 
     # The state machine's own.
@@ -117,6 +131,7 @@ class ModelCall:
     `key` is the message id, or the request's id where no answer came.
     `history_offset`: how many messages the request held before `inputs`.
     `shape` is given where system prompt or tools are new to this agent's turn.
+    `output_is_unknown`: the answer was whole, but only the tokens of its input were told.
     """
 
     key: str
@@ -137,11 +152,13 @@ class ModelCall:
     effort: str | None = None
     parts: list[Part] = field(default_factory=list[Part])
     usage: Usage | None = None
+    output_is_unknown: bool = False
     speed: str | None = None
     inference_geo: str | None = None
     stop_reason: str | None = None
     thinking_ms: int | None = None
     tool_input_stream_ms: int | None = None
+    first_chunk_ms: float | None = None
     outcome: Outcome | None = None
     failure: Failure | None = None
 
@@ -152,10 +169,11 @@ class ModelCall:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class ToolCall:
-    """One tool call. `started_at_ns` is the start of its execution.
+    """One tool call. `started_at_ns` is the start of its execution, as far as it is known.
 
     `requested_at_ns`: the model's answer named it. `permission_wait_ms` and
     `queue_ms` are what lies between. Both None where the facts do not tell.
+    `ran`: it ran in the program that drives Claude, which measured it.
     """
 
     key: str
@@ -167,7 +185,9 @@ class ToolCall:
     requested_at_ns: int | None = None
     asked_at_ns: int | None = None
     asked_is_ambiguous: bool = False
+    decided_at_ns: int | None = None
     duration_ms: int | None = None
+    ran: tuple[int, int] | None = None
     seen_running_at_ns: int | None = None
     ended_at_ns: int | None = None
     result: JSON = None
@@ -183,23 +203,43 @@ class ToolCall:
 
     @property
     def started_at_ns(self) -> int:
-        known = [t for t in (self.requested_at_ns, self.ended_at_ns) if t is not None]
+        if self.ran is not None:
+            return self.ran[0]
+        asked_for = self.decided_at_ns or self.requested_at_ns
         if self.ended_at_ns is not None and self.duration_ms is not None:
             measured = self.ended_at_ns - self.duration_ms * 1_000_000
             if self.seen_running_at_ns is not None:  # its end is recorded some time after it
                 measured = min(measured, self.seen_running_at_ns)
-            return measured if self.requested_at_ns is None else max(measured, self.requested_at_ns)
+            return measured if asked_for is None else max(measured, asked_for)
+        known = [t for t in (asked_for, self.ended_at_ns) if t is not None]
         return min(known) if known else 0
 
     @property
+    def start_source(self) -> Literal["measured", "permitted", "requested"]:
+        if self.execution_ms is not None:
+            return "measured"
+        return "requested" if self.decided_at_ns is None else "permitted"
+
+    @property
+    def execution_ms(self) -> float | None:
+        if self.ran is not None:
+            return (self.ran[1] - self.ran[0]) / 1e6
+        return self.duration_ms
+
+    @property
     def permission_wait_ms(self) -> float | None:
-        if self.asked_at_ns is None or self.duration_ms is None:
+        if self.asked_at_ns is None:
+            return None
+        if self.decided_at_ns is not None:
+            return max(0, self.decided_at_ns - self.asked_at_ns) / 1e6
+        if self.execution_ms is None:
             return None
         return max(0, self.started_at_ns - self.asked_at_ns) / 1e6
 
     @property
     def queue_ms(self) -> float | None:
-        if self.requested_at_ns is None or self.duration_ms is None:
+        """From the model's answer to the dialog, or to the start where there was none."""
+        if self.requested_at_ns is None or self.start_source == "requested":
             return None
         until = self.started_at_ns if self.asked_at_ns is None else self.asked_at_ns
         return max(0, until - self.requested_at_ns) / 1e6

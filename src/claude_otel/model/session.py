@@ -16,9 +16,11 @@ close again, as a correction.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from claude_otel.model import events as ev
 from claude_otel.model.belonging import SETTLE_NS, Belonging
+from claude_otel.model.early import Early
 from claude_otel.model.nodes import (
     CallUsage,
     Closed,
@@ -37,6 +39,7 @@ from claude_otel.model.usage import Usage
 
 PATIENCE_NS = 5_000_000_000
 """After this long a hook's word is taken, though the transcript never confirmed it."""
+_CUT_SHORT: Final = ("interrupted", "cancelled", "closed_early", "abandoned")
 
 
 class Session:
@@ -55,6 +58,7 @@ class Session:
     ) -> None:
         self.session_id = session_id
         self._whose = Belonging(session_id)
+        self._early = Early()
         self.unrecognized: dict[str, int] = {}
         self.permission_mode: str | None = None
         self._since_ns = since_ns
@@ -167,9 +171,22 @@ class Session:
                 self._on_tool_scheduled(event)
             case ev.ToolReturned():
                 self._on_tool_returned(event)
-            case ev.PermissionAsked():
+            case ev.PermissionAsked(tool_use_id=None):
                 self._whose.unmatched_asks.append(event)
                 self._whose.match_asks()
+            case ev.PermissionAsked(tool_use_id=str(tool)):
+                self._on_tool_fact(tool, event)
+            case ev.PermissionDecided() | ev.ToolRan():
+                self._on_tool_fact(event.tool_use_id, event)
+            case ev.HookRan():
+                self._on_hook(event)
+            case ev.FirstChunk():
+                self._early.call(event)
+            case ev.TurnResulted():
+                self._early.result(event)
+                self._take_results()
+            case ev.CutShort():
+                self._on_cut_short(event)
             case ev.SubagentPrompted():
                 self._on_agent_prompt(event)
             case ev.SubagentStarted():
@@ -243,6 +260,7 @@ class Session:
         turn.origin, turn.source = event.origin or turn.origin, event.source or turn.source
         turn.is_command = event.is_command
         turn.conversation_id = event.conversation_id
+        self._take_results()
         closed: list[Closed] = []
         if previous is not None and previous is not turn:
             outcome = previous.stop or previous.outcome or "completed"
@@ -276,6 +294,8 @@ class Session:
         conversation = self._whose.conversation(event.agent_id)
         call = conversation.responds(event, owner, turn)
         call.key, call.touched_ns = key, self._now_ns
+        if (first := self._early.of_call(event.message_id)) is not None:
+            call.first_chunk_ms = first.after_ms
         self._residual_is_stale = self.stated is not None
         self._touch(owner, event.at_ns)
         if isinstance(owner, Subagent):
@@ -287,7 +307,9 @@ class Session:
                 tool.name, tool.input = part.name, part.input
                 tool.requested_at_ns = event.at_ns
                 self._whose.match_asks()
-        return []
+                for fact in self._early.of_tool(part.id):
+                    self._on_tool_fact(part.id, fact)
+        return [c for earlier in conversation.followed(call) for c in self._close_call(earlier)]
 
     def _on_failure(self, event: ev.RequestFailed) -> list[Closed]:
         owner, turn = self._whose.owner(event.agent_id, event.at_ns)
@@ -349,6 +371,51 @@ class Session:
         conversation.says(Message(role="user", parts=(result,)))
         conversation.last_fact_ns = max(conversation.last_fact_ns, event.at_ns)
         self._touch(tool.owner, event.at_ns)
+
+    def _on_tool_fact(
+        self,
+        tool_use_id: str,
+        event: ev.PermissionAsked | ev.PermissionDecided | ev.ToolRan | ev.HookRan,
+    ) -> None:
+        """What the program itself saw of a call; it may be ahead of the record of the call."""
+        tool = self._whose.tools.get(tool_use_id)
+        if tool is None:
+            self._early.tool(tool_use_id, event)
+            return
+        match event:
+            case ev.PermissionAsked():
+                self._whose.asked([tool], event)
+            case ev.PermissionDecided():
+                self._whose.decided(tool, event)
+            case ev.ToolRan():
+                tool.ran = (event.started_at_ns, event.at_ns)
+            case ev.HookRan():
+                tool.turn.hooks.append(event)
+
+    def _on_hook(self, event: ev.HookRan) -> None:
+        if event.tool_use_id is not None and event.tool_use_id.startswith("toolu_"):
+            self._on_tool_fact(event.tool_use_id, event)
+        elif (turn := self._whose.reading) is not None:
+            turn.hooks.append(event)
+
+    def _take_results(self) -> None:
+        for turn, result in self._early.results_of(filter(self._is_reported, self.turns)):
+            turn.result = result
+            if result.outcome != "completed":
+                turn.failure = turn.failure or Failure(
+                    type=result.error_type or result.outcome, message=result.message
+                )
+            self._stop(turn, result.outcome, result.at_ns, text=result.last_text)
+
+    def _on_cut_short(self, event: ev.CutShort) -> None:
+        for turn in self.turns:
+            if turn.is_closed or turn.stop is not None:
+                continue
+            if event.outcome != "closed_early":
+                turn.failure = turn.failure or Failure(
+                    type=event.error_type or event.outcome, message=event.message
+                )
+            self._stop(turn, event.outcome, event.at_ns)
 
     def _on_agent_prompt(self, event: ev.SubagentPrompted) -> None:
         agent = self._whose.agent(event.agent_id, event.at_ns, prompt_id=event.prompt_id)
@@ -544,19 +611,20 @@ class Session:
             asked_ns = launcher.requested_at_ns if launcher is not None else None
             agent.started_at_ns = asked_ns or agent.turn.started_at_ns
         agent.ended_at_ns = max(agent.last_fact_ns, agent.started_at_ns)
-        if outcome in ("interrupted", "abandoned"):
+        if outcome in _CUT_SHORT:
             agent.failure = agent.failure or Failure(type=outcome)
         return [*closed, self._closed(agent)]
 
     def _close_turn(self, turn: Turn) -> list[Closed]:
         outcome = turn.stop or turn.outcome or "abandoned"
         closed: list[Closed] = []
-        if outcome in ("interrupted", "abandoned"):
+        if outcome in _CUT_SHORT:
             for agent in self._whose.agents.values():
                 if agent.turn is turn and not agent.is_closed and agent.in_background is not True:
                     agent.stop = agent.stop or outcome
                     closed += self._close_agent(agent)
-            turn.failure = turn.failure or Failure(type=outcome)
+            if outcome != "closed_early":
+                turn.failure = turn.failure or Failure(type=outcome)
         closed += self._close_work(turn, None, outcome)
         turn.outcome = outcome
         ended_at_ns = turn.last_fact_ns

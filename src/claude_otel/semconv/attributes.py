@@ -20,6 +20,8 @@ REQUEST_REASONING_LEVEL: Final = "gen_ai.request.reasoning.level"
 RESPONSE_ID: Final = "gen_ai.response.id"
 RESPONSE_MODEL: Final = "gen_ai.response.model"
 RESPONSE_FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
+RESPONSE_TIME_TO_FIRST_CHUNK: Final = "gen_ai.response.time_to_first_chunk"
+OUTPUT_TYPE: Final = "gen_ai.output.type"
 CONVERSATION_COMPACTED: Final = "gen_ai.conversation.compacted"
 USAGE_INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
 USAGE_OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
@@ -74,6 +76,10 @@ TURN_OUTPUT_TOKENS: Final = "claude.turn.output_tokens"
 TURN_CACHE_READ: Final = "claude.turn.cache_read.input_tokens"
 TURN_CACHE_WRITE: Final = "claude.turn.cache_write.input_tokens"
 TURN_COST_USD: Final = "claude.turn.cost_usd"
+# By the CLI's own count, since its result before: side calls and late subagents included.
+TURN_STATED_COST_USD: Final = "claude.turn.stated_cost_usd"
+TURN_END_REASON: Final = "claude.turn.end_reason"
+TURN_STRUCTURED_OUTPUT: Final = "claude.turn.structured_output"
 TURN_MODEL_CALLS: Final = "claude.turn.model_calls"
 TURN_TOOL_CALLS: Final = "claude.turn.tool_calls"
 
@@ -98,6 +104,10 @@ SUBAGENT_BACKGROUND: Final = "claude.subagent.background"
 SUBAGENT_DEPTH: Final = "claude.subagent.depth"
 SUBAGENT_OUTCOME: Final = "claude.subagent.outcome"
 
+HOOK_NAME: Final = "claude.hook.name"
+HOOK_DURATION_MS: Final = "claude.hook.duration_ms"
+HOOK_DECISION: Final = "claude.hook.decision"
+
 COMPACTION_TRIGGER: Final = "claude.compaction.trigger"
 COMPACTION_DURATION_MS: Final = "claude.compaction.duration_ms"
 TRUNCATED: Final = "claude.content.truncated"
@@ -112,6 +122,7 @@ CONTENT_KEYS: Final = frozenset(
         AGENT_DESCRIPTION,
         TOOL_CALL_ARGUMENTS,
         TOOL_CALL_RESULT,
+        TURN_STRUCTURED_OUTPUT,
         EXCEPTION_MESSAGE,
     }
 )

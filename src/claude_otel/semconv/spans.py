@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from claude_otel.content import DEFAULT_BUDGET_BYTES, clean, prepare, prepare_text
+from claude_otel.model.events import HookRan
 from claude_otel.model.nodes import (
     CallUsage,
     Compaction,
@@ -23,7 +24,7 @@ from claude_otel.model.nodes import (
     ToolCall,
     Turn,
 )
-from claude_otel.model.parts import Message
+from claude_otel.model.parts import Message, ToolUse
 from claude_otel.pricing import Cost, cost_of
 from claude_otel.semconv import attributes as at
 from claude_otel.semconv.messages import (
@@ -155,6 +156,8 @@ def _cost(call: CallUsage) -> Cost | None:
 def _turn(turn: Turn, around: Surroundings) -> SpanShape:
     """gen_ai.invoke_agent.internal"""
     usage, cost, place = turn.usage, cost_of_turn(turn), turn.place
+    result = turn.result
+    structured = result and result.structured_output
     prompt = (Message(role="user", parts=turn.prompt),)
     attributes = _known(
         {
@@ -179,6 +182,10 @@ def _turn(turn: Turn, around: Surroundings) -> SpanShape:
             at.TURN_CACHE_READ: usage.cache_read_input_tokens,
             at.TURN_CACHE_WRITE: usage.cache_write_input_tokens,
             at.TURN_COST_USD: cost and cost.total_usd,
+            at.TURN_STATED_COST_USD: result and result.cost_usd,
+            at.TURN_END_REASON: result and result.reason,
+            at.TURN_STRUCTURED_OUTPUT: around.json(structured),
+            at.OUTPUT_TYPE: None if structured is None else "json",
             at.SESSION_RESIDUAL: turn.residual
             and around.json(
                 {
@@ -189,7 +196,7 @@ def _turn(turn: Turn, around: Surroundings) -> SpanShape:
         }
     )
     events = [*map(_permission_event, turn.permission_waits)]
-    events += [*map(_compaction_event, turn.compactions)]
+    events += [*map(_compaction_event, turn.compactions), *map(_hook_event, turn.hooks)]
     return _shape(
         turn,
         parent=None,
@@ -246,7 +253,10 @@ def _model_call(call: ModelCall, around: Surroundings) -> SpanShape:
             at.REQUEST_THINKING: call.request and call.request.thinking,
             at.RESPONSE_ID: call.message_id,
             at.RESPONSE_MODEL: call.model,
-            at.RESPONSE_FINISH_REASONS: [finish_reason(call.stop_reason)],
+            at.RESPONSE_FINISH_REASONS: [_finish_reason(call)],
+            at.RESPONSE_TIME_TO_FIRST_CHUNK: None
+            if call.first_chunk_ms is None
+            else call.first_chunk_ms / 1e3,
             at.REQUEST_ID: call.request_id,
             at.HISTORY_OFFSET: call.history_offset,
             at.START_SOURCE: call.start_source,
@@ -254,9 +264,7 @@ def _model_call(call: ModelCall, around: Surroundings) -> SpanShape:
             at.TOOL_INPUT_STREAM_MS: call.tool_input_stream_ms,
             **_usage(call),
             at.INPUT_MESSAGES: around.json(input_messages(call.inputs)) if call.inputs else None,
-            at.OUTPUT_MESSAGES: around.json(
-                output_messages(call.parts, finish_reason(call.stop_reason))
-            )
+            at.OUTPUT_MESSAGES: around.json(output_messages(call.parts, _finish_reason(call)))
             if call.parts
             else None,
             at.SYSTEM_INSTRUCTIONS: around.json(system_instructions(call.shape.system))
@@ -278,6 +286,13 @@ def _model_call(call: ModelCall, around: Surroundings) -> SpanShape:
     )
 
 
+def _finish_reason(call: ModelCall) -> str:
+    """In the convention's words; of an answer that was whole, but unsaid how: by what it holds."""
+    if call.stop_reason is None and call.output_is_unknown and call.outcome == "completed":
+        return "tool_call" if any(isinstance(p, ToolUse) for p in call.parts) else "stop"
+    return finish_reason(call.stop_reason)
+
+
 def _usage(call: ModelCall) -> dict[str, Value | None]:
     """Usage and cost. Of an answer that was cut off only the input is known, and kept apart:
     sums over `gen_ai.usage.*` are sums of whole answers, as the CLI's own totals are.
@@ -285,6 +300,14 @@ def _usage(call: ModelCall) -> dict[str, Value | None]:
     usage = call.usage
     if usage is None:
         return {}
+    if call.output_is_unknown and call.outcome == "completed":
+        return {
+            at.USAGE_INCOMPLETE: True,
+            at.USAGE_INPUT_TOKENS: usage.input_tokens,
+            at.USAGE_CACHE_READ: usage.cache_read_input_tokens,
+            at.USAGE_CACHE_WRITE: usage.cache_write_input_tokens,
+            at.USAGE_CACHE_WRITE_1H: usage.cache_write_1h_input_tokens or None,
+        }
     if call.stop_reason is None:
         return {
             at.USAGE_INCOMPLETE: True,
@@ -330,20 +353,20 @@ def _tool_call(tool: ToolCall, around: Surroundings) -> SpanShape:
             at.MCP_METHOD_NAME: "tools/call" if server else None,
             at.MCP_SERVER_NAME: server,
             at.TOOL_OUTCOME: tool.outcome,
-            at.TOOL_EXECUTION_MS: tool.duration_ms,
+            at.TOOL_EXECUTION_MS: tool.execution_ms,
             at.TOOL_QUEUE_MS: tool.queue_ms,
             at.TOOL_PERMISSION_WAIT_MS: tool.permission_wait_ms,
             at.TOOL_PERMISSION_AMBIGUOUS: tool.asked_is_ambiguous or None,
             at.TOOL_PERMISSION_DECISION: tool.decision,
             at.TOOL_PERMISSION_SOURCE: tool.decision_source,
-            at.START_SOURCE: "requested" if tool.duration_ms is None else "measured",
+            at.START_SOURCE: tool.start_source,
         }
     )
     return _shape(
         tool,
         parent=id_of(tool.owner),
         name=f"execute_tool {tool.name}",
-        times=(tool.started_at_ns, tool.ended_at_ns),
+        times=(tool.started_at_ns, tool.ran[1] if tool.ran else tool.ended_at_ns),
         attributes=attributes,
         failure=tool.failure if tool.outcome != "completed" else None,
     )
@@ -387,8 +410,31 @@ def _shape(
 
 
 def _permission_event(wait: PermissionWait) -> ShapeEvent:
-    attributes = _known({at.TOOL_NAME: wait.tool_name, at.TOOL_CALL_ID: wait.tool_use_id})
+    attributes = _known(
+        {
+            at.TOOL_NAME: wait.tool_name,
+            at.TOOL_CALL_ID: wait.tool_use_id,
+            at.TOOL_PERMISSION_DECISION: wait.decision,
+            at.TOOL_PERMISSION_WAIT_MS: wait.waited_ms,
+        }
+    )
     return ShapeEvent(name="claude.permission.asked", at_ns=wait.asked_at_ns, attributes=attributes)
+
+
+def _hook_event(hook: HookRan) -> ShapeEvent:
+    return ShapeEvent(
+        name="claude.hook",
+        at_ns=hook.started_at_ns,
+        attributes=_known(
+            {
+                at.HOOK_NAME: hook.name,
+                at.HOOK_DURATION_MS: (hook.at_ns - hook.started_at_ns) / 1e6,
+                at.HOOK_DECISION: hook.decision,
+                at.TOOL_CALL_ID: hook.tool_use_id,
+                at.ERROR_TYPE: hook.error_type,
+            }
+        ),
+    )
 
 
 def _compaction_event(compaction: Compaction) -> ShapeEvent:
