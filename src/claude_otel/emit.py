@@ -173,7 +173,7 @@ class Emitter:
         for event in shape.events:
             span.add_event(event.name, event.attributes, event.at_ns)
         if shape.error is not None:
-            span.set_status(Status(StatusCode.ERROR, shape.error))
+            span.set_status(Status(StatusCode.ERROR, shape.error or None))
         span.end(shape.ended_at_ns)
         return self._ended.take()
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from claude_otel.model import events as ev
 from claude_otel.model.conversation import Conversation
-from claude_otel.model.nodes import PermissionWait, Subagent, ToolCall, Turn
+from claude_otel.model.nodes import Node, PermissionWait, Subagent, ToolCall, Turn
 from claude_otel.model.parts import text_of
 
 SETTLE_NS = 1_000_000_000
@@ -91,6 +91,13 @@ class Belonging:
             launcher = self.tools.get(other.tool_use_id or "")
             if launcher is not None and launcher.owner is agent:
                 self.place(other, turn)
+
+    def find_launchers(self, node: Node) -> None:
+        """Name the calls that launched the agents above `node`, which may still be at work."""
+        owner = node if isinstance(node, Turn | Subagent) else node.owner
+        while isinstance(owner, Subagent) and owner.launched_by is None:
+            owner.launched_by = self.tools.get(owner.tool_use_id or "")
+            owner = owner.launched_by.owner if owner.launched_by is not None else owner.turn
 
     def turn_of_submission(self, event: ev.PromptSubmitted) -> Turn:
         """The turn that this prompt began, as told by its record or by a hook.

@@ -128,6 +128,7 @@ class Session:
         held, self._held = [*self._held, *closed], []
         released: list[Closed] = []
         for change in held:
+            self._whose.find_launchers(change.node)
             turn = change.node if isinstance(change.node, Turn) else change.node.turn
             if turn.record_id is None and not (is_last or turn.is_closed):
                 self._held.append(change)

@@ -63,7 +63,8 @@ class ShapeEvent:
 class SpanShape:
     """A span as a value. `parent` None: the turn itself, under what its trace says.
 
-    `error`: the status is ERROR with this description. Times in Unix nanoseconds.
+    `error`: the status is ERROR with this description ("": without one). Times in Unix
+    nanoseconds.
     """
 
     id: NodeId
@@ -76,6 +77,16 @@ class SpanShape:
     error: str | None = None
     events: tuple[ShapeEvent, ...] = ()
     links: tuple[NodeId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanStart:
+    """What is known of a span when it starts, as far as a sampler may ask for it."""
+
+    name: str
+    attributes: dict[str, Value]
+    started_at_ns: int
+    is_client: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +125,44 @@ def span_for(node: Node, around: Surroundings) -> SpanShape:
             return _tool_call(node, around)
         case Subagent():
             return _subagent(node, around)
+
+
+def turn_start(at_ns: int) -> SpanStart:
+    return SpanStart(name=TURN_NAME, attributes={**TURN_ATTRIBUTES}, started_at_ns=at_ns)
+
+
+def subagent_start(agent_type: str | None, at_ns: int) -> SpanStart:
+    name = clean(agent_type or "subagent")
+    attributes: dict[str, Value] = {at.OPERATION_NAME: "invoke_agent", at.AGENT_NAME: name}
+    return SpanStart(name=f"invoke_agent {name}", attributes=attributes, started_at_ns=at_ns)
+
+
+def tool_start(name: str, at_ns: int) -> SpanStart:
+    attributes: dict[str, Value] = {
+        at.OPERATION_NAME: "execute_tool",
+        at.TOOL_NAME: clean(name),
+        at.TOOL_TYPE: "function",
+    }
+    return SpanStart(name=f"execute_tool {clean(name)}", attributes=attributes, started_at_ns=at_ns)
+
+
+def start_of(node: Node) -> SpanStart:
+    """What is known of the span of `node`, which may still be open, when it starts."""
+    match node:
+        case Turn():
+            return turn_start(node.started_at_ns)
+        case Subagent():
+            return subagent_start(node.agent_type, node.started_at_ns)
+        case ToolCall():
+            return tool_start(node.name, node.started_at_ns)
+        case ModelCall():
+            model = _model_asked(node)
+            return SpanStart(
+                name=_call_name(model),
+                attributes=_known({at.OPERATION_NAME: "chat", at.REQUEST_MODEL: model}),
+                started_at_ns=node.started_at_ns,
+                is_client=True,
+            )
 
 
 def id_of(node: Node) -> NodeId:
@@ -200,7 +249,6 @@ def _turn(turn: Turn, around: Surroundings) -> SpanShape:
     return _shape(
         turn,
         parent=None,
-        name=TURN_NAME,
         times=(turn.started_at_ns, turn.ended_at_ns),
         attributes=attributes,
         failure=turn.failure if turn.outcome != "completed" else None,
@@ -230,7 +278,6 @@ def _subagent(agent: Subagent, around: Surroundings) -> SpanShape:
     return _shape(
         agent,
         parent=id_of(agent.launched_by or agent.turn),
-        name=f"invoke_agent {name}",
         times=(agent.started_at_ns, agent.ended_at_ns),
         attributes=attributes,
         failure=agent.failure if agent.outcome != "completed" else None,
@@ -239,7 +286,7 @@ def _subagent(agent: Subagent, around: Surroundings) -> SpanShape:
 
 def _model_call(call: ModelCall, around: Surroundings) -> SpanShape:
     """gen_ai.client.inference, with the refinement for Anthropic's token counts"""
-    model = call.requested_model or (call.request and call.request.model) or call.model
+    model = _model_asked(call)
     attributes = _known(
         {
             at.OPERATION_NAME: "chat",
@@ -278,12 +325,18 @@ def _model_call(call: ModelCall, around: Surroundings) -> SpanShape:
     return _shape(
         call,
         parent=id_of(call.owner),
-        name=f"chat {model}" if model else "chat",
-        is_client=True,
         times=(call.started_at_ns, call.ended_at_ns),
         attributes=attributes,
         failure=call.failure if call.outcome != "completed" else None,
     )
+
+
+def _model_asked(call: ModelCall) -> str | None:
+    return call.requested_model or (call.request and call.request.model) or call.model
+
+
+def _call_name(model: str | None) -> str:
+    return f"chat {clean(model)}" if model else "chat"
 
 
 def _finish_reason(call: ModelCall) -> str:
@@ -365,7 +418,6 @@ def _tool_call(tool: ToolCall, around: Surroundings) -> SpanShape:
     return _shape(
         tool,
         parent=id_of(tool.owner),
-        name=f"execute_tool {tool.name}",
         times=(tool.started_at_ns, tool.ran[1] if tool.ran else tool.ended_at_ns),
         attributes=attributes,
         failure=tool.failure if tool.outcome != "completed" else None,
@@ -379,15 +431,14 @@ def _shape(
     node: Node,
     *,
     parent: NodeId | None,
-    name: str,
     times: tuple[int, int | None],
     attributes: dict[str, Value],
     failure: Failure | None,
-    is_client: bool = False,
     events: list[ShapeEvent] | None = None,
     links: tuple[NodeId, ...] = (),
 ) -> SpanShape:
     started_at_ns, ended_at_ns = times[0], times[1] or times[0]
+    begun = start_of(node)
     events = events or []
     error: str | None = None
     if failure is not None:
@@ -398,8 +449,8 @@ def _shape(
     return SpanShape(
         id=id_of(node),
         parent=parent,
-        name=clean(name),
-        is_client=is_client,
+        name=begun.name,
+        is_client=begun.is_client,
         started_at_ns=started_at_ns,
         ended_at_ns=max(started_at_ns, ended_at_ns),
         attributes=attributes,

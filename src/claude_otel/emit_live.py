@@ -1,0 +1,157 @@
+"""Closed nodes into spans of the application's own provider: its ids, sampler and resource.
+
+What others need as their parent while it still runs (a turn, a subagent, the tool call
+whose handler is in this process) is started early, under what is known by then; all else
+is started and ended when it is closed, with the times that its node states. No context is
+ever attached here. Called from the event loop and from the tracing thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Final, TypeAlias
+
+from opentelemetry.context import Context
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+    Tracer,
+    get_current_span,
+    set_span_in_context,
+)
+
+from claude_otel.model.nodes import Closed, Node, Subagent, Turn
+from claude_otel.semconv.spans import (
+    SpanShape,
+    SpanStart,
+    Surroundings,
+    id_of,
+    span_for,
+    start_of,
+)
+
+Key: TypeAlias = tuple[str, str]
+"""What names a span in this process: kind and natural key."""
+Visible: TypeAlias = Callable[[SpanShape], SpanShape]
+"""A span's shape with as much of its content as may leave."""
+
+# Contexts of ended spans, for children that come later.
+_REMEMBERED: Final = 1000
+
+
+def key_of(node: Node) -> Key:
+    """What names the span of `node`. A subagent: the call that launched it, as frames name it."""
+    if isinstance(node, Subagent):
+        return ("subagent", node.tool_use_id or node.key)
+    named = id_of(node)
+    return (named.kind, named.key)
+
+
+class LiveEmitter:
+    """The spans of one connection to Claude.
+
+    `above`: what the connection was opened under; turns that nobody started stand there.
+    """
+
+    def __init__(
+        self, tracer: Tracer, around: Surroundings, visible: Visible, above: Context
+    ) -> None:
+        self._tracer = tracer
+        self._around = around
+        self._visible = visible
+        self._above = above
+        self._lock = threading.RLock()
+        self._open: dict[Key, Span] = {}
+        self._contexts: OrderedDict[Key, Context] = OrderedDict()
+
+    def start(self, key: Key, start: SpanStart, above: Context) -> Context:
+        """Start the span of `key` under what is current in `above`, if it has none yet.
+
+        Returns the context in which it is the current one.
+        """
+        with self._lock:
+            if (known := self._contexts.get(key)) is not None:
+                return known
+            span = self._tracer.start_span(
+                start.name,
+                context=above,
+                kind=SpanKind.CLIENT if start.is_client else SpanKind.INTERNAL,
+                attributes=start.attributes,
+                start_time=start.started_at_ns or None,
+            )
+            self._open[key] = span
+            self._contexts[key] = set_span_in_context(span, above)
+            return self._contexts[key]
+
+    def rename(self, key: Key, as_key: Key) -> None:
+        """What was started under a name of ours gets the one of its node."""
+        with self._lock:
+            if key in self._contexts:
+                self._contexts[as_key] = self._contexts.pop(key)
+            if key in self._open:
+                self._open[as_key] = self._open.pop(key)
+
+    def context_of(self, key: Key) -> Context | None:
+        """The context in which the span of `key`, open or ended, is current; None without one."""
+        with self._lock:
+            return self._contexts.get(key)
+
+    def emit(self, closed: Iterable[Closed]) -> None:
+        """End the spans of `closed`, starting those that nobody started."""
+        with self._lock:
+            for change in closed:
+                key = key_of(change.node)
+                if key in self._contexts and key not in self._open:
+                    continue  # it has ended: what has left cannot be called back
+                self._started(change.node)
+                span = self._open[key]
+                if span.is_recording():
+                    self.end(key, self._visible(span_for(change.node, self._around)))
+                else:
+                    self.end(key, None)
+
+    def end(self, key: Key, shape: SpanShape | None) -> None:
+        """End the open span of `key` as `shape` says; None for one that nobody records."""
+        with self._lock:
+            span = self._open.pop(key, None)
+            if span is None:
+                return
+            if shape is not None:
+                self._fill(span, shape)
+            span.end(shape.ended_at_ns if shape is not None else None)
+            ended = NonRecordingSpan(span.get_span_context())
+            self._contexts[key] = set_span_in_context(ended, self._contexts.pop(key))
+            if len(self._contexts) > _REMEMBERED:
+                oldest = next(known for known in self._contexts if known not in self._open)
+                del self._contexts[oldest]
+
+    # -- parts of the above ---------------------------------------------------------
+
+    def _started(self, node: Node) -> Context:
+        known = self._contexts.get(key_of(node))
+        return known or self.start(key_of(node), start_of(node), self._above_of(node))
+
+    def _above_of(self, node: Node) -> Context:
+        match node:
+            case Turn():
+                return self._above
+            case Subagent():
+                return self._started(node.launched_by or node.turn)
+            case _:
+                return self._started(node.owner)
+
+    def _fill(self, span: Span, shape: SpanShape) -> None:
+        span.set_attributes(shape.attributes)
+        for event in shape.events:
+            span.add_event(event.name, event.attributes, event.at_ns)
+        for linked in shape.links:
+            context = self._contexts.get((linked.kind, linked.key))
+            if context is not None:
+                span.add_link(get_current_span(context).get_span_context())
+        if shape.error is not None:
+            span.set_status(Status(StatusCode.ERROR, shape.error or None))
