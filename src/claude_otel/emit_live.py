@@ -68,6 +68,7 @@ class LiveEmitter:
         self._lock = threading.RLock()
         self._open: dict[Key, Span] = {}
         self._contexts: OrderedDict[Key, Context] = OrderedDict()
+        self._renamed: dict[Key, Key] = {}
 
     def start(self, key: Key, start: SpanStart, above: Context) -> Context:
         """Start the span of `key` under what is current in `above`, if it has none yet.
@@ -89,8 +90,9 @@ class LiveEmitter:
             return self._contexts[key]
 
     def rename(self, key: Key, as_key: Key) -> None:
-        """What was started under a name of ours gets the one of its node."""
+        """What was started under a name of ours gets the one of its node; ours leads to it."""
         with self._lock:
+            self._renamed[key] = as_key
             if key in self._contexts:
                 self._contexts[as_key] = self._contexts.pop(key)
             if key in self._open:
@@ -99,7 +101,7 @@ class LiveEmitter:
     def context_of(self, key: Key) -> Context | None:
         """The context in which the span of `key`, open or ended, is current; None without one."""
         with self._lock:
-            return self._contexts.get(key)
+            return self._contexts.get(self._renamed.get(key, key))
 
     def emit(self, closed: Iterable[Closed]) -> None:
         """End the spans of `closed`, starting those that nobody started."""
@@ -129,6 +131,12 @@ class LiveEmitter:
             if len(self._contexts) > _REMEMBERED:
                 oldest = next(known for known in self._contexts if known not in self._open)
                 del self._contexts[oldest]
+
+    def end_all(self) -> None:
+        """Nobody will tell more of what is open: end it as it stands."""
+        with self._lock:
+            for key in list(self._open):
+                self.end(key, None)
 
     # -- parts of the above ---------------------------------------------------------
 

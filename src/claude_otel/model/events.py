@@ -195,6 +195,7 @@ class HookRan(Event):
     name: str
     started_at_ns: int
     tool_use_id: str | None = None
+    prompt_id: str | None = None
     decision: str | None = None
     error_type: str | None = None
 

@@ -77,6 +77,12 @@ class Session:
         """Oldest first, as far as they are known."""
         return self._whose.turns
 
+    @property
+    def turns_of_now(self) -> list[Turn]:
+        """Those whose record was read and that are not history, in the order of their records."""
+        known = [t for t in self.turns if t.record_id is not None and self._is_of_now(t)]
+        return sorted(known, key=lambda turn: turn.started_at_ns)
+
     # -- in and out ------------------------------------------------------------
 
     def feed(self, event: ev.Event) -> list[Closed]:
@@ -396,7 +402,7 @@ class Session:
     def _on_hook(self, event: ev.HookRan) -> None:
         if event.tool_use_id is not None and event.tool_use_id.startswith("toolu_"):
             self._on_tool_fact(event.tool_use_id, event)
-        elif (turn := self._whose.reading) is not None:
+        elif (turn := self._whose.named(event.prompt_id) or self._whose.reading) is not None:
             turn.hooks.append(event)
 
     def _take_results(self) -> None:
@@ -683,6 +689,9 @@ class Session:
             return False  # made for a fact whose turn was not known yet
         if turn.is_command and not turn.usage_by_call and not turn.tool_use_ids:
             return False
+        return self._is_of_now(turn)
+
+    def _is_of_now(self, turn: Turn) -> bool:
         if self._since_ns is None or turn.submitted_at_ns is not None:
             return True
         return turn.last_fact_ns >= self._since_ns

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, cast
+
+import orjson
 
 from claude_otel.model.parts import (
     Media,
@@ -99,6 +102,25 @@ def usage_of(raw: Any) -> Usage | None:
 
 
 # -- reading what may be missing or of another type ------------------------------
+
+
+def json_of(content: bytes) -> Any:
+    """The JSON value of `content`, or None. Lone surrogates are legal; orjson refuses them."""
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        try:
+            return json.loads(content.decode("utf-8", "replace"))
+        except (ValueError, RecursionError):
+            return None
+
+
+def bytes_of(value: Any) -> bytes:
+    """`value` as JSON that `json_of` reads; what is no JSON becomes text."""
+    try:
+        return orjson.dumps(value, default=str)
+    except TypeError:
+        return json.dumps(value, default=str).encode()
 
 
 def object_of(value: Any) -> Raw | None:

@@ -6,14 +6,11 @@ carries no time: `at_ns` is when our hook was started.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from typing import Final
 
-import orjson
-
 from claude_otel.model import events as ev
-from claude_otel.sources.blocks import Raw, object_of, parts_of, section, text, whole
+from claude_otel.sources.blocks import Raw, json_of, object_of, parts_of, section, text, whole
 from claude_otel.sources.transcript import notification
 
 IGNORED: Final[dict[str, str]] = {
@@ -36,7 +33,7 @@ IGNORED: Final[dict[str, str]] = {
 
 def events_from_payload(payload: bytes, at_ns: int) -> list[ev.Event]:
     """The facts of one hook call."""
-    raw = _object(payload)
+    raw = object_of(json_of(payload))
     if raw is None:
         return [ev.Unrecognized(at_ns=at_ns, kind="broken hook payload")]
     name = text(raw, "hook_event_name") or "no name"
@@ -50,17 +47,7 @@ def events_from_payload(payload: bytes, at_ns: int) -> list[ev.Event]:
 
 def transcript_path_of(payload: bytes) -> str | None:
     """Where this payload says that the session's transcript is."""
-    return text(_object(payload) or {}, "transcript_path")
-
-
-def _object(payload: bytes) -> Raw | None:
-    try:
-        return object_of(orjson.loads(payload))
-    except orjson.JSONDecodeError:
-        try:  # lone surrogates: see transcript.py
-            return object_of(json.loads(payload.decode("utf-8", "replace")))
-        except (ValueError, RecursionError):
-            return None
+    return text(object_of(json_of(payload)) or {}, "transcript_path")
 
 
 def _session_start(raw: Raw, at_ns: int) -> Iterator[ev.Event]:

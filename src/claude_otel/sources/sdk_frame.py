@@ -68,7 +68,7 @@ def facts_of_frame(frame: Raw, at_ns: int) -> Iterator[ev.Event]:
         yield _result(frame, at_ns)
     elif kind == "stream_event":
         yield from _first_chunk(frame, at_ns)
-    elif kind not in _RECORDS and kind not in IGNORED and kind not in _ELSEWHERE:
+    elif not (kind in _RECORDS or kind in IGNORED or kind in _ELSEWHERE):
         yield ev.Unrecognized(at_ns=at_ns, kind=f"frame {kind}")
 
 
@@ -79,14 +79,29 @@ def records_of_frame(frame: Raw, at_ns: int) -> Iterator[ev.Event]:
         yield from read(frame, at_ns)
 
 
-def prompt_of_frame(frame: Raw, at_ns: int, *, record_id: str, init: Raw) -> ev.PromptSubmitted:
-    """The prompt that a written `user` frame brings, in a session that `init` describes."""
-    origin = text(section(frame, "origin"), "kind")
+def agents_of_frame(frame: Raw, at_ns: int) -> Iterator[ev.Event]:
+    """Which subagent is whose: a file of the transcript's folder says it, which may be away."""
+    if kind_of(frame) == "system/task_started":
+        yield from _task_started(frame, at_ns)
+    else:
+        yield from _launcher(frame, at_ns)
+
+
+def prompt_of_frames(
+    written: list[Raw], at_ns: int, *, record_id: str, init: Raw, notice: str
+) -> ev.PromptSubmitted:
+    """The prompt of the turn that `init` begins: what was written since the turn before.
+
+    Prompts that wait are taken together. A turn for which nobody wrote anything is a
+    background agent's, which `notice` told about.
+    """
+    named = [uuid for frame in written if (uuid := text(frame, "uuid")) is not None]
+    parts = [p for frame in written for p in parts_of(section(frame, "message").get("content"))]
     return ev.PromptSubmitted(
         at_ns=at_ns,
-        record_id=text(frame, "uuid") or record_id,
-        parts=parts_of(section(frame, "message").get("content")),
-        origin=origin or "human",
+        record_id=named[0] if named else record_id,
+        parts=tuple(parts) if written else parts_of(notice),
+        origin="human" if written else "task-notification",
         source="sdk",
         permission_mode=text(init, "permissionMode"),
         place=ev.Place(
@@ -163,7 +178,6 @@ def _assistant(frame: Raw, at_ns: int) -> Iterator[ev.Event]:
     message_id = text(message, "id")
     if message_id is None or text(message, "model") == "<synthetic>":
         return
-    yield from _launcher(frame, at_ns)
     yield ev.ModelResponded(
         at_ns=at_ns,
         agent_id=agent_id,
@@ -269,9 +283,10 @@ _RECORDS: Final[dict[str, Any]] = {
     "assistant": _assistant,
     "user": _user,
     "stream_event": _stream_event,
-    "system/task_started": _task_started,
     "system/task_notification": _task_over,
     "system/task_updated": _task_over,
 }
 # Read by who taps the wire: they say where a session is, not what happened in it.
-_ELSEWHERE: Final = frozenset({"control_request", "system/init", "conversation_reset"})
+_ELSEWHERE: Final = frozenset(
+    {"control_request", "system/init", "system/task_started", "result", "conversation_reset"}
+)

@@ -7,19 +7,17 @@ is knowingly not, with the reason; all else is `Unrecognized`, counted.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
-
-import orjson
 
 from claude_otel.model import events as ev
 from claude_otel.model.parts import Message, Part, ToolResult, text_of
 from claude_otel.model.usage import Usage
 from claude_otel.sources.blocks import (
     Raw,
+    json_of,
     list_of,
     object_of,
     parts_of,
@@ -81,11 +79,7 @@ def events_from_line(line: bytes) -> list[ev.Event]:
     """The facts of one whole line; a line that is not a JSON object is `Unrecognized`."""
     if not line.strip():
         return []
-    try:
-        record: Any = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        record = _loads_surrogates(line)
-    raw = object_of(record)
+    raw = object_of(json_of(line))
     if raw is None:
         return [ev.Unrecognized(at_ns=0, kind="broken line")]
     kind = text(raw, "type") or "no type"
@@ -101,10 +95,7 @@ def events_from_line(line: bytes) -> list[ev.Event]:
 
 def events_from_agent_meta(content: bytes, agent_id: str) -> list[ev.Event]:
     """The facts of `agent-<id>.meta.json`; nothing while it is half written."""
-    try:
-        raw = object_of(orjson.loads(content))
-    except orjson.JSONDecodeError:
-        return []
+    raw = object_of(json_of(content))
     if raw is None:
         return []
     shape = text(raw, "requestShape")
@@ -378,14 +369,6 @@ RECORDS: Final[dict[str, Callable[[Raw, int], Iterator[ev.Event]]]] = {
 
 
 # -- lines and times -----------------------------------------------------------------
-
-
-def _loads_surrogates(line: bytes) -> Any:
-    """Lone surrogates are legal JSON escapes; orjson refuses them, the standard library not."""
-    try:
-        return json.loads(line.decode("utf-8", "replace"))
-    except (ValueError, RecursionError):
-        return None
 
 
 def _at_ns(raw: Raw) -> int:

@@ -1,0 +1,319 @@
+"""One connection to the CLI, seen while it happens, from the program's own tasks.
+
+Here: which turn runs, whose tool a handler is, what is current for a callback, and the
+moments that nobody writes down. Every method is called from the wrappers of
+`instrumentor.py`, is cheap and never raises. What needs time is `recording.py`'s.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from opentelemetry.context import Context
+from opentelemetry.trace import (
+    INVALID_SPAN_CONTEXT,
+    NonRecordingSpan,
+    SpanContext,
+    TraceFlags,
+    get_current_span,
+    set_span_in_context,
+)
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from claude_otel.capture.agent_sdk.inbox import (
+    Ended,
+    Frame,
+    HookInput,
+    Item,
+    Seen,
+    TurnBegan,
+    Written,
+)
+from claude_otel.capture.agent_sdk.recording import Recording
+from claude_otel.capture.agent_sdk.tracing_thread import TracingThread
+from claude_otel.emit_live import Key, LiveEmitter
+from claude_otel.model import events as ev
+from claude_otel.semconv.spans import subagent_start, tool_start, turn_start
+from claude_otel.sources.blocks import bytes_of, json_of, list_of, object_of, section, text
+
+Json: TypeAlias = Mapping[str, Any]
+
+_CONTROL: Final = ("control_request", "control_response", "control_cancel_request")
+_LAUNCHERS: Final = ("Agent", "Task")
+# Of a streamed answer only its first and its last event say what records do not.
+_EVENTS_KEPT: Final = ("message_start", "message_delta")
+# What mcp's own middleware starts for a handshake outside of any turn belongs to no trace.
+_NO_TRACE: Final = NonRecordingSpan(
+    SpanContext(trace_id=1, span_id=1, is_remote=True, trace_flags=TraceFlags(0))
+)
+_TRACE_CONTEXT: Final = TraceContextTextMapPropagator()
+_connections = itertools.count()
+
+
+@dataclass(frozen=True, slots=True)
+class _Caller:
+    """A tool call as its frame tells it. `parent`: what launched the agent that made it."""
+
+    name: str
+    at_ns: int
+    parent: str | None
+    agent_type: str | None
+
+
+class Connection:
+    """`above`: what the program had current when it opened the connection."""
+
+    def __init__(
+        self, emitter: LiveEmitter, recording: Recording, thread: TracingThread, above: Context
+    ) -> None:
+        self.above = above
+        self._emitter = emitter
+        self._recording = recording
+        self._thread = thread
+        self._id = next(_connections)
+        self._turns = 0
+        self._results = 0
+        self._turn: Key | None = None
+        self._turn_is_confirmed = False
+        self._waiting_above: Context | None = None
+        self._callers: dict[str, _Caller] = {}
+        self._launchers: dict[str, str] = {}
+        self._is_told = False
+        self._has_ended = False
+        self.answers: dict[str, Json] = {}
+        """Responses to the control requests that are being answered, by request id."""
+        self.stderr = ""
+        """The end of what the CLI printed to the program's own callback."""
+
+    # -- turns ------------------------------------------------------------------------
+
+    def expect_turn(self, above: Context) -> Context:
+        """A prompt is about to be written: its turn begins now, unless another one runs."""
+        if self._turn is None:
+            return self._begin_turn(above)
+        self._waiting_above = above
+        return self.turn_context()
+
+    def wrote(self, message: Json) -> None:
+        """The program wrote a `user` message."""
+        self._put(Written(time.time_ns(), bytes_of(message)))
+
+    def turn_context(self) -> Context:
+        """The context in which the turn that runs is current; else what the program had."""
+        if self._turn is not None:
+            return self._emitter.context_of(self._turn) or self.above
+        return self.above
+
+    # -- what arrives --------------------------------------------------------------------
+
+    def arrived(self, frame: Json) -> None:
+        """A frame came from the CLI."""
+        at_ns = time.time_ns()
+        kind = text(frame, "type")
+        if kind in _CONTROL:
+            return
+        if kind == "stream_event" and text(section(frame, "event"), "type") not in _EVENTS_KEPT:
+            return
+        if kind == "assistant":
+            self._note_tools(frame, at_ns)
+        elif kind == "user":
+            self._note_results(frame)
+        elif kind == "system" and text(frame, "subtype") == "init":
+            self._turn_confirmed()
+        if session_id := text(frame, "session_id") or text(frame, "sessionId"):
+            self._put(Frame(at_ns, session_id, bytes_of(frame)))
+        if kind == "result":
+            self._results += 1
+            if self._results >= self._turns:
+                self._turn = None
+
+    def writes(self, data: str) -> None:
+        """The SDK's own tasks write to the CLI: an answer of the program's, or a prompt of its
+        stream."""
+        beginning = data[:300]
+        if '"control_request"' in beginning:
+            return
+        if '"control_response"' in beginning:
+            for request_id in self.answers:
+                if request_id in beginning:
+                    answer = object_of(json_of(data.encode("utf-8", "surrogatepass"))) or {}
+                    self.answers[request_id] = section(answer, "response")
+            return
+        self.expect_turn(self.above)
+        self._put(Written(time.time_ns(), data.encode("utf-8", "surrogatepass")))
+
+    # -- what the program itself is asked -----------------------------------------------------
+
+    def context_for(self, request: Json) -> Context:
+        """In which context a callback of the program runs: that of the agent that needs it."""
+        said = section(request, "input")
+        about = said if "hook_event_name" in said else request
+        launched_by = self._launchers.get(text(about, "agent_id") or "")
+        if launched_by is None:
+            caller = self._callers.get(text(about, "tool_use_id") or "")
+            launched_by = caller.parent if caller is not None else None
+        return self._agent_context(launched_by)
+
+    def asked_permission(self, request: Json) -> None:
+        if tool_use_id := text(request, "tool_use_id"):
+            name = text(request, "tool_name") or "unknown"
+            now_ns = time.time_ns()
+            self._see(ev.PermissionAsked(at_ns=now_ns, name=name, tool_use_id=tool_use_id))
+
+    def gave_permission(self, request: Json, answer: Json) -> None:
+        if tool_use_id := text(request, "tool_use_id"):
+            decision = text(section(answer, "response"), "behavior")
+            now_ns = time.time_ns()
+            self._see(
+                ev.PermissionDecided(at_ns=now_ns, tool_use_id=tool_use_id, decision=decision)
+            )
+
+    def hook_ran(self, request: Json, answer: Json, started_at_ns: int) -> None:
+        """A hook callback of the program answered; what it was told is a payload like any."""
+        said = section(request, "input")
+        self._put(HookInput(started_at_ns, bytes_of(said)))
+        self._see(
+            ev.HookRan(
+                at_ns=time.time_ns(),
+                started_at_ns=started_at_ns,
+                name=text(said, "hook_event_name") or "unknown",
+                tool_use_id=text(said, "tool_use_id"),
+                prompt_id=text(said, "prompt_id"),
+                decision=_decision_of(section(answer, "response")),
+                error_type="callback_error" if text(answer, "subtype") == "error" else None,
+            )
+        )
+
+    # -- tools of the program's own -------------------------------------------------------------
+
+    def tool_context(self, server: str, message: Json) -> Context:
+        """In which context an in-process MCP server handles `message`."""
+        tool_use_id = tool_use_of(message)
+        if tool_use_id is None:
+            here = self.turn_context()
+            outside = get_current_span(here).get_span_context() == INVALID_SPAN_CONTEXT
+            return set_span_in_context(_NO_TRACE, here) if outside else here
+        name = f"mcp__{server}__{text(section(message, 'params'), 'name')}"
+        return self._tool_context(tool_use_id, name, time.time_ns())
+
+    def tool_ran(self, message: Json, started_at_ns: int) -> None:
+        tool_use_id = tool_use_of(message)
+        if tool_use_id is not None:
+            now_ns = time.time_ns()
+            self._see(
+                ev.ToolRan(at_ns=now_ns, tool_use_id=tool_use_id, started_at_ns=started_at_ns)
+            )
+
+    # -- the end -----------------------------------------------------------------------------
+
+    @property
+    def is_over(self) -> bool:
+        """All of it is told."""
+        return self._recording.is_over
+
+    def ended(self, cut_short: ev.CutShort) -> None:
+        """Nothing more will come; the first word counts."""
+        if not self._has_ended:
+            self._has_ended = True
+            self._put(Ended(cut_short))
+
+    # -- parts of the above ----------------------------------------------------------------------
+
+    def _put(self, item: Item) -> None:
+        self._recording.put(item)
+        if self._is_told:
+            self._thread.wake()
+        else:
+            self._is_told = True
+            self._thread.tell(self._recording)
+
+    def _see(self, event: ev.Event) -> None:
+        self._put(Seen(event))
+
+    def _begin_turn(self, above: Context) -> Context:
+        self._turns += 1
+        key = ("turn", f"connection {self._id} turn {self._turns}")
+        context = self._emitter.start(key, turn_start(time.time_ns()), above)
+        self._turn, self._turn_is_confirmed = key, False
+        self._put(TurnBegan(key))
+        return context
+
+    def _turn_confirmed(self) -> None:
+        """`init`: a turn begins, the expected one or one that waited or that nobody asked for."""
+        if self._turn is None or self._turn_is_confirmed:
+            above, self._waiting_above = self._waiting_above or self.above, None
+            self._begin_turn(above)
+        self._turn_is_confirmed = True
+
+    def _note_tools(self, frame: Json, at_ns: int) -> None:
+        parent, agent_id = text(frame, "parent_tool_use_id"), text(frame, "agent_id")
+        if parent is not None and agent_id is not None:
+            self._launchers[agent_id] = parent
+        for block in blocks_of(frame, "tool_use"):
+            agent_type = text(section(block, "input"), "subagent_type")
+            name = text(block, "name") or "unknown"
+            self._callers[text(block, "id") or ""] = _Caller(name, at_ns, parent, agent_type)
+
+    def _note_results(self, frame: Json) -> None:
+        for block in blocks_of(frame, "tool_result"):
+            tool_use_id = text(block, "tool_use_id") or ""
+            caller = self._callers.get(tool_use_id)
+            if caller is not None and caller.name not in _LAUNCHERS:
+                del self._callers[tool_use_id]
+
+    def _agent_context(self, launched_by: str | None) -> Context:
+        """The context of the agent that this call launched; None: of the main loop."""
+        if launched_by is None:
+            return self.turn_context()
+        key = ("subagent", launched_by)
+        known = self._emitter.context_of(key)
+        if known is not None:
+            return known
+        caller = self._callers.get(launched_by)
+        if caller is None:
+            caller = _Caller(_LAUNCHERS[0], time.time_ns(), None, None)
+        above = self._tool_context(launched_by, caller.name, caller.at_ns)
+        return self._emitter.start(key, subagent_start(caller.agent_type, caller.at_ns), above)
+
+    def _tool_context(self, tool_use_id: str, name: str, started_at_ns: int) -> Context:
+        key = ("tool_call", tool_use_id)
+        known = self._emitter.context_of(key)
+        if known is not None:
+            return known
+        caller = self._callers.get(tool_use_id)
+        above = self._agent_context(caller.parent if caller is not None else None)
+        named = tool_start(caller.name if caller is not None else name, started_at_ns)
+        return self._emitter.start(key, named, above)
+
+
+def blocks_of(frame: Json, kind: str) -> list[Json]:
+    """The content blocks of this type in a message's frame."""
+    blocks = map(object_of, list_of(section(frame, "message").get("content")))
+    return [block for block in blocks if block is not None and text(block, "type") == kind]
+
+
+def tool_use_of(message: Json) -> str | None:
+    """The call that a `tools/call` message belongs to (`claudecode/toolUseId`)."""
+    if text(message, "method") != "tools/call":
+        return None
+    return text(section(section(message, "params"), "_meta"), "claudecode/toolUseId")
+
+
+def stamped(message: Json, context: Context) -> dict[str, Any]:
+    """A copy of `message` that names the current span of `context` as its parent (SEP-414)."""
+    carrier: dict[str, str] = {}
+    _TRACE_CONTEXT.inject(carrier, context)
+    params = section(message, "params")
+    return {**message, "params": {**params, "_meta": {**section(params, "_meta"), **carrier}}}
+
+
+def _decision_of(output: Json) -> str | None:
+    """What a hook's answer changes, in the hook protocol's own words."""
+    if output.get("continue") is False:
+        return "stop"
+    specific = section(output, "hookSpecificOutput")
+    return text(specific, "permissionDecision") or text(output, "decision")

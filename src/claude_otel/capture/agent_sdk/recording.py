@@ -1,0 +1,193 @@
+"""One connection told: its inbox and its sessions' records in, spans out.
+
+Runs in the tracing thread. Which session an item belongs to, and when there is nothing
+more to come, is decided here; what a session's record is, in `session_record.py`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from claude_otel.capture.agent_sdk.inbox import (
+    Ended,
+    Frame,
+    HookInput,
+    Item,
+    Seen,
+    TurnBegan,
+    Written,
+)
+from claude_otel.capture.agent_sdk.session_record import SessionRecord
+from claude_otel.diagnostics import log
+from claude_otel.diagnostics import telemetry_must_not_break_the_host as guarded
+from claude_otel.emit_live import Key, LiveEmitter, key_of
+from claude_otel.model import events as ev
+from claude_otel.model.nodes import Closed, Turn
+from claude_otel.model.session import Session
+from claude_otel.sources.hook_payload import events_from_payload, transcript_path_of
+
+Told = Callable[[str, str], None]
+"""A turn of this session, by its key, has been told."""
+
+
+@dataclass(slots=True)
+class _Telling:
+    """One session of the connection: `/clear` begins another. `bound`: turns with their span."""
+
+    session: Session
+    record: SessionRecord
+    bound: int = 0
+
+
+class Recording:
+    """`config_dir`: where the CLI keeps transcripts; None: not on this machine."""
+
+    def __init__(
+        self,
+        emitter: LiveEmitter,
+        *,
+        config_dir: Path | None,
+        told: Told,
+        raise_ours: bool,
+    ) -> None:
+        self._emitter = emitter
+        self._config_dir = config_dir
+        self._told = told
+        self._raise_ours = raise_ours
+        self._inbox: SimpleQueue[Item] = SimpleQueue()
+        self._since_ns = time.time_ns()
+        self._sessions: dict[str, _Telling] = {}
+        self._current: _Telling | None = None
+        self._early: list[Item] = []
+        self._begun: deque[Key] = deque()
+        self._ended: Ended | None = None
+        self._ended_at_s = 0.0
+        self.is_over = False
+
+    def put(self, item: Item) -> None:
+        """From the event loop: cheap, never blocks."""
+        self._inbox.put(item)
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether something is open, so that its record is worth looking at often."""
+        return self._ended is not None or bool(self._begun) or self._is_open()
+
+    def step(self) -> None:
+        """Take what has come, tell what has become final."""
+        with self._guarded_or_over():
+            self._take()
+            for telling in list(self._sessions.values()):
+                self._feed(telling, telling.record.read())
+                self._emit(telling, telling.session.settle(time.time_ns()))
+            if self._ended is not None and self._may_end():
+                self._end(self._ended.cut_short)
+
+    def end_now(self) -> None:
+        """The program is gone: tell what is known."""
+        with self._guarded_or_over():
+            self._take()
+            ended = self._ended or Ended(ev.CutShort(at_ns=time.time_ns(), outcome="closed_early"))
+            self._end(ended.cut_short)
+
+    # -- parts of the above ----------------------------------------------------------------
+
+    @contextmanager
+    def _guarded_or_over(self) -> Generator[None, None, None]:
+        """After a mistake of ours what is open ends untold, and the program goes on."""
+        went_well = False
+        try:
+            with guarded("telling a session of the Agent SDK", raise_ours=self._raise_ours):
+                yield
+                went_well = True
+        finally:
+            if not went_well:
+                self._emitter.end_all()
+                self.is_over = True
+
+    def _is_open(self) -> bool:
+        return any(not telling.session.is_idle for telling in self._sessions.values())
+
+    def _take(self) -> None:
+        while True:
+            try:
+                self._handle(self._inbox.get_nowait())
+            except Empty:
+                return
+
+    def _handle(self, item: Item) -> None:
+        match item:
+            case Frame():
+                telling = self._of(item.session_id)
+                if telling is not self._current:
+                    self._current = telling
+                    early, self._early = self._early, []
+                    for each in early:
+                        self._handle(each)
+                self._feed(telling, telling.record.frame(item))
+            case TurnBegan():
+                self._begun.append(item.key)
+            case Ended():
+                self._ended, self._ended_at_s = item, time.monotonic()
+            case _ if self._current is None:
+                self._early.append(item)
+            case Written():
+                self._feed(self._current, self._current.record.prompt(item))
+            case Seen():
+                self._feed(self._current, [item.event])
+            case HookInput():
+                self._current.record.is_at(transcript_path_of(item.content))
+                self._feed(self._current, events_from_payload(item.content, item.at_ns))
+
+    def _of(self, session_id: str) -> _Telling:
+        telling = self._sessions.get(session_id)
+        if telling is None:
+            record = SessionRecord(session_id, config_dir=self._config_dir)
+            telling = _Telling(Session(session_id, since_ns=self._since_ns), record)
+            telling.session.settle(time.time_ns())
+            self._sessions[session_id] = telling
+        return telling
+
+    def _feed(self, telling: _Telling, events: Iterable[ev.Event]) -> None:
+        for event in events:
+            with guarded("understanding a record", raise_ours=self._raise_ours):
+                self._emit(telling, telling.session.feed(event))
+
+    def _emit(self, telling: _Telling, closed: list[Closed]) -> None:
+        for change in closed:
+            node = change.node
+            self._bind(telling, node if isinstance(node, Turn) else node.turn)
+            with guarded("making a span", raise_ours=self._raise_ours):
+                self._emitter.emit([change])
+            if isinstance(node, Turn):
+                self._told(telling.session.session_id, node.key)
+
+    def _bind(self, telling: _Telling, turn: Turn) -> None:
+        """Name the spans that the connection started: turns begin in the order of those."""
+        for each in telling.session.turns_of_now[telling.bound :]:
+            telling.bound += 1
+            if self._begun:
+                self._emitter.rename(self._begun.popleft(), key_of(each))
+            if each is turn:
+                return
+
+    def _may_end(self) -> bool:
+        """Whether the record can be taken for whole: its writer is gone."""
+        waited_s = time.monotonic() - self._ended_at_s
+        return all(t.record.is_whole(waited_s) for t in self._sessions.values())
+
+    def _end(self, cut_short: ev.CutShort) -> None:
+        for telling in self._sessions.values():
+            self._feed(telling, telling.record.end())
+            self._feed(telling, [cut_short])
+            self._emit(telling, telling.session.finish())
+            for kind, count in telling.session.unrecognized.items():
+                log.info("not understood: %s (%d)", kind, count)
+        self._emitter.end_all()
+        self.is_over = True

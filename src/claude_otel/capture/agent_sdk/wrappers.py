@@ -1,0 +1,442 @@
+"""Which methods of the Claude Agent SDK are wrapped, in place, and what each wrapper tells.
+
+Methods of its classes, not names of its modules: a `query` that was imported before, a
+subclass, a custom transport are seen like any other. A wrapper calls the original exactly
+once, with what the program gave, and hands on what it returns or raises; what it tells a
+`Connection` is guarded. No context stays attached across a `yield`.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
+from contextvars import ContextVar
+from dataclasses import replace
+from importlib import import_module
+from typing import Any, Final, TypeAlias, cast
+from weakref import WeakKeyDictionary, finalize
+
+import wrapt
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context, attach, detach
+
+from claude_otel.capture.agent_sdk.connection import Connection, stamped
+from claude_otel.diagnostics import log
+from claude_otel.diagnostics import telemetry_must_not_break_the_host as guarded
+from claude_otel.model import events as ev
+
+Async: TypeAlias = Callable[..., Awaitable[Any]]
+Open: TypeAlias = Callable[[Mapping[str, str], bool], Connection]
+"""Open a connection: the environment that its options add, whether the CLI runs here."""
+
+_INTERNAL: Final = "claude_agent_sdk._internal"
+_TRANSPORT: Final = f"{_INTERNAL}.transport.subprocess_cli"
+_STDERR_CHARACTERS: Final = 4096
+# Which connection is being opened: `Query` and the transport are made deep inside of it.
+_opening: ContextVar[Connection | None] = ContextVar("claude_otel_opening", default=None)
+
+
+class Wrappers:
+    """All wrappers of one instrumentation. `settle`: awaited once a connection has closed."""
+
+    def __init__(
+        self,
+        open_connection: Open,
+        current: Callable[[], Context],
+        settle: Callable[[Connection], Awaitable[None]],
+        *,
+        raise_ours: bool,
+    ) -> None:
+        self._open_connection = open_connection
+        self._current = current
+        self._settle = settle
+        self._raise_ours = raise_ours
+        self._connections: WeakKeyDictionary[Any, Connection] = WeakKeyDictionary()
+        self._wrapped: list[tuple[Any, str, Any]] = []
+
+    def wrap(self) -> None:
+        """Wrap what this version of the SDK has; say in one line what it lacks."""
+        missing: list[str] = []
+        for module, owner, method, wrapper in (
+            (f"{_INTERNAL}.client", "InternalClient", "process_query", self._query),
+            ("claude_agent_sdk.client", "ClaudeSDKClient", "connect", self._connect),
+            ("claude_agent_sdk.client", "ClaudeSDKClient", "query", self._prompt),
+            (f"{_INTERNAL}.query", "Query", "start", self._start),
+            (f"{_INTERNAL}.query", "Query", "_read_messages", self._read),
+            (f"{_INTERNAL}.query", "Query", "_handle_control_request", self._answer),
+            (f"{_INTERNAL}.query", "Query", "_handle_sdk_mcp_request", self._call_tool),
+            (f"{_INTERNAL}.query", "Query", "close", self._close),
+            (_TRANSPORT, "SubprocessCLITransport", "connect", self._launch),
+        ):
+            found: Any = _class_of(module, owner)
+            original = _own(found, method) if found is not None else None
+            if original is None:
+                missing.append(f"{owner}.{method}")
+                continue
+            setattr(found, method, wrapt.FunctionWrapper(original, wrapper))
+            self._wrapped.append((found, method, original))
+        if missing:
+            log.warning(
+                "this claude-agent-sdk has no %s: what they would tell is missing in the traces; "
+                "install claude-agent-sdk>=0.1.60",
+                ", ".join(missing),
+            )
+
+    def unwrap(self) -> None:
+        """Restore every method; connections that are open are told to their end."""
+        for found, method, original in self._wrapped:
+            if isinstance(_own(found, method), wrapt.FunctionWrapper):
+                setattr(found, method, original)
+        self._wrapped.clear()
+
+    # -- where a connection begins ---------------------------------------------------------
+
+    def _query(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        """`query()`: all of one connection; its first turn begins with its first step."""
+        messages = wrapped(*args, **kwargs)
+        given = _named(("prompt", "options", "transport"), args, kwargs)
+        return _Messages(messages, lambda: self._opened(given, given.get("prompt")))
+
+    async def _connect(self, wrapped: Async, client: Any, args: Any, kwargs: Any) -> Any:
+        given: dict[str, Any] = {
+            "options": getattr(client, "options", None),
+            "transport": getattr(client, "_custom_transport", None),
+        }
+        prompt = _named(("prompt",), args, kwargs).get("prompt")
+        connection = self._opened(given, prompt)
+        if connection is None:
+            return await wrapped(*args, **kwargs)
+        token = _opening.set(connection)
+        try:
+            return await wrapped(*args, **kwargs)
+        except BaseException as error:
+            self._lost(connection, error)
+            raise
+        finally:
+            _opening.reset(token)
+
+    def _opened(self, given: Mapping[str, Any], prompt: object) -> Connection | None:
+        with self._guarded("opening a connection"):
+            transport = given.get("transport")
+            is_here = transport is None or isinstance(transport, _subprocess_transport())
+            environ: Any = getattr(given.get("options"), "env", None)
+            connection = self._open_connection(environ or {}, is_here)
+            if isinstance(prompt, str):
+                connection.expect_turn(connection.above)
+                connection.wrote(_message(prompt))
+            elif prompt is not None:
+                connection.expect_turn(connection.above)
+            return connection
+        return None
+
+    async def _start(self, wrapped: Async, query: Any, args: Any, kwargs: Any) -> Any:
+        with self._guarded("joining a connection"):
+            connection = _opening.get()
+            if connection is not None and query not in self._connections:
+                self._connections[query] = connection
+                # A client that nobody closes is over when nobody has it any more.
+                finalize(query, connection.ended, _closed_early()).atexit = False
+        return await wrapped(*args, **kwargs)
+
+    async def _launch(self, wrapped: Async, transport: Any, args: Any, kwargs: Any) -> Any:
+        """The CLI starts: its TRACEPARENT is the turn, if one has begun."""
+        connection = _opening.get()
+        if connection is None:
+            return await wrapped(*args, **kwargs)
+        with self._guarded("listening to stderr"):
+            _hear_errors(transport, connection)
+        token = attach(connection.turn_context())
+        try:
+            return await wrapped(*args, **kwargs)
+        finally:
+            detach(token)
+
+    # -- what goes over it ---------------------------------------------------------------------
+
+    async def _prompt(self, wrapped: Async, client: Any, args: Any, kwargs: Any) -> Any:
+        """`client.query()`: a prompt, or several."""
+        connection = self._connections.get(getattr(client, "_query", None))
+        given = _named(("prompt", "session_id"), args, kwargs)
+        prompt = given.get("prompt")
+        if connection is None or prompt is None:
+            return await wrapped(*args, **kwargs)
+        if isinstance(prompt, str):
+            with self._guarded("noting a prompt"):
+                connection.expect_turn(self._current())
+                connection.wrote(_message(prompt))
+        elif isinstance(prompt, AsyncIterable):
+            noted = self._noted(connection, cast("AsyncIterable[Any]", prompt))
+            if args:
+                args = (noted, *args[1:])
+            else:
+                kwargs = {**kwargs, "prompt": noted}
+        return await wrapped(*args, **kwargs)
+
+    async def _noted(
+        self, connection: Connection, prompt: AsyncIterable[Any]
+    ) -> AsyncIterator[Any]:
+        async for message in prompt:
+            with self._guarded("noting a prompt"):
+                connection.expect_turn(self._current())
+                connection.wrote(message)
+            yield message
+
+    async def _read(self, wrapped: Async, query: Any, args: Any, kwargs: Any) -> Any:
+        """The reader of the connection: it sees a tapped transport while it reads."""
+        connection = self._connections.get(query)
+        transport = query.transport
+        if connection is not None:
+            with self._guarded("tapping the transport"):
+                query.transport = _Tapped(transport, connection, self._guarded)
+        try:
+            return await wrapped(*args, **kwargs)
+        finally:
+            if connection is not None:
+                query.transport = transport
+
+    async def _answer(self, wrapped: Async, query: Any, args: Any, kwargs: Any) -> Any:
+        """The CLI asks the program: a hook, a permission, a tool of an in-process server."""
+        connection = self._connections.get(query)
+        frame = _named(("request",), args, kwargs).get("request")
+        if connection is None or not isinstance(frame, Mapping):
+            return await wrapped(*args, **kwargs)
+        asked = _Asked(connection, cast("Mapping[str, Any]", frame), self._guarded)
+        token = attach(asked.context)
+        try:
+            return await wrapped(*args, **kwargs)
+        finally:
+            detach(token)
+            asked.answered()
+
+    async def _call_tool(self, wrapped: Async, query: Any, args: Any, kwargs: Any) -> Any:
+        """A message to an in-process MCP server: its spans and the handler's have a parent."""
+        connection = self._connections.get(query)
+        if connection is None or len(args) != 2 or not isinstance(args[1], Mapping):
+            return await wrapped(*args, **kwargs)
+        server, message = str(args[0]), cast("Mapping[str, Any]", args[1])
+        context = otel_context.get_current()
+        with self._guarded("joining a tool call"):
+            context = connection.tool_context(server, message)
+            args = (args[0], stamped(message, context))
+        started_at_ns = time.time_ns()
+        token = attach(context)
+        try:
+            return await wrapped(*args, **kwargs)
+        finally:
+            detach(token)
+            with self._guarded("noting a tool call"):
+                connection.tool_ran(message, started_at_ns)
+
+    async def _close(self, wrapped: Async, query: Any, args: Any, kwargs: Any) -> Any:
+        connection = self._connections.get(query)
+        if connection is None:
+            return await wrapped(*args, **kwargs)
+        cause = sys.exc_info()[1]
+        try:
+            closed = await wrapped(*args, **kwargs)
+        finally:
+            with self._guarded("closing a connection"):
+                connection.ended(_cancelled() if _is_cancel(cause) else _closed_early())
+        await self._settle(connection)
+        return closed
+
+    # -- parts of the above ------------------------------------------------------------------------
+
+    def _guarded(self, doing: str) -> AbstractContextManager[None]:
+        return guarded(doing, raise_ours=self._raise_ours)
+
+    def _lost(self, connection: Connection, error: BaseException) -> None:
+        with self._guarded("noting a failed connection"):
+            connection.ended(_cancelled() if _is_cancel(error) else _failed(error, connection))
+
+
+Guard: TypeAlias = Callable[[str], AbstractContextManager[None]]
+
+
+class _Asked:
+    """One control request while the program answers it."""
+
+    def __init__(self, connection: Connection, frame: Mapping[str, Any], guard: Guard) -> None:
+        self._connection = connection
+        self._guard = guard
+        self._started_at_ns = time.time_ns()
+        self._request: Mapping[str, Any] = {}
+        self._id = str(frame.get("request_id"))
+        self.context = connection.above
+        with guard("noting a request of the CLI"):
+            self._request = frame.get("request") or {}
+            self.context = connection.context_for(self._request)
+            if self._kind in ("can_use_tool", "hook_callback"):
+                connection.answers[self._id] = {}
+            if self._kind == "can_use_tool":
+                connection.asked_permission(self._request)
+
+    @property
+    def _kind(self) -> object:
+        return self._request.get("subtype")
+
+    def answered(self) -> None:
+        with self._guard("noting an answer to the CLI"):
+            answer = self._connection.answers.pop(self._id, {})
+            if self._kind == "can_use_tool":
+                self._connection.gave_permission(self._request, answer)
+            elif self._kind == "hook_callback":
+                self._connection.hook_ran(self._request, answer, self._started_at_ns)
+
+
+class _Messages:
+    """What `process_query` yields, its first step taken while its connection is being opened.
+
+    Not a generator: that would be one more thing to close.
+    """
+
+    def __init__(self, messages: Any, opened: Callable[[], Connection | None]) -> None:
+        self._messages = messages
+        self._opened = opened
+        self._has_begun = False
+
+    def __aiter__(self) -> _Messages:
+        return self
+
+    def __anext__(self) -> Awaitable[Any]:
+        if self._has_begun:
+            return self._messages.__anext__()
+        self._has_begun = True
+        return self._first()
+
+    async def _first(self) -> Any:
+        connection = self._opened()
+        if connection is None:
+            return await self._messages.__anext__()
+        token = _opening.set(connection)
+        try:
+            return await self._messages.__anext__()
+        except StopAsyncIteration:
+            raise
+        except BaseException as error:
+            connection.ended(_cancelled() if _is_cancel(error) else _failed(error, connection))
+            raise
+        finally:
+            _opening.reset(token)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._messages, name)
+
+
+_Proxy: Any = wrapt.ObjectProxy
+
+
+class _Tapped(_Proxy):
+    """A transport whose frames are noted at arrival, before a slow consumer holds them up."""
+
+    def __init__(self, transport: Any, connection: Connection, guard: Guard) -> None:
+        _Proxy.__init__(self, transport)
+        self._self_connection = connection
+        self._self_guard = guard
+
+    def read_messages(self) -> Any:
+        messages = self.__wrapped__.read_messages()
+        return _TappedFrames(messages, self._self_connection, self._self_guard)
+
+    def write(self, data: Any) -> Any:
+        with self._self_guard("noting what is written"):
+            self._self_connection.writes(data)
+        return self.__wrapped__.write(data)
+
+
+class _TappedFrames:
+    def __init__(self, frames: Any, connection: Connection, guard: Guard) -> None:
+        self._frames = frames
+        self._connection = connection
+        self._guard = guard
+
+    def __aiter__(self) -> _TappedFrames:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            frame = await self._frames.__anext__()
+        except StopAsyncIteration:
+            with self._guard("noting the end of a stream"):
+                self._connection.ended(
+                    ev.CutShort(at_ns=time.time_ns(), outcome="failed", error_type="no_result")
+                )
+            raise
+        except Exception as error:
+            with self._guard("noting a broken stream"):
+                self._connection.ended(_failed(error, self._connection))
+            raise
+        with self._guard("noting a frame"):
+            self._connection.arrived(frame)
+        return frame
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._frames, name)
+
+
+def _class_of(module: str, name: str) -> Any:
+    try:
+        return getattr(import_module(module), name, None)
+    except ImportError:
+        return None
+
+
+def _own(owner: Any, name: str) -> Any:
+    """What the class itself has under this name, not what it inherits."""
+    return cast("Mapping[str, Any]", vars(owner)).get(name)
+
+
+def _subprocess_transport() -> Any:
+    found = _class_of(
+        "claude_agent_sdk._internal.transport.subprocess_cli", "SubprocessCLITransport"
+    )
+    return found if found is not None else ()
+
+
+def _named(
+    names: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {**dict(zip(names, args, strict=False)), **kwargs}
+
+
+def _message(prompt: str) -> dict[str, Any]:
+    return {"type": "user", "message": {"role": "user", "content": prompt}}
+
+
+def _hear_errors(transport: Any, connection: Connection) -> None:
+    """Keep the end of what the CLI prints to a callback of the program, which is called as ever.
+
+    Without a callback the CLI's stderr is the program's own, and not ours to read.
+    """
+    options = getattr(transport, "_options", None)
+    heard = getattr(options, "stderr", None)
+    if options is None or heard is None:
+        return
+
+    def hear(line: str) -> None:
+        connection.stderr = f"{connection.stderr}{line}\n"[-_STDERR_CHARACTERS:]
+        heard(line)
+
+    transport._options = replace(options, stderr=hear)  # the program's own object stays
+
+
+def _is_cancel(error: BaseException | None) -> bool:
+    # asyncio's CancelledError, trio's Cancelled; neither has to be installed or imported.
+    return error is not None and type(error).__name__ in ("CancelledError", "Cancelled")
+
+
+def _cancelled() -> ev.CutShort:
+    return ev.CutShort(at_ns=time.time_ns(), outcome="cancelled")
+
+
+def _closed_early() -> ev.CutShort:
+    return ev.CutShort(at_ns=time.time_ns(), outcome="closed_early")
+
+
+def _failed(error: BaseException, connection: Connection) -> ev.CutShort:
+    said = f"{error}\n{connection.stderr}".strip()
+    return ev.CutShort(
+        at_ns=time.time_ns(), outcome="failed", error_type=type(error).__name__, message=said
+    )
