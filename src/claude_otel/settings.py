@@ -19,9 +19,8 @@ from typing import Any, cast
 
 import platformdirs
 
+from claude_otel.content_choice import CONTENT_SETTINGS, ContentLevel
 from claude_otel.destinations import (
-    CONTENT_SETTINGS,
-    ContentLevel,
     Destination,
     Ignored,
     MlflowSetting,
@@ -57,6 +56,7 @@ __all__ = [
     "StateFolder",
     "WorkerFolder",
     "absolute_tracking_uri",
+    "application_configuration",
     "claude_config_dir",
     "configuration_of",
     "data_folder",
@@ -272,6 +272,14 @@ def configuration_of(environment: Mapping[str, str]) -> Configuration:
         destinations=destinations_of(environment),
         key=_key(environment),
     )
+
+
+def application_configuration() -> Configuration:
+    """What this process's own environment says, for an application that traces itself."""
+    environment = own_environment()
+    if "mlflow" in selected_exporters(environment):
+        environment.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{data_folder().mlflow_store}")
+    return configuration_of(environment)
 
 
 def model_endpoint(session_environ: Mapping[str, str], managed: Path | None = None) -> Endpoint:

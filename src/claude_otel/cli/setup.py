@@ -18,7 +18,8 @@ from claude_otel.capture.installation import (
     plan_setup,
 )
 from claude_otel.cli.scope import Target, target_of, target_options
-from claude_otel.destinations import CONTENT_LEVELS, MlflowSetting
+from claude_otel.content_choice import CONTENT_LEVELS
+from claude_otel.destinations import MlflowSetting, content_text, described, setting_of
 from claude_otel.settings import Configuration, DataFolder, StateFolder
 
 _EXAMPLES = """\b
@@ -122,20 +123,12 @@ def _overruled(target: Target, state: StateFolder, configuration: Configuration)
 
 def _destinations(configuration: Configuration) -> list[str]:
     """Each destination in words, secrets masked."""
-    found: list[str] = []
-    for destination in configuration.destinations:
-        if isinstance(destination, MlflowSetting):
-            experiment = destination.experiment_name or destination.experiment_id or "its default"
-            uri = settings.mask("MLFLOW_TRACKING_URI", destination.tracking_uri)
-            what = f"MLflow at {uri}, experiment {experiment}"
-            source = configuration.sources["MLFLOW_TRACKING_URI"]
-        else:
-            names = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-            name = next((name for name in names if name in configuration.sources), None)
-            endpoint = configuration.environment[name] if name else "its default address"
-            what = f"OTLP at {settings.mask(name or '', endpoint)}"
-            source = configuration.sources[name or "OTEL_TRACES_EXPORTER"]
-        found.append(f"{what}, content: {destination.content} (from {source})")
+    environment, sources = configuration.environment, configuration.sources
+    found = [
+        f"{described(destination, environment)}, content: {content_text(destination)} "
+        f"(from {sources[setting_of(destination, environment)]})"
+        for destination in configuration.destinations
+    ]
     return found or ["nowhere: tracing is switched off"]
 
 

@@ -35,9 +35,10 @@ class Worker:
         self._raises = settings.raises_own_failures()
         self._ledger = Ledger(state.ledger)
         configuration = settings.configuration_of(settings.own_environment())
-        self._delivery = Delivery(
-            self._ledger, pipeline.destinations(configuration.destinations, self._ledger), log
+        places = pipeline.destinations(
+            configuration.destinations, self._ledger, console=state.console
         )
+        self._delivery = Delivery(self._ledger, places, log)
         self._resource = pipeline.resource()
         self._version = version("claude-otel")
         self._sessions: dict[str, ServedSession] = {}
