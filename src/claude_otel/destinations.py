@@ -6,6 +6,7 @@ exporters what they do with them. The same from a declarative file: `declarative
 
 import re
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -22,6 +23,21 @@ OtlpProtocol: TypeAlias = Literal["http/protobuf", "grpc"]
 OTLP_FILE_PATH: Final = "CLAUDE_OTEL_FILE"
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+ADDRESSES: Final = (
+    *_ENDPOINTS,
+    OTLP_FILE_PATH,
+    "MLFLOW_TRACKING_URI",
+    "OTEL_TRACES_EXPORTER",
+)
+"""What says by itself where spans go."""
+SELECTING: Final = (
+    *_ENDPOINTS,
+    "OTEL_TRACES_EXPORTER",
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_SERVICE_NAME",
+    "OTEL_RESOURCE_ATTRIBUTES",
+)
+"""OpenTelemetry's variables that a configuration file overrules."""
 _DEFAULT_ENDPOINT: Final[dict[OtlpProtocol, str]] = {
     "http/protobuf": "http://localhost:4318",
     "grpc": "http://localhost:4317",
@@ -244,7 +260,7 @@ def is_switched_off(environment: Mapping[str, str]) -> bool:
 
 
 _OTLP: Final = frozenset({"otlp", "otlp_proto_http", "otlp_proto_grpc"})
-_BUILT_IN: Final = _OTLP | {"mlflow", "console", "otlp_json_file"}
+_BUILT_IN: Final = _OTLP | {"mlflow", "console", "otlp_json_file", "none"}
 
 
 def _exporters_of_addresses(environment: Mapping[str, str]) -> tuple[str, ...]:
@@ -257,14 +273,14 @@ def _exporters_of_addresses(environment: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(named)
 
 
-def check_exporter(name: str, *, said: str) -> None:
+def check_exporter(name: str, *, said: str, built_in: AbstractSet[str] = _BUILT_IN) -> None:
     """Raise ConfigurationError, beginning with `said`, when nobody brings this exporter."""
     installed = {point.name for point in entry_points(group=TRACES_EXPORTERS)}
     if name not in installed:
-        known = ", ".join(sorted(_BUILT_IN | installed | {"none"}))
+        known = ", ".join(sorted(built_in | installed))
         raise ConfigurationError(
-            f"{said}: there is no exporter {name!r} here; use one of {known} (with commas "
-            "between several), or install the package that brings it beside claude-otel"
+            f"{said}: there is no exporter {name!r} here; use {known}, or install the package "
+            "that brings it beside claude-otel"
         )
 
 

@@ -12,7 +12,8 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,13 +21,18 @@ from typing import Any, cast
 import platformdirs
 
 from claude_otel.content_choice import CONTENT_SETTINGS, ContentLevel
+from claude_otel.declarative import CONFIG_FILE, Declared
+from claude_otel.declarative import read as read_config_file
 from claude_otel.destinations import (
+    ADDRESSES,
+    SELECTING,
     Destination,
     Ignored,
     MlflowSetting,
     OtlpSetting,
     absolute_tracking_uri,
     destinations_of,
+    is_switched_off,
     mask,
     selected_exporters,
     unused_of,
@@ -57,12 +63,14 @@ __all__ = [
     "WorkerFolder",
     "absolute_tracking_uri",
     "application_configuration",
+    "check_delivery",
     "claude_config_dir",
     "configuration_of",
     "data_folder",
     "delivery_values",
     "forget",
     "keep_mlflow_quiet",
+    "leave_all_to_the_file",
     "mask",
     "model_endpoint",
     "own_environment",
@@ -98,6 +106,22 @@ _A_PROJECT_MAY_SAY = frozenset(
     {"OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_SDK_DISABLED", "CLAUDE_OTEL_DISABLED"}
 )
 
+# The digest of the configuration file for which a worker was started.
+_CONFIG_DIGEST = "CLAUDE_OTEL_CONFIG_SHA256"
+_IGNORED_BESIDE_A_FILE = (
+    "OTEL_EXPORTER_",
+    "OTEL_TRACES_",
+    "OTEL_METRICS_",
+    "OTEL_SERVICE_NAME",
+    "OTEL_RESOURCE_ATTRIBUTES",
+    "OTEL_ATTRIBUTE_",
+    "OTEL_SPAN_",
+    "OTEL_EVENT_",
+    "OTEL_LINK_",
+    "OTEL_BSP_",
+    "OTEL_METRIC_",
+)
+
 CLAUDES_OWN = "the environment of claude"
 """The source of what `claude` was started with: nobody can change it for a session that ran."""
 
@@ -118,7 +142,8 @@ class Configuration:
 
     `sources` says of each value of the environment where it was found. `key`
     names the configuration: equal for all sessions that one worker may serve.
-    No destinations: the user switched tracing off.
+    No destinations: the user switched tracing off. `options` are our own
+    (`options.py`), by variable; `declared` is what the configuration file says.
     """
 
     environment: dict[str, str]
@@ -126,6 +151,8 @@ class Configuration:
     ignored: tuple[Ignored, ...]
     destinations: tuple[Destination, ...]
     key: str
+    options: dict[str, str]
+    declared: Declared | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +259,9 @@ def resolve(
         *_recorded_layers(state, project),
     ]
     values, sources = _first_match(layers, ignored)
-    if "mlflow" in selected_exporters(values) and "MLFLOW_TRACKING_URI" not in values:
+    if CONFIG_FILE in values:
+        values[CONFIG_FILE] = str((project or Path.cwd()) / values[CONFIG_FILE])
+    elif "mlflow" in selected_exporters(values) and "MLFLOW_TRACKING_URI" not in values:
         _set_default(values, sources, "MLFLOW_TRACKING_URI", f"sqlite:///{data.mlflow_store}")
         if "MLFLOW_EXPERIMENT_ID" not in values:
             _set_default(values, sources, "MLFLOW_EXPERIMENT_NAME", "claude-code")
@@ -253,33 +282,111 @@ def resolve(
         ]
     process = {name: value for name, value in session_environ.items() if _is_of_process(name)}
     process.setdefault("PATH", os.defpath)
-    environment = process | values
-    return Configuration(
-        environment=environment,
-        sources=sources,
-        ignored=(*ignored, *unused_of(environment)),
-        destinations=destinations_of(environment),
-        key=_key(environment),
-    )
+    return _configuration(process | values, sources, ignored, data)
 
 
 def configuration_of(environment: Mapping[str, str]) -> Configuration:
     """The configuration that a resolved environment holds, for the worker that has it."""
+    sources = dict.fromkeys(delivery_values(environment), "the environment of the worker")
+    return _configuration(dict(environment), sources, (), data_folder())
+
+
+def _configuration(
+    environment: dict[str, str],
+    sources: dict[str, str],
+    ignored: Sequence[Ignored],
+    data: DataFolder,
+) -> Configuration:
+    declared = None
+    if environment.get(CONFIG_FILE) and not is_switched_off(environment):
+        declared = _declared(environment, data)
+        # Another content is another configuration, and so another worker.
+        environment[_CONFIG_DIGEST] = declared.digest
+    if declared is None:
+        destinations = destinations_of(environment)
+        also_ignored = unused_of(environment)
+    else:
+        destinations = () if declared.is_disabled else declared.destinations
+        also_ignored = (*declared.ignored, *_overruled_by(declared, environment, sources))
+    own = {name: v for name, v in environment.items() if name.startswith("CLAUDE_OTEL_")}
     return Configuration(
-        environment=dict(environment),
-        sources=dict.fromkeys(delivery_values(environment), "the environment of the worker"),
-        ignored=unused_of(environment),
-        destinations=destinations_of(environment),
+        environment=environment,
+        sources=sources,
+        ignored=(*ignored, *also_ignored),
+        destinations=destinations,
         key=_key(environment),
+        options=own | dict(declared.options if declared else {}),
+        declared=declared,
     )
+
+
+def _declared(environment: Mapping[str, str], data: DataFolder) -> Declared:
+    with _as_own_environment(environment):
+        declared = read_config_file(
+            Path(environment[CONFIG_FILE]),
+            environment,
+            default_tracking_uri=f"sqlite:///{data.mlflow_store}",
+        )
+    asked_for = environment.get(_CONFIG_DIGEST, declared.digest)
+    if asked_for != declared.digest:
+        raise ConfigurationError(
+            f"{declared.path} was changed while a worker was started; the next prompt starts "
+            "another one, or: claude-otel flush"
+        )
+    return declared
+
+
+@contextmanager
+def _as_own_environment(environment: Mapping[str, str]) -> Generator[None]:
+    """OpenTelemetry substitutes from the process's own environment, and from nothing else."""
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _overruled_by(
+    declared: Declared, environment: Mapping[str, str], sources: Mapping[str, str]
+) -> Iterator[Ignored]:
+    for name in SELECTING:
+        if environment.get(name) and name not in declared.referenced:
+            yield Ignored(
+                setting=name,
+                where=sources.get(name, CLAUDES_OWN),
+                reason=f"{declared.path} says where spans go, and OpenTelemetry reads no variable "
+                f"beside it; write ${{{name}}} there, or unset {CONFIG_FILE}",
+            )
+
+
+def leave_all_to_the_file() -> None:
+    """Unset, in this process, what OpenTelemetry ignores beside a configuration file.
+
+    Its exporters do not ignore them: headers meant for one receiver would go to another.
+    """
+    for name in list(os.environ):
+        if name.startswith(_IGNORED_BESIDE_A_FILE):
+            del os.environ[name]
 
 
 def application_configuration() -> Configuration:
     """What this process's own environment says, for an application that traces itself."""
     environment = own_environment()
-    if "mlflow" in selected_exporters(environment):
+    if not environment.get(CONFIG_FILE) and "mlflow" in selected_exporters(environment):
         environment.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{data_folder().mlflow_store}")
     return configuration_of(environment)
+
+
+def check_delivery(values: Mapping[str, str], *, data: DataFolder) -> None:
+    """Raise ConfigurationError when nobody could deliver by these values."""
+    # A file may ask for any variable of the one who sets it up.
+    around = own_environment() if CONFIG_FILE in values else own_process_values()
+    environment = {**around, **values}
+    environment.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{data.mlflow_store}")
+    _configuration(environment, {}, (), data)
 
 
 def model_endpoint(session_environ: Mapping[str, str], managed: Path | None = None) -> Endpoint:
@@ -361,6 +468,15 @@ def _first_match(
             other = next((a for p, a in elsewhere.items() if name.startswith(p)), None)
             if name in values:
                 continue
+            if name == CONFIG_FILE and value and (named := _first_address(values)):
+                ignored.append(
+                    Ignored(
+                        setting=name,
+                        where=layer.name,
+                        reason=f"{named} ({sources[named]}) says where spans go, and comes first",
+                    )
+                )
+                continue
             if content and name in CONTENT_SETTINGS:
                 ignored.append(
                     Ignored(
@@ -387,6 +503,10 @@ def _first_match(
     # An empty value is OpenTelemetry's "unset"; it has hidden those of lower layers.
     kept = {name: value for name, value in values.items() if value}
     return kept, {name: sources[name] for name in kept}
+
+
+def _first_address(values: Mapping[str, str]) -> str | None:
+    return next((name for name in ADDRESSES if values.get(name)), None)
 
 
 def _set_default(values: dict[str, str], sources: dict[str, str], name: str, value: str) -> None:

@@ -27,6 +27,7 @@ Examples:
   claude-otel setup                                     this folder, for you alone
   claude-otel setup --user -u http://localhost:5000     everywhere, into that MLflow
   claude-otel setup ~/code/project --otlp http://localhost:4318
+  claude-otel setup --user --config otel-config.yaml    all that OpenTelemetry can say
   claude-otel setup --dry-run                           show the change, make none
 """
 
@@ -37,6 +38,12 @@ Examples:
 @click.option("-e", "--experiment-id", help="Its experiment, by id.")
 @click.option("-n", "--experiment-name", help="Its experiment, by name; made when missing.")
 @click.option("--otlp", metavar="URL", help="The OTLP endpoint to deliver to.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="OpenTelemetry's declarative configuration: all of the above, and more, in one file.",
+)
 @click.option("--content", type=click.Choice(CONTENT_LEVELS), help="How much of what was said.")
 @click.option("--dry-run", is_flag=True, help="Show the change and make none.")
 @click.option("-y", "--non-interactive", is_flag=True, help="Ask nothing.")
@@ -49,6 +56,7 @@ def command(
     experiment_id: str | None,
     experiment_name: str | None,
     otlp: str | None,
+    config: Path | None,
     content: str | None,
     dry_run: bool,
     non_interactive: bool,
@@ -61,6 +69,11 @@ def command(
     """
     if experiment_id and experiment_name:
         raise click.UsageError("Name the experiment by its id or by its name, not both.")
+    if config and (tracking_uri or experiment_id or experiment_name or otlp):
+        raise click.UsageError(
+            "--config FILE says where spans go, and nothing beside it: leave -u, -e, -n and --otlp "
+            "out, or write them into the file (see otel-config.yaml of claude-otel)."
+        )
     target = target_of(scope, directory, folder)
     asks = not (non_interactive or dry_run or as_json) and sys.stdin.isatty()
     target, notes = _away_from_git(target, asks=asks)
@@ -69,6 +82,7 @@ def command(
         "MLFLOW_EXPERIMENT_ID": experiment_id,
         "MLFLOW_EXPERIMENT_NAME": experiment_name,
         "OTEL_EXPORTER_OTLP_ENDPOINT": otlp,
+        "OTEL_CONFIG_FILE": str(config) if config else None,
         "CLAUDE_OTEL_CONTENT": content,
     }
     state, data = settings.state_folder(), settings.data_folder()

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import IO, Final
 
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 
 from claude_otel import destinations as configured_as
 from claude_otel import settings
 from claude_otel.content_choice import ContentKind, ContentLevel
+from claude_otel.declarative import Declared
 from claude_otel.destinations import (
     ConsoleSetting,
     FileSetting,
@@ -92,8 +93,26 @@ def destination_name(setting: configured_as.Destination) -> str:
             return setting.exporter
 
 
-def resource() -> Resource:
-    """Say who the spans come from: OpenTelemetry's variables, else service claude-code."""
+def application_provider() -> TracerProvider:
+    """A provider with resource, sampler, limits and processors as the environment says.
+
+    It is given, not set: whose it is to be is the caller's to say. Raises ConfigurationError.
+    """
+    declared = settings.application_configuration().declared
+    provider = TracerProvider(
+        resource=resource(declared),
+        sampler=declared and declared.sampler,
+        span_limits=declared and declared.limits,
+    )
+    for processor in application_processors():
+        provider.add_span_processor(processor)
+    return provider
+
+
+def resource(declared: Declared | None = None) -> Resource:
+    """Say who spans come from: a file, OpenTelemetry's variables, else service claude-code."""
+    if declared is not None:
+        return declared.resource
     attributes = dict(Resource.create().attributes)
     if str(attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
         attributes[SERVICE_NAME] = DEFAULT_SERVICE_NAME
