@@ -47,6 +47,20 @@ _TRACKING_SCHEMES = frozenset(
 )
 
 
+_DELIVERY_PREFIXES = ("OTEL_", "MLFLOW_", "DATABRICKS_", "CLAUDE_OTEL_")
+_DELIVERY_NAMES = frozenset(f"{name}_PROXY" for name in ("HTTP", "HTTPS", "ALL", "NO")) | {
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "NODE_EXTRA_CA_CERTS",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MlflowSetting:
     """Deliver to this MLflow. No experiment: the server's own default."""
@@ -119,6 +133,15 @@ class Ignored:
     setting: str
     where: str
     reason: str
+
+
+def delivery_values(environ: Mapping[str, str]) -> dict[str, str]:
+    """Of an environment what says where spans go, and how."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if name.startswith(_DELIVERY_PREFIXES) or name in _DELIVERY_NAMES
+    }
 
 
 def absolute_tracking_uri(uri: str, base: Path) -> str:

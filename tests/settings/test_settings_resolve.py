@@ -315,7 +315,7 @@ def test_a_project_decides_nothing_of_where_data_goes_but_may_name_itself(
         ("OTEL_EXPORTER_OTLP_ENDPOINT", str(shared)),
         ("OTEL_EXPORTER_OTLP_HEADERS", str(shared)),
     ]
-    assert all("claude-otel setup" in i.reason for i in found.ignored)
+    assert all("claude-otel trust" in i.reason for i in found.ignored)
 
 
 def test_the_home_folder_as_project_has_the_users_own_settings(machine: Machine) -> None:

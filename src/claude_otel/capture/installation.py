@@ -24,6 +24,7 @@ from claude_otel.capture.registration import Undo
 from claude_otel.declarative import CONFIG_FILE
 from claude_otel.destinations import ADDRESSES, absolute_tracking_uri
 from claude_otel.diagnostics import ConfigurationError
+from claude_otel.project_files import recorded_file_in_project, vouch_for
 from claude_otel.settings import DataFolder, StateFolder, check_delivery, record, recorded
 from claude_otel.state_folder import write_private
 
@@ -155,6 +156,9 @@ def carry_out(plan: Plan, *, state: StateFolder, data: DataFolder) -> Path | Non
             _write_undos(state, undos)
         if plan.values is not None:
             record(state, plan.project, plan.values)
+            recorded_file = recorded_file_in_project(plan.project or Path.cwd(), state)
+            if recorded_file is not None:
+                vouch_for(state, recorded_file)
     except OSError as error:
         raise ConfigurationError(
             f"{error.filename or plan.settings_file} cannot be written ({error.strerror}); "
