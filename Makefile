@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[mlflow,agent-sdk]' --group test --group lint
+	$(BIN)/python -m pip install --quiet --editable '.[mlflow,agent-sdk,grpc,config-file]' --group test --group lint
 	touch $@
 
 test: $(STAMP)

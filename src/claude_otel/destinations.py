@@ -1,30 +1,64 @@
 """What an environment says of where spans go, and how much of their content.
 
 Values only, read from a mapping: `settings.py` says where they come from, the
-exporters what they do with them.
+exporters what they do with them. The same from a declarative file: `declarative.py`.
 """
 
 import re
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Literal
+from typing import Any, Final, Literal, TypeAlias
 
+from claude_otel.content_choice import ContentKind, ContentLevel, content_of
 from claude_otel.diagnostics import ConfigurationError
 
-ContentLevel = Literal["none", "metadata", "full"]
-CONTENT_LEVELS: tuple[ContentLevel, ...] = ("none", "metadata", "full")
+TRACES_EXPORTERS: Final = "opentelemetry_traces_exporter"
+"""The entry points under which OpenTelemetry finds span exporters."""
 
+OtlpProtocol: TypeAlias = Literal["http/protobuf", "grpc"]
+
+OTLP_FILE_PATH: Final = "CLAUDE_OTEL_FILE"
+_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+ADDRESSES: Final = (
+    *_ENDPOINTS,
+    OTLP_FILE_PATH,
+    "MLFLOW_TRACKING_URI",
+    "OTEL_TRACES_EXPORTER",
+)
+"""What says by itself where spans go."""
+SELECTING: Final = (
+    *_ENDPOINTS,
+    "OTEL_TRACES_EXPORTER",
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_SERVICE_NAME",
+    "OTEL_RESOURCE_ATTRIBUTES",
+)
+"""OpenTelemetry's variables that a configuration file overrules."""
+_DEFAULT_ENDPOINT: Final[dict[OtlpProtocol, str]] = {
+    "http/protobuf": "http://localhost:4318",
+    "grpc": "http://localhost:4317",
+}
 _TRACKING_SCHEMES = frozenset(
     {"http", "https", "sqlite", "postgresql", "mysql", "mssql", "file", "databricks", "azureml"}
 )
-LEVEL = "CLAUDE_OTEL_CONTENT"
-CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
-CONTENT_SETTINGS = (LEVEL, CAPTURE)
-"""Both say how much content leaves: set in one place, the first one counts."""
 
-_CONTENT_ON_SPANS = ("SPAN_ONLY", "SPAN_AND_EVENT", "TRUE", "1")
-_NO_CONTENT = ("NO_CONTENT", "FALSE", "0")
+
+_DELIVERY_PREFIXES = ("OTEL_", "MLFLOW_", "DATABRICKS_", "CLAUDE_OTEL_")
+_DELIVERY_NAMES = frozenset(f"{name}_PROXY" for name in ("HTTP", "HTTPS", "ALL", "NO")) | {
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "NODE_EXTRA_CA_CERTS",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,16 +69,61 @@ class MlflowSetting:
     experiment_id: str | None
     experiment_name: str | None
     content: ContentLevel
+    without: frozenset[ContentKind] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtlpOptions:
+    """What a configuration file says of one OTLP exporter; None: OpenTelemetry's default."""
+
+    endpoint: str
+    headers: Mapping[str, str]
+    compression: str | None = None
+    timeout_s: float | None = None
+    ca_file: str | None = None
+    client_certificate_file: str | None = None
+    client_key_file: str | None = None
+    insecure: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtlpSetting:
-    """Deliver over OTLP, to where the worker's own OTEL_* variables say."""
+    """Deliver over OTLP: to where the options say, else this process's own OTEL_* variables."""
 
     content: ContentLevel
+    without: frozenset[ContentKind] = frozenset()
+    protocol: OtlpProtocol = "http/protobuf"
+    options: OtlpOptions | None = None
 
 
-Destination = MlflowSetting | OtlpSetting
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSetting:
+    """Append to a file, in OTLP's JSON, one request a line."""
+
+    path: Path
+    content: ContentLevel
+    without: frozenset[ContentKind] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsoleSetting:
+    """Print, by OpenTelemetry's console exporter."""
+
+    content: ContentLevel
+    without: frozenset[ContentKind] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginSetting:
+    """Deliver by an exporter that another package brings. `options`: what it is made with."""
+
+    exporter: str
+    options: Mapping[str, Any]
+    content: ContentLevel
+    without: frozenset[ContentKind] = frozenset()
+
+
+Destination: TypeAlias = MlflowSetting | OtlpSetting | FileSetting | ConsoleSetting | PluginSetting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +133,15 @@ class Ignored:
     setting: str
     where: str
     reason: str
+
+
+def delivery_values(environ: Mapping[str, str]) -> dict[str, str]:
+    """Of an environment what says where spans go, and how."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if name.startswith(_DELIVERY_PREFIXES) or name in _DELIVERY_NAMES
+    }
 
 
 def absolute_tracking_uri(uri: str, base: Path) -> str:
@@ -78,61 +166,161 @@ def mask(name: str, value: str) -> str:
     )
 
 
+def described(destination: Destination, environment: Mapping[str, str]) -> str:
+    """A place in words, without a credential: what `setup` and `status` say."""
+    match destination:
+        case MlflowSetting():
+            experiment = destination.experiment_name or destination.experiment_id or "its default"
+            return f"MLflow at {mask('', destination.tracking_uri)}, experiment {experiment}"
+        case OtlpSetting():
+            by = " over gRPC" if destination.protocol == "grpc" else ""
+            return f"OTLP at {mask('', otlp_endpoint(destination, environment))}{by}"
+        case FileSetting():
+            return f"OTLP JSON in {destination.path}"
+        case ConsoleSetting():
+            return "the console: for a worker, console.log in its state folder"
+        case PluginSetting():
+            return f"the exporter {destination.exporter}"
+
+
+def content_text(destination: Destination) -> str:
+    """How much of the content a place gets, in words."""
+    without = ", ".join(sorted(destination.without))
+    return f"{destination.content} without {without}" if without else destination.content
+
+
+def otlp_endpoint(destination: OtlpSetting, environment: Mapping[str, str]) -> str:
+    """Where an OTLP destination is, as it was configured."""
+    if destination.options is not None:
+        return destination.options.endpoint
+    named = next(iter(_otlp_endpoints(environment)), None)
+    return environment[named] if named else _DEFAULT_ENDPOINT[destination.protocol]
+
+
+def setting_of(destination: Destination, environment: Mapping[str, str]) -> str:
+    """The variable that led to a destination."""
+    if environment.get("OTEL_CONFIG_FILE"):
+        return "OTEL_CONFIG_FILE"
+    match destination:
+        case MlflowSetting():
+            return "MLFLOW_TRACKING_URI"
+        case OtlpSetting():
+            return next(iter(_otlp_endpoints(environment)), "OTEL_TRACES_EXPORTER")
+        case FileSetting():
+            return OTLP_FILE_PATH
+        case ConsoleSetting() | PluginSetting():
+            return "OTEL_TRACES_EXPORTER"
+
+
 def destinations_of(environment: Mapping[str, str]) -> tuple[Destination, ...]:
     """Where spans go; nowhere when tracing is switched off.
 
     MLFLOW_TRACKING_URI is there when MLflow is selected: `settings.resolve` puts
     the default in. Raises ConfigurationError for a value that cannot be used.
     """
-    selected = selected_exporters(environment)
-    destinations: list[Destination] = []
-    if "mlflow" in selected:
-        destinations.append(
-            MlflowSetting(
+    return tuple(
+        _destination(exporter, environment) for exporter in selected_exporters(environment)
+    )
+
+
+def _destination(exporter: str, environment: Mapping[str, str]) -> Destination:
+    match exporter:
+        case "mlflow":
+            level, without = content_of("mlflow", environment)
+            return MlflowSetting(
                 tracking_uri=_tracking_uri(environment),
                 experiment_id=_experiment_id(environment),
                 experiment_name=environment.get("MLFLOW_EXPERIMENT_NAME"),
-                content=_content(environment, "mlflow"),
+                content=level,
+                without=without,
             )
-        )
-    if "otlp" in selected:
-        _check_endpoints(environment)
-        destinations.append(OtlpSetting(content=_content(environment, "otlp")))
-    return tuple(destinations)
+        case "otlp" | "otlp_proto_http" | "otlp_proto_grpc":
+            protocol = _protocol(exporter, environment)
+            _check_endpoints(environment, protocol)
+            level, without = content_of("otlp", environment)
+            return OtlpSetting(protocol=protocol, content=level, without=without)
+        case "otlp_json_file":
+            level, without = content_of(exporter, environment)
+            return FileSetting(path=_file_path(environment), content=level, without=without)
+        case "console":
+            level, without = content_of(exporter, environment)
+            return ConsoleSetting(content=level, without=without)
+        case _:
+            level, without = content_of(exporter, environment)
+            return PluginSetting(exporter=exporter, options={}, content=level, without=without)
 
 
-def selected_exporters(environment: Mapping[str, str]) -> set[str]:
-    """Which of "mlflow" and "otlp" spans go to. Raises ConfigurationError."""
-    if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true" or environment.get(
-        "CLAUDE_OTEL_DISABLED", ""
-    ).lower() in ("1", "true", "yes", "on"):
-        return set()
+def selected_exporters(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Which exporters spans go through, by the names of OTEL_TRACES_EXPORTER.
+
+    None when tracing is switched off. Raises ConfigurationError for a name that nobody has.
+    """
+    if is_switched_off(environment):
+        return ()
     chosen = environment.get("OTEL_TRACES_EXPORTER", "")
     if not chosen.strip():
-        named = {"otlp"} if _otlp_endpoints(environment) else set[str]()
-        return named | ({"mlflow"} if "MLFLOW_TRACKING_URI" in environment or not named else set())
-    selected: set[str] = set()
-    for exporter in (part.strip() for part in chosen.split(",")):
-        if exporter in ("otlp", "otlp_proto_http", "otlp_proto_grpc"):
-            selected.add("otlp")
-        elif exporter == "mlflow":
-            selected.add("mlflow")
-        elif exporter not in ("none", "console", ""):
-            raise ConfigurationError(
-                f"OTEL_TRACES_EXPORTER={chosen}: there is no exporter {exporter!r} here; "
-                "use mlflow, otlp or none, with commas between several"
-            )
-    return selected
+        return _exporters_of_addresses(environment)
+    selected: dict[str, None] = {}
+    for name in (part.strip() for part in chosen.split(",")):
+        if name in ("none", ""):
+            continue
+        if name not in _BUILT_IN:
+            check_exporter(name, said=f"OTEL_TRACES_EXPORTER={chosen}")
+        selected[name] = None
+    if len(selected.keys() & _OTLP) > 1:
+        raise ConfigurationError(
+            f"OTEL_TRACES_EXPORTER={chosen}: the variables have room for one OTLP receiver; "
+            "name several in a configuration file (claude-otel setup --config FILE)"
+        )
+    return tuple(selected)
+
+
+def is_switched_off(environment: Mapping[str, str]) -> bool:
+    """Whether the user wants no telemetry at all, wherever it would go."""
+    return environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true" or environment.get(
+        "CLAUDE_OTEL_DISABLED", ""
+    ).lower() in ("1", "true", "yes", "on")
+
+
+_OTLP: Final = frozenset({"otlp", "otlp_proto_http", "otlp_proto_grpc"})
+_BUILT_IN: Final = _OTLP | {"mlflow", "console", "otlp_json_file", "none"}
+
+
+def _exporters_of_addresses(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """What is meant by addresses alone; an MLflow of our own where there is none."""
+    named = ["otlp"] if _otlp_endpoints(environment) else []
+    if environment.get(OTLP_FILE_PATH):
+        named.append("otlp_json_file")
+    if "MLFLOW_TRACKING_URI" in environment or not named:
+        named.insert(0, "mlflow")
+    return tuple(named)
+
+
+def check_exporter(name: str, *, said: str, built_in: AbstractSet[str] = _BUILT_IN) -> None:
+    """Raise ConfigurationError, beginning with `said`, when nobody brings this exporter."""
+    installed = {point.name for point in entry_points(group=TRACES_EXPORTERS)}
+    if name not in installed:
+        known = ", ".join(sorted(built_in | installed))
+        raise ConfigurationError(
+            f"{said}: there is no exporter {name!r} here; use {known}, or install the package "
+            "that brings it beside claude-otel"
+        )
 
 
 def unused_of(environment: Mapping[str, str]) -> tuple[Ignored, ...]:
     """What is set and has no effect because OTEL_TRACES_EXPORTER selects something else."""
     chosen = environment.get("OTEL_TRACES_EXPORTER", "")
-    selected = selected_exporters(environment)
-    if not chosen.strip():
+    if not chosen.strip() or environment.get("OTEL_CONFIG_FILE"):
         return ()
-    named = {"otlp": _otlp_endpoints(environment), "mlflow": ["MLFLOW_TRACKING_URI"]}
-    unused = [
+    selected = {
+        "otlp" if exporter in _OTLP else exporter for exporter in selected_exporters(environment)
+    }
+    named = {
+        "otlp": _otlp_endpoints(environment),
+        "mlflow": ["MLFLOW_TRACKING_URI"],
+        "otlp_json_file": [OTLP_FILE_PATH],
+    }
+    return tuple(
         Ignored(
             setting=setting,
             where="OTEL_TRACES_EXPORTER",
@@ -141,26 +329,28 @@ def unused_of(environment: Mapping[str, str]) -> tuple[Ignored, ...]:
         for exporter, settings in named.items()
         for setting in settings
         if exporter not in selected and setting in environment
-    ]
-    if "console" in chosen:
-        reason = "a background worker has no console; see a session with `claude-otel show`"
-        unused.append(Ignored(setting="console", where="OTEL_TRACES_EXPORTER", reason=reason))
-    return tuple(unused)
+    )
 
 
 def _otlp_endpoints(environment: Mapping[str, str]) -> list[str]:
-    names = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-    return [name for name in names if environment.get(name)]
+    return [name for name in _ENDPOINTS if environment.get(name)]
 
 
-def _check_endpoints(environment: Mapping[str, str]) -> None:
-    protocol = environment.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or environment.get(
-        "OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"
-    )
-    if protocol not in ("grpc", "http/protobuf", "http/json"):
-        raise ConfigurationError(
-            f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol}: unknown; use http/protobuf or grpc"
-        )
+def _protocol(exporter: str, environment: Mapping[str, str]) -> OtlpProtocol:
+    if exporter == "otlp_proto_grpc":
+        return "grpc"
+    if exporter == "otlp_proto_http":
+        return "http/protobuf"
+    name = next((name for name in _PROTOCOLS if environment.get(name)), None)
+    protocol = environment[name].strip().lower() if name else "http/protobuf"
+    if protocol == "grpc":
+        return "grpc"
+    if protocol == "http/protobuf":
+        return "http/protobuf"
+    raise ConfigurationError(f"{name}={protocol}: unknown; use http/protobuf or grpc")
+
+
+def _check_endpoints(environment: Mapping[str, str], protocol: OtlpProtocol) -> None:
     for name in _otlp_endpoints(environment):
         value = environment[name]
         if protocol != "grpc" and not re.match(r"https?://[^/\s]", value):
@@ -169,13 +359,27 @@ def _check_endpoints(environment: Mapping[str, str]) -> None:
             )
 
 
+def _file_path(environment: Mapping[str, str]) -> Path:
+    named = environment.get(OTLP_FILE_PATH)
+    if not named or not Path(named).is_absolute():
+        raise ConfigurationError(
+            f"OTEL_TRACES_EXPORTER names otlp_json_file, and {OTLP_FILE_PATH}={named or ''} is "
+            f"no absolute path; say which file: {OTLP_FILE_PATH}=/path/to/traces.jsonl"
+        )
+    return Path(named)
+
+
 def _tracking_uri(environment: Mapping[str, str]) -> str:
-    uri = environment["MLFLOW_TRACKING_URI"]
+    return checked_tracking_uri(environment["MLFLOW_TRACKING_URI"], said="MLFLOW_TRACKING_URI=")
+
+
+def checked_tracking_uri(uri: str, *, said: str) -> str:
+    """`uri`. Raises ConfigurationError, beginning with `said`, for what MLflow does not know."""
     scheme, found, rest = uri.partition("://")
     is_known = scheme.split("+")[0].split("-")[0] in _TRACKING_SCHEMES and rest
     if (found and not is_known) or re.fullmatch(r"[\w.-]+:\d+/?", uri):
         raise ConfigurationError(
-            f"MLFLOW_TRACKING_URI={mask('', uri)}: MLflow has no store of this kind; "
+            f"{said}{mask('', uri)}: MLflow has no store of this kind; "
             "write http://host:5000, sqlite:////path/to/mlflow.db or databricks"
         )
     return uri
@@ -189,21 +393,3 @@ def _experiment_id(environment: Mapping[str, str]) -> str | None:
             "for a name use MLFLOW_EXPERIMENT_NAME (`claude-otel setup -n NAME`)"
         )
     return experiment_id
-
-
-def _content(environment: Mapping[str, str], exporter: str) -> ContentLevel:
-    level = environment.get(LEVEL)
-    if level:
-        for known in CONTENT_LEVELS:
-            if level.lower() == known:
-                return known
-        raise ConfigurationError(f"{LEVEL}={level}: unknown; use none, metadata or full")
-    mode = environment.get(CAPTURE, "").strip().upper()
-    if mode and mode not in (*_CONTENT_ON_SPANS, *_NO_CONTENT, "EVENT_ONLY"):
-        raise ConfigurationError(
-            f"{CAPTURE}={mode}: unknown; use NO_CONTENT, SPAN_ONLY, EVENT_ONLY or SPAN_AND_EVENT"
-        )
-    if exporter == "mlflow":
-        # MLflow is the user's own store: full, unless content was refused in so many words.
-        return "none" if mode in _NO_CONTENT else "full"
-    return "full" if mode in _CONTENT_ON_SPANS else "none"

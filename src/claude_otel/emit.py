@@ -16,6 +16,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import (
     Link,
     NonRecordingSpan,
@@ -125,17 +126,24 @@ class Emitter:
         server: Server | None = None,
         user_id: str | None = None,
         remote_parent: SpanContext | None = None,
+        sampler: Sampler | None = None,
+        limits: SpanLimits | None = None,
     ) -> None:
+        """`sampler` and `limits`: None for what OpenTelemetry's variables say."""
         self._session_id = session_id
         self._book = book
         self._around = Surroundings(
-            server=server or Server(), user_id=user_id, budget_bytes=_budget_bytes()
+            server=server or Server(), user_id=user_id, budget_bytes=_budget_bytes(limits)
         )
         self._remote_parent = remote_parent
         self._ids = _GivenIds()
         self._ended = _Ended()
         self._provider = TracerProvider(
-            resource=resource, id_generator=self._ids, shutdown_on_exit=False
+            sampler=sampler,
+            resource=resource,
+            id_generator=self._ids,
+            span_limits=limits,
+            shutdown_on_exit=False,
         )
         self._provider.add_span_processor(self._ended)
         self._tracer = self._provider.get_tracer(SCOPE, version)
@@ -215,9 +223,9 @@ class Emitter:
         return self._book.remember_trace("turn", turn_key, trace)
 
 
-def _budget_bytes() -> int:
+def _budget_bytes(limits: SpanLimits | None) -> int:
     """Cut inside the JSON, before OTEL_*_ATTRIBUTE_VALUE_LENGTH_LIMIT cuts blindly through it."""
-    limits = SpanLimits()
+    limits = limits or SpanLimits()
     named = (limits.max_span_attribute_length, limits.max_attribute_length)
     return min([DEFAULT_BUDGET_BYTES, *(limit for limit in named if limit is not None)])
 

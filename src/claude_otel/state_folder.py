@@ -4,7 +4,8 @@ What is in the files is said by who reads them, never here.
 
 <state>/sessions/<session id>/   spool environ alive.lock worker off
 <state>/workers/<key>/           environ lock log status.json
-<state>/                         ledger.sqlite projects.json registrations.json log backups/
+<state>/                         ledger.sqlite projects.json registrations.json backups/
+                                 log console.log
 <data>/                          hook.py mlflow.db
 """
 
@@ -150,6 +151,11 @@ class StateFolder:
     def log(self) -> Path:
         """What goes wrong before a session has a worker."""
         return self.path / "log"
+
+    @property
+    def console(self) -> Path:
+        """What the `console` exporter prints in a worker, which has no console."""
+        return self.path / "console.log"
 
 
 @dataclass(frozen=True, slots=True)

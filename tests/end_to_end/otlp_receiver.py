@@ -46,10 +46,12 @@ class OtlpReceiver:
         self.status = 200
         self.spans: list[ReceivedSpan] = []
         self.bodies: list[bytes] = []
+        self.headers: list[dict[str, str]] = []
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
+                receiver.headers.append({k.lower(): v for k, v in self.headers.items()})
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 if receiver.status == 200:
                     receiver.take(body)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from export_receivers import MlflowServer, OtlpReceiver
+from export_receivers import GrpcReceiver, MlflowServer, OtlpReceiver
 
 from claude_otel.export.ledger import Ledger
 
@@ -88,5 +88,14 @@ def mlflow_uri(request: pytest.FixtureRequest) -> str:
 def otlp_receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[OtlpReceiver]:
     receiver = OtlpReceiver()
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.uri)
+    yield receiver
+    receiver.close()
+
+
+@pytest.fixture
+def grpc_receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[GrpcReceiver]:
+    receiver = GrpcReceiver()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.uri)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
     yield receiver
     receiver.close()

@@ -8,12 +8,18 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
+    TraceServiceServicer,
+    add_TraceServiceServicer_to_server,
 )
 
 
@@ -126,6 +132,53 @@ class OtlpReceiver:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class GrpcReceiver:
+    """A real OTLP/gRPC receiver on loopback, with gRPC's own limit of 4 MiB a message.
+
+    `answers` are given one each to the next requests: (status, details, trailers) of an error,
+    or a response.
+    """
+
+    def __init__(self, port: int = 0, *, certificate: tuple[bytes, bytes] | None = None) -> None:
+        self.answers: list[
+            tuple[grpc.StatusCode, str, dict[str, bytes]] | ExportTraceServiceResponse
+        ] = []
+        self.accepted: list[ExportTraceServiceRequest] = []
+        self.metadata: list[dict[str, str | bytes]] = []
+        receiver = self
+
+        class Service(TraceServiceServicer):
+            def Export(self, request, context):
+                receiver.metadata.append(dict(context.invocation_metadata()))
+                queued = receiver.answers
+                answer = queued.pop(0) if queued else ExportTraceServiceResponse()
+                if isinstance(answer, tuple):
+                    code, details, trailers = answer
+                    context.set_trailing_metadata(tuple(trailers.items()))
+                    context.abort(code, details)
+                receiver.accepted.append(request)
+                return answer
+
+        self._server = grpc.server(ThreadPoolExecutor(2))
+        add_TraceServiceServicer_to_server(Service(), self._server)
+        address = f"127.0.0.1:{port}"
+        if certificate is None:
+            self.port = self._server.add_insecure_port(address)
+        else:
+            credentials = grpc.ssl_server_credentials([certificate])
+            self.port = self._server.add_secure_port(address, credentials)
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self._server.start()
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all spans that were accepted, in order of arrival."""
+        return [name for request in self.accepted for name in names_of(request)]
+
+    def close(self) -> None:
+        self._server.stop(0).wait()
 
 
 def names_of(request: ExportTraceServiceRequest) -> list[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from claude_otel.destinations import ConsoleSetting, FileSetting
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.settings import (
     Configuration,
@@ -163,11 +164,59 @@ def test_an_exporter_that_is_selected_without_an_address_has_its_own_default(
 
 
 def test_what_a_selection_leaves_out_is_said(machine: Machine) -> None:
-    found = machine.resolve(OTEL_TRACES_EXPORTER="otlp,console", MLFLOW_TRACKING_URI="http://m")
+    found = machine.resolve(
+        OTEL_TRACES_EXPORTER="otlp,console", MLFLOW_TRACKING_URI="http://m", CLAUDE_OTEL_FILE="/t"
+    )
     assert [(i.setting, i.where) for i in found.ignored] == [
         ("MLFLOW_TRACKING_URI", "OTEL_TRACES_EXPORTER"),
-        ("console", "OTEL_TRACES_EXPORTER"),
+        ("CLAUDE_OTEL_FILE", "OTEL_TRACES_EXPORTER"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("environ", "destinations"),
+    [
+        (
+            {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+            (OtlpSetting(protocol="grpc", content="none"),),
+        ),
+        (
+            {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317",
+                "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc",
+                "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+            },
+            (OtlpSetting(protocol="grpc", content="none"),),
+        ),
+        (
+            {"OTEL_TRACES_EXPORTER": "otlp_proto_grpc"},
+            (OtlpSetting(protocol="grpc", content="none"),),
+        ),
+        (
+            {"CLAUDE_OTEL_FILE": "/tmp/t.jsonl"},
+            (FileSetting(path=Path("/tmp/t.jsonl"), content="none"),),
+        ),
+        (
+            {"OTEL_TRACES_EXPORTER": "console", "CLAUDE_OTEL_CONTENT": "otlp=none,console=full"},
+            (ConsoleSetting(content="full"),),
+        ),
+        (
+            {
+                "OTEL_TRACES_EXPORTER": "otlp,console",
+                "CLAUDE_OTEL_CONTENT": "full",
+                "CLAUDE_OTEL_CONTENT_WITHOUT": "thinking, otlp=tool_results",
+            },
+            (
+                OtlpSetting(content="full", without=frozenset({"thinking", "tool_results"})),
+                ConsoleSetting(content="full", without=frozenset({"thinking"})),
+            ),
+        ),
+    ],
+)
+def test_every_exporter_of_opentelemetry_can_be_named(
+    machine: Machine, environ: dict[str, str], destinations: tuple[object, ...]
+) -> None:
+    assert machine.resolve(**environ).destinations == destinations
 
 
 @pytest.mark.parametrize(
@@ -266,7 +315,7 @@ def test_a_project_decides_nothing_of_where_data_goes_but_may_name_itself(
         ("OTEL_EXPORTER_OTLP_ENDPOINT", str(shared)),
         ("OTEL_EXPORTER_OTLP_HEADERS", str(shared)),
     ]
-    assert all("claude-otel setup" in i.reason for i in found.ignored)
+    assert all("claude-otel trust" in i.reason for i in found.ignored)
 
 
 def test_the_home_folder_as_project_has_the_users_own_settings(machine: Machine) -> None:
@@ -335,7 +384,7 @@ def test_a_relative_store_is_in_the_project(machine: Machine) -> None:
     ("name", "value", "remedy"),
     [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318", "http://host:4318"),
-        ("OTEL_TRACES_EXPORTER", "zipkin", "mlflow, otlp or none"),
+        ("OTEL_TRACES_EXPORTER", "zipkin", "mlflow, none, otlp"),
         ("MLFLOW_TRACKING_URI", "htp://host", "http://host:5000"),
         ("MLFLOW_TRACKING_URI", "localhost:5000", "http://host:5000"),
         ("MLFLOW_EXPERIMENT_ID", "mine", "setup -n NAME"),

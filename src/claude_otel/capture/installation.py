@@ -21,9 +21,11 @@ from typing import Any, Literal
 
 from claude_otel.capture import hook, registration
 from claude_otel.capture.registration import Undo
-from claude_otel.destinations import absolute_tracking_uri, destinations_of
+from claude_otel.declarative import CONFIG_FILE
+from claude_otel.destinations import ADDRESSES, absolute_tracking_uri
 from claude_otel.diagnostics import ConfigurationError
-from claude_otel.settings import DataFolder, StateFolder, record, recorded
+from claude_otel.project_files import recorded_file_in_project, vouch_for
+from claude_otel.settings import DataFolder, StateFolder, check_delivery, record, recorded
 from claude_otel.state_folder import write_private
 
 Scope = Literal["user", "project", "local"]
@@ -78,7 +80,7 @@ def plan_setup(
     Raises ConfigurationError when the file cannot be edited or a value not be used.
     """
     merged = _merged(recorded(state, project), values, base=project or Path.cwd())
-    destinations_of({"MLFLOW_TRACKING_URI": "sqlite:////embedded", **merged})
+    check_delivery(merged, data=data)
     before = _read(settings_file)
     wanted = registration.wanted_handlers(
         interpreter=base_interpreter(),
@@ -154,6 +156,9 @@ def carry_out(plan: Plan, *, state: StateFolder, data: DataFolder) -> Path | Non
             _write_undos(state, undos)
         if plan.values is not None:
             record(state, plan.project, plan.values)
+            recorded_file = recorded_file_in_project(plan.project or Path.cwd(), state)
+            if recorded_file is not None:
+                vouch_for(state, recorded_file)
     except OSError as error:
         raise ConfigurationError(
             f"{error.filename or plan.settings_file} cannot be written ({error.strerror}); "
@@ -194,6 +199,12 @@ def _git(*arguments: str, path: Path) -> bool:
 def _merged(old: Mapping[str, str], new: Mapping[str, str], *, base: Path) -> dict[str, str]:
     """What was recorded, changed by what is said now. An experiment goes with its server."""
     merged = dict(old)
+    if CONFIG_FILE in new:
+        # A file says all of it: nothing of what was said before is to stand beside it.
+        new = {**new, CONFIG_FILE: str(Path.cwd() / new[CONFIG_FILE])}
+        merged = {name: value for name, value in old.items() if name == "CLAUDE_OTEL_CONTENT"}
+    elif any(name in new for name in ADDRESSES):
+        merged.pop(CONFIG_FILE, None)
     address = new.get("MLFLOW_TRACKING_URI")
     if address is not None:
         new = {**new, "MLFLOW_TRACKING_URI": absolute_tracking_uri(address, base)}

@@ -21,6 +21,10 @@ COMMANDS = {
     ),
     "flush": ("claude_otel.cli.flush:command", "Deliver now, and say whether all has arrived."),
     "show": ("claude_otel.cli.show:command", "Print a session as a tree, from its transcript."),
+    "trust": (
+        "claude_otel.cli.trust:command",
+        "Believe what a project's files say of where data goes.",
+    ),
     "demo": ("claude_otel.cli.demo:command", "Trace a scripted session, offline, into MLflow."),
 }
 

@@ -18,7 +18,8 @@ from claude_otel.capture.installation import (
     plan_setup,
 )
 from claude_otel.cli.scope import Target, target_of, target_options
-from claude_otel.destinations import CONTENT_LEVELS, MlflowSetting
+from claude_otel.content_choice import CONTENT_LEVELS
+from claude_otel.destinations import MlflowSetting, content_text, described, setting_of
 from claude_otel.settings import Configuration, DataFolder, StateFolder
 
 _EXAMPLES = """\b
@@ -26,6 +27,7 @@ Examples:
   claude-otel setup                                     this folder, for you alone
   claude-otel setup --user -u http://localhost:5000     everywhere, into that MLflow
   claude-otel setup ~/code/project --otlp http://localhost:4318
+  claude-otel setup --user --config otel-config.yaml    all that OpenTelemetry can say
   claude-otel setup --dry-run                           show the change, make none
 """
 
@@ -36,6 +38,12 @@ Examples:
 @click.option("-e", "--experiment-id", help="Its experiment, by id.")
 @click.option("-n", "--experiment-name", help="Its experiment, by name; made when missing.")
 @click.option("--otlp", metavar="URL", help="The OTLP endpoint to deliver to.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="OpenTelemetry's declarative configuration: all of the above, and more, in one file.",
+)
 @click.option("--content", type=click.Choice(CONTENT_LEVELS), help="How much of what was said.")
 @click.option("--dry-run", is_flag=True, help="Show the change and make none.")
 @click.option("-y", "--non-interactive", is_flag=True, help="Ask nothing.")
@@ -48,6 +56,7 @@ def command(
     experiment_id: str | None,
     experiment_name: str | None,
     otlp: str | None,
+    config: Path | None,
     content: str | None,
     dry_run: bool,
     non_interactive: bool,
@@ -60,6 +69,11 @@ def command(
     """
     if experiment_id and experiment_name:
         raise click.UsageError("Name the experiment by its id or by its name, not both.")
+    if config and (tracking_uri or experiment_id or experiment_name or otlp):
+        raise click.UsageError(
+            "--config FILE says where spans go, and nothing beside it: leave -u, -e, -n and --otlp "
+            "out, or write them into the file (see otel-config.yaml of claude-otel)."
+        )
     target = target_of(scope, directory, folder)
     asks = not (non_interactive or dry_run or as_json) and sys.stdin.isatty()
     target, notes = _away_from_git(target, asks=asks)
@@ -68,6 +82,7 @@ def command(
         "MLFLOW_EXPERIMENT_ID": experiment_id,
         "MLFLOW_EXPERIMENT_NAME": experiment_name,
         "OTEL_EXPORTER_OTLP_ENDPOINT": otlp,
+        "OTEL_CONFIG_FILE": str(config) if config else None,
         "CLAUDE_OTEL_CONTENT": content,
     }
     state, data = settings.state_folder(), settings.data_folder()
@@ -122,20 +137,12 @@ def _overruled(target: Target, state: StateFolder, configuration: Configuration)
 
 def _destinations(configuration: Configuration) -> list[str]:
     """Each destination in words, secrets masked."""
-    found: list[str] = []
-    for destination in configuration.destinations:
-        if isinstance(destination, MlflowSetting):
-            experiment = destination.experiment_name or destination.experiment_id or "its default"
-            uri = settings.mask("MLFLOW_TRACKING_URI", destination.tracking_uri)
-            what = f"MLflow at {uri}, experiment {experiment}"
-            source = configuration.sources["MLFLOW_TRACKING_URI"]
-        else:
-            names = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-            name = next((name for name in names if name in configuration.sources), None)
-            endpoint = configuration.environment[name] if name else "its default address"
-            what = f"OTLP at {settings.mask(name or '', endpoint)}"
-            source = configuration.sources[name or "OTEL_TRACES_EXPORTER"]
-        found.append(f"{what}, content: {destination.content} (from {source})")
+    environment, sources = configuration.environment, configuration.sources
+    found = [
+        f"{described(destination, environment)}, content: {content_text(destination)} "
+        f"(from {sources[setting_of(destination, environment)]})"
+        for destination in configuration.destinations
+    ]
     return found or ["nowhere: tracing is switched off"]
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from opentelemetry.sdk.trace import ReadableSpan
 
-from claude_otel.destinations import ContentLevel
+from claude_otel.content_choice import ContentLevel
 from claude_otel.export.outcome import Outcome
 
 

@@ -11,16 +11,20 @@ from typing import Any, Final
 
 import requests
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.trace import ReadableSpan
 
 from claude_otel.content import clean
+from claude_otel.destinations import OtlpOptions
+from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export.outcome import (
     DELIVERED,
     Outcome,
     local_cause,
     outcome_of_status,
+    partial_success,
     refused,
     unavailable,
 )
@@ -31,11 +35,21 @@ _MOST_BYTES: Final = 64 * 1024 * 1024  # what the exporter takes (1.45.2)
 
 
 class OtlpHttp:
-    """Sends spans to the OTLP/HTTP endpoint that the OTEL_* variables name."""
+    """Sends spans over OTLP/HTTP to where `options` say, else the OTEL_* variables.
 
-    def __init__(self) -> None:
+    Raises ConfigurationError for a value that the exporter cannot use.
+    """
+
+    def __init__(self, options: OtlpOptions | None = None) -> None:
         self._session = _OneAttempt()
-        self._exporter = OTLPSpanExporter(session=self._session)
+        try:
+            self._exporter = _exporter(options, self._session)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"the OTLP exporter cannot be made: {error}. Correct "
+                "OTEL_EXPORTER_OTLP_COMPRESSION (none, gzip or deflate) or "
+                "OTEL_EXPORTER_OTLP_TIMEOUT (seconds)."
+            ) from error
 
     def send(self, spans: Sequence[ReadableSpan]) -> Outcome:
         """Make one attempt; never raises."""
@@ -57,6 +71,21 @@ class OtlpHttp:
     def close(self) -> None:
         """Close the connections."""
         self._exporter.shutdown()
+
+
+def _exporter(options: OtlpOptions | None, session: requests.Session) -> OTLPSpanExporter:
+    if options is None:
+        return OTLPSpanExporter(session=session)
+    return OTLPSpanExporter(
+        endpoint=options.endpoint,
+        headers=dict(options.headers),
+        compression=Compression(options.compression or "none"),
+        timeout=options.timeout_s,
+        certificate_file=options.ca_file,
+        client_certificate_file=options.client_certificate_file,
+        client_key_file=options.client_key_file,
+        session=session,
+    )
 
 
 def _unsent(spans: Sequence[ReadableSpan], cause: str) -> Outcome:
@@ -122,22 +151,11 @@ def _outcome(response: requests.Response, url: str) -> Outcome:
 
 
 def _with_partial_success(body: bytes) -> Outcome:
-    """Read how many spans of an accepted batch were dropped (OTLP, partial success).
-
-    The protocol forbids sending them again.
-    """
     try:
         partial = ExportTraceServiceResponse.FromString(body).partial_success
     except Exception:  # a receiver that answers in JSON or in nothing known has still accepted
         return DELIVERED
-    if partial.rejected_spans <= 0:
-        return DELIVERED
-    reason = partial.error_message or "no reason given"
-    return Outcome(
-        delivered=True,
-        rejected_count=partial.rejected_spans,
-        error=f"the receiver dropped {partial.rejected_spans} spans: {reason}",
-    )
+    return partial_success(partial)
 
 
 def _shown(url: str) -> str:

@@ -1,6 +1,6 @@
 """What became of a batch: the one value by which a destination answers.
 
-Knows no protocol beyond HTTP's status codes, which every road shares.
+Knows no protocol beyond what several roads share: HTTP's status codes, OTLP's partial success.
 """
 
 import time
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from math import isfinite
 from typing import Final
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTracePartialSuccess
 
 # The request is at fault: smaller or other spans may pass. Anything else that is not a
 # success (401, 404, 5xx, ...) is the destination's state, which may change: spans wait.
@@ -42,6 +44,21 @@ def refused(error: str) -> Outcome:
 def unavailable(error: str, *, retry_after_s: float | None = None) -> Outcome:
     """The destination cannot take spans now; they wait."""
     return Outcome(delivered=False, retryable=True, retry_after_s=retry_after_s, error=error)
+
+
+def partial_success(partial: ExportTracePartialSuccess) -> Outcome:
+    """Read how many spans of an accepted batch were dropped (OTLP, partial success).
+
+    The protocol forbids sending them again.
+    """
+    if partial.rejected_spans <= 0:
+        return DELIVERED
+    reason = partial.error_message or "no reason given"
+    return Outcome(
+        delivered=True,
+        rejected_count=partial.rejected_spans,
+        error=f"the receiver dropped {partial.rejected_spans} spans: {reason}",
+    )
 
 
 def local_cause(error: Exception) -> str:

@@ -1,56 +1,118 @@
-"""From what the user configured to the destinations that the delivery loop serves.
+"""From what the user configured to destinations: for the worker, and for an application.
 
 Also what OpenTelemetry's own variables say of every span's resource. Delivers
 nothing by itself.
 """
 
 import logging
+import os
+import sys
 from collections.abc import Callable, Sequence
-from typing import Final
+from pathlib import Path
+from typing import IO, Final
 
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, Resource
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 
+from claude_otel import destinations as configured_as
 from claude_otel import settings
-from claude_otel.destinations import ContentLevel, MlflowSetting, OtlpSetting, mask
+from claude_otel.content_choice import ContentKind, ContentLevel
+from claude_otel.declarative import Declared
+from claude_otel.destinations import (
+    ConsoleSetting,
+    FileSetting,
+    MlflowSetting,
+    OtlpSetting,
+    PluginSetting,
+    mask,
+    otlp_endpoint,
+)
 from claude_otel.diagnostics import ConfigurationError
+from claude_otel.export.application import processor_for
 from claude_otel.export.destination import Destination
+from claude_otel.export.foreign import ForeignExporter, installed_exporter
 from claude_otel.export.ledger import Ledger, LedgerTotals
 from claude_otel.export.mlflow import MLflowSpanExporter
-from claude_otel.export.otlp import OtlpHttp
 from claude_otel.export.outcome import Outcome, unavailable
 from claude_otel.export.projection import projected
+from claude_otel.export.trace_record import TraceTotals
 
 log = logging.getLogger("claude_otel")
 
 DEFAULT_SERVICE_NAME: Final = "claude-code"
 
 Send = Callable[[Sequence[ReadableSpan]], Outcome]
+Close = Callable[[], None]
 
 
 def destinations(
-    configured: Sequence[MlflowSetting | OtlpSetting], ledger: Ledger
+    configured: Sequence[configured_as.Destination], ledger: Ledger, *, console: Path | None = None
 ) -> list[Destination]:
     """Build what delivers to each configured place, in a process with its environment.
 
     One that cannot be built keeps its spans waiting and says why; it does not
-    hold up the others, and nothing of it is lost.
+    hold up the others, and nothing of it is lost. `console`: the file that stands
+    for the console of a process that has none.
     """
-    return [_destination(setting, ledger) for setting in configured]
+    return [
+        _destination(setting, LedgerTotals(ledger, destination_name(setting)), console)
+        for setting in configured
+    ]
 
 
-def destination_name(setting: MlflowSetting | OtlpSetting) -> str:
+def application_processors() -> list[SpanProcessor]:
+    """One span processor for each destination that this process's own environment names.
+
+    For a TracerProvider of the caller's: nothing global is set up. MLflow gets all content,
+    the rest none, unless the environment says otherwise. Raises ConfigurationError for a
+    value that cannot be used; a destination that cannot be built logs why, at each export.
+    """
+    found = settings.application_configuration()
+    return [
+        processor_for(
+            _destination(setting, None, None), at_once=isinstance(setting, ConsoleSetting)
+        )
+        for setting in found.destinations
+    ]
+
+
+def destination_name(setting: configured_as.Destination) -> str:
     """Name a place in the ledger and in `status`, without a credential."""
     match setting:
         case MlflowSetting():
             experiment = setting.experiment_id or setting.experiment_name or "0"
             return f"mlflow {mask('', setting.tracking_uri)} experiment {experiment}"
         case OtlpSetting():
-            return f"otlp {mask('', _otlp_endpoint())}"
+            return f"otlp {mask('', otlp_endpoint(setting, settings.own_environment()))}"
+        case FileSetting():
+            return f"otlp_json_file {setting.path}"
+        case ConsoleSetting():
+            return "console"
+        case PluginSetting():
+            return setting.exporter
 
 
-def resource() -> Resource:
-    """Say who the spans come from: OpenTelemetry's variables, else service claude-code."""
+def application_provider() -> TracerProvider:
+    """A provider with resource, sampler, limits and processors as the environment says.
+
+    It is given, not set: whose it is to be is the caller's to say. Raises ConfigurationError.
+    """
+    declared = settings.application_configuration().declared
+    provider = TracerProvider(
+        resource=resource(declared),
+        sampler=declared and declared.sampler,
+        span_limits=declared and declared.limits,
+    )
+    for processor in application_processors():
+        provider.add_span_processor(processor)
+    return provider
+
+
+def resource(declared: Declared | None = None) -> Resource:
+    """Say who spans come from: a file, OpenTelemetry's variables, else service claude-code."""
+    if declared is not None:
+        return declared.resource
     attributes = dict(Resource.create().attributes)
     if str(attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
         attributes[SERVICE_NAME] = DEFAULT_SERVICE_NAME
@@ -61,63 +123,78 @@ def resource() -> Resource:
     return Resource(attributes)
 
 
-def _destination(setting: MlflowSetting | OtlpSetting, ledger: Ledger) -> Destination:
+def _destination(
+    setting: configured_as.Destination, totals: TraceTotals | None, console: Path | None
+) -> Destination:
     name = destination_name(setting)
-    is_mlflow = isinstance(setting, MlflowSetting)
     try:
-        send, close = (
-            _mlflow(setting, ledger, name) if isinstance(setting, MlflowSetting) else _otlp()
-        )
+        send, close = _sender(setting, totals, console)
     except ConfigurationError as error:
         log.error("%s: %s", name, error)
         send, close = _unusable(str(error)), _nothing
     return Destination(
         name=name,
         # Elsewhere a span that is sent again would stand there twice.
-        accepts_corrections=is_mlflow,
+        accepts_corrections=isinstance(setting, MlflowSetting),
         content_level=setting.content,
-        send=_at_level(send, setting.content),
+        send=_projecting(send, setting.content, setting.without),
         close=close,
     )
 
 
-def _mlflow(setting: MlflowSetting, ledger: Ledger, name: str) -> tuple[Send, Callable[[], None]]:
-    exporter = MLflowSpanExporter(
-        setting.tracking_uri,
-        setting.experiment_id,
-        setting.experiment_name,
-        trace_totals=LedgerTotals(ledger, name),
-    )
-    return exporter.send, exporter.shutdown
-
-
-def _otlp() -> tuple[Send, Callable[[], None]]:
-    own = settings.own_environment()
-    for variable in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
-        protocol = own.get(variable)
-        if protocol and protocol != "http/protobuf":
-            raise ConfigurationError(
-                f"{variable}={protocol}: only http/protobuf is delivered so far. Set "
-                f"{variable}=http/protobuf, and the endpoint's HTTP port (usually 4318)."
+def _sender(
+    setting: configured_as.Destination, totals: TraceTotals | None, console: Path | None
+) -> tuple[Send, Close]:
+    match setting:
+        case MlflowSetting():
+            exporter = MLflowSpanExporter(
+                setting.tracking_uri,
+                setting.experiment_id,
+                setting.experiment_name,
+                trace_totals=totals,
             )
-        if protocol:
-            break
-    exporter = OtlpHttp()
-    return exporter.send, exporter.close
+            return exporter.send, exporter.shutdown
+        case OtlpSetting():
+            return _otlp(setting)
+        case FileSetting():
+            from claude_otel.export.otlp_file import OtlpFile
+
+            return OtlpFile(setting.path).send, _nothing
+        case ConsoleSetting():
+            stream = sys.stdout if console is None else _opened(console)
+            printer = ForeignExporter("console", ConsoleSpanExporter(out=stream))
+            return printer.send, _nothing if console is None else stream.close
+        case PluginSetting():
+            made = installed_exporter(setting.exporter, setting.options)
+            foreign = ForeignExporter(setting.exporter, made)
+            return foreign.send, foreign.close
 
 
-def _otlp_endpoint() -> str:
-    own = settings.own_environment()
-    return (
-        own.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-        or own.get("OTEL_EXPORTER_OTLP_ENDPOINT")
-        or "http://localhost:4318"
-    )
+def _otlp(setting: OtlpSetting) -> tuple[Send, Close]:
+    if setting.protocol == "http/protobuf":
+        from claude_otel.export.otlp import OtlpHttp
+
+        http = OtlpHttp(setting.options)
+        return http.send, http.close
+    try:
+        from claude_otel.export.otlp_grpc import OtlpGrpc
+    except ImportError as error:
+        raise ConfigurationError(
+            f"OTLP over gRPC needs a package that is not installed ({error.name}): "
+            "pip install 'claude-otel[grpc]', or use http/protobuf and the endpoint's HTTP port "
+            "(usually 4318)."
+        ) from error
+    grpc = OtlpGrpc(setting.options)
+    return grpc.send, grpc.close
 
 
-def _at_level(send: Send, level: ContentLevel) -> Send:
+def _opened(file: Path) -> IO[str]:
+    return open(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a", encoding="utf-8")
+
+
+def _projecting(send: Send, level: ContentLevel, without: frozenset[ContentKind]) -> Send:
     def send_projected(spans: Sequence[ReadableSpan]) -> Outcome:
-        return send([projected(span, level) for span in spans])
+        return send([projected(span, level, without) for span in spans])
 
     return send_projected
 

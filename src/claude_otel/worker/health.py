@@ -20,8 +20,8 @@ from claude_otel.capture import hook
 from claude_otel.capture.installation import Scope, is_registered, plan_setup, settings_file_of
 from claude_otel.destinations import (
     Ignored,
-    MlflowSetting,
-    OtlpSetting,
+    content_text,
+    described,
     mask,
     selected_exporters,
 )
@@ -290,7 +290,10 @@ def _configuration(
         for ignored in found.ignored
         if ignored.setting == "env"  # the file itself, not a value in it
     ]
-    destinations = tuple(_described(one, found.environment) for one in found.destinations)
+    destinations = tuple(
+        ConfiguredDestination(what=described(one, found.environment), content=content_text(one))
+        for one in found.destinations
+    )
     values = tuple(
         Value(name=name, value=mask(name, found.environment[name]), source=source)
         for name, source in sorted(found.sources.items())
@@ -306,23 +309,6 @@ def _switches_off(value: Value) -> bool:
         return not selected_exporters({value.name: value.value})
     except ConfigurationError:
         return False  # said with the problems
-
-
-def _described(
-    destination: MlflowSetting | OtlpSetting, environment: dict[str, str]
-) -> ConfiguredDestination:
-    if isinstance(destination, MlflowSetting):
-        experiment = destination.experiment_name or destination.experiment_id or "its default"
-        uri = mask("MLFLOW_TRACKING_URI", destination.tracking_uri)
-        what = f"MLflow at {uri}, experiment {experiment}"
-    else:
-        endpoint = (
-            environment.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-            or environment.get("OTEL_EXPORTER_OTLP_ENDPOINT")
-            or "http://localhost:4318"
-        )
-        what = f"OTLP at {mask('', endpoint)}"
-    return ConfiguredDestination(what=what, content=destination.content)
 
 
 # -- what runs -------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 
 import psutil
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanLimits
+from opentelemetry.sdk.trace.sampling import Sampler
 
 from claude_otel import settings
 from claude_otel.capture.spool import delete_if_read
@@ -46,6 +48,8 @@ class ServedSession:
         book: TraceBook,
         delivery: Delivery,
         version: str,
+        sampler: Sampler | None = None,
+        limits: SpanLimits | None = None,
     ) -> None:
         self.folder = folder
         self.unrecognized: dict[str, int] = {}
@@ -64,6 +68,8 @@ class ServedSession:
             server=_server_of(environ),
             user_id=environ.get("USER") or environ.get("LOGNAME"),
             remote_parent=_remote_parent_of(environ),
+            sampler=sampler,
+            limits=limits,
         )
         self._begin()
 

@@ -35,10 +35,14 @@ class Worker:
         self._raises = settings.raises_own_failures()
         self._ledger = Ledger(state.ledger)
         configuration = settings.configuration_of(settings.own_environment())
-        self._delivery = Delivery(
-            self._ledger, pipeline.destinations(configuration.destinations, self._ledger), log
+        if configuration.declared is not None:
+            settings.leave_all_to_the_file()
+        places = pipeline.destinations(
+            configuration.destinations, self._ledger, console=state.console
         )
-        self._resource = pipeline.resource()
+        self._delivery = Delivery(self._ledger, places, log)
+        self._declared = configuration.declared
+        self._resource = pipeline.resource(self._declared)
         self._version = version("claude-otel")
         self._sessions: dict[str, ServedSession] = {}
         self._last_busy_s = time.monotonic()
@@ -106,6 +110,8 @@ class Worker:
                     book=self._ledger,
                     delivery=self._delivery,
                     version=self._version,
+                    sampler=self._declared and self._declared.sampler,
+                    limits=self._declared and self._declared.limits,
                 )
                 self._last_busy_s = time.monotonic()
 

@@ -1,0 +1,91 @@
+"""How much of what was said each destination gets: a level, and kinds that stay away.
+
+Read from variables (`CLAUDE_OTEL_CONTENT` and OpenTelemetry's own) or from the same
+options in a configuration file. What a kind is in a span: `export/projection.py`.
+"""
+
+from collections.abc import Mapping
+from typing import Final, Literal, TypeAlias, get_args
+
+from claude_otel.diagnostics import ConfigurationError
+
+ContentLevel: TypeAlias = Literal["none", "metadata", "full"]
+CONTENT_LEVELS: Final[tuple[ContentLevel, ...]] = get_args(ContentLevel)
+
+ContentKind: TypeAlias = Literal[
+    "prompts",
+    "answers",
+    "thinking",
+    "tool_arguments",
+    "tool_results",
+    "system_instructions",
+    "tool_definitions",
+]
+CONTENT_KINDS: Final[tuple[ContentKind, ...]] = get_args(ContentKind)
+
+_LEVEL_OF: Final[dict[str, ContentLevel]] = {level: level for level in CONTENT_LEVELS}
+_KIND_OF: Final[dict[str, ContentKind]] = {kind: kind for kind in CONTENT_KINDS}
+
+LEVEL: Final = "CLAUDE_OTEL_CONTENT"
+WITHOUT: Final = "CLAUDE_OTEL_CONTENT_WITHOUT"
+CAPTURE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+CONTENT_SETTINGS: Final = (LEVEL, CAPTURE)
+"""Both say how much content leaves: set in one place, the first one counts."""
+
+_CONTENT_ON_SPANS: Final = ("SPAN_ONLY", "SPAN_AND_EVENT", "TRUE", "1")
+_NO_CONTENT: Final = ("NO_CONTENT", "FALSE", "0")
+
+
+def content_of(
+    exporter: str, environment: Mapping[str, str]
+) -> tuple[ContentLevel, frozenset[ContentKind]]:
+    """What the destination behind `exporter` gets. Raises ConfigurationError."""
+    return _level(exporter, environment), _without(exporter, environment)
+
+
+def _level(exporter: str, environment: Mapping[str, str]) -> ContentLevel:
+    chosen = _levels(environment.get(LEVEL, ""))
+    level = chosen.get(exporter) or chosen.get("")
+    if level is not None:
+        return level
+    mode = environment.get(CAPTURE, "").strip().upper()
+    if mode and mode not in (*_CONTENT_ON_SPANS, *_NO_CONTENT, "EVENT_ONLY"):
+        raise ConfigurationError(
+            f"{CAPTURE}={mode}: unknown; use NO_CONTENT, SPAN_ONLY, EVENT_ONLY or SPAN_AND_EVENT"
+        )
+    if exporter == "mlflow":
+        # MLflow is the user's own store: full, unless content was refused in so many words.
+        return "none" if mode in _NO_CONTENT else "full"
+    return "full" if mode in _CONTENT_ON_SPANS else "none"
+
+
+def _levels(text: str) -> dict[str, ContentLevel]:
+    """`full`, or one for each destination: `mlflow=full,otlp=none`. The key of all is ""."""
+    levels: dict[str, ContentLevel] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        exporter, _, level = part.rpartition("=")
+        known = _LEVEL_OF.get(level.strip().lower())
+        if known is None:
+            raise ConfigurationError(
+                f"{LEVEL}={text}: {level!r} is unknown; use none, metadata or full, for all "
+                "destinations or for each: mlflow=full,otlp=none"
+            )
+        levels[exporter.strip()] = known
+    return levels
+
+
+def _without(exporter: str, environment: Mapping[str, str]) -> frozenset[ContentKind]:
+    """`thinking,tool_results`; for one destination alone `otlp=thinking`."""
+    text = environment.get(WITHOUT, "")
+    kinds: set[ContentKind] = set()
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        named, _, kind = part.rpartition("=")
+        known = _KIND_OF.get(kind.strip().lower())
+        if known is None:
+            raise ConfigurationError(
+                f"{WITHOUT}={text}: {kind!r} is unknown; use {', '.join(CONTENT_KINDS)}, "
+                "for one destination alone otlp=thinking"
+            )
+        if named.strip() in ("", exporter):
+            kinds.add(known)
+    return frozenset(kinds)

@@ -1,0 +1,65 @@
+"""Any other span exporter, installed under OpenTelemetry's entry point, as a destination.
+
+Such an exporter answers SUCCESS or FAILURE and nothing more: a failure may pass, so the
+spans wait. What it retries by itself it retries.
+"""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
+from typing import Any, cast
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from claude_otel.content import clean
+from claude_otel.destinations import TRACES_EXPORTERS, check_exporter
+from claude_otel.diagnostics import ConfigurationError
+from claude_otel.export.outcome import DELIVERED, Outcome, refused, unavailable
+from claude_otel.export.span_copy import encodable
+
+
+class ForeignExporter:
+    """Sends spans through an exporter that knows nothing of this package."""
+
+    def __init__(self, name: str, exporter: SpanExporter) -> None:
+        self._name = name
+        self._exporter = exporter
+
+    def send(self, spans: Sequence[ReadableSpan]) -> Outcome:
+        """Make one attempt; never raises."""
+        if not spans:
+            return DELIVERED
+        try:
+            copies = [encodable(span) for span in spans]
+        except Exception as error:
+            return refused(f"the spans cannot be encoded: {error}")
+        try:
+            result = self._exporter.export(copies)
+        except Exception as error:
+            return unavailable(
+                f"the exporter {self._name} raised {type(error).__name__}: {clean(str(error))}. "
+                "Spans wait; see to its configuration."
+            )
+        if result is SpanExportResult.SUCCESS:
+            return DELIVERED
+        return unavailable(
+            f"the exporter {self._name} answered FAILURE and no reason. Spans wait; its own log "
+            "may say why."
+        )
+
+    def close(self) -> None:
+        """Shut the exporter down."""
+        self._exporter.shutdown()
+
+
+def installed_exporter(name: str, options: Mapping[str, Any]) -> SpanExporter:
+    """Make the exporter that a package brings. Raises ConfigurationError."""
+    check_exporter(name, said=name)
+    point = next(iter(entry_points(group=TRACES_EXPORTERS, name=name)))
+    try:
+        return cast(SpanExporter, point.load()(**options))
+    except Exception as error:
+        raise ConfigurationError(
+            f"the exporter {name} ({point.value}) cannot be made: {type(error).__name__}: {error}. "
+            "See to its configuration."
+        ) from error
