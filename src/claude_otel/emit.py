@@ -133,7 +133,7 @@ class Emitter:
         self._session_id = session_id
         self._book = book
         self._around = Surroundings(
-            server=server or Server(), user_id=user_id, budget_bytes=_budget_bytes(limits)
+            server=server or Server(), user_id=user_id, budget_bytes=budget_bytes(limits)
         )
         self._remote_parent = remote_parent
         self._ids = _GivenIds()
@@ -223,7 +223,7 @@ class Emitter:
         return self._book.remember_trace("turn", turn_key, trace)
 
 
-def _budget_bytes(limits: SpanLimits | None) -> int:
+def budget_bytes(limits: SpanLimits | None = None) -> int:
     """Cut inside the JSON, before OTEL_*_ATTRIBUTE_VALUE_LENGTH_LIMIT cuts blindly through it."""
     limits = limits or SpanLimits()
     named = (limits.max_span_attribute_length, limits.max_attribute_length)

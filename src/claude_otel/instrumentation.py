@@ -1,47 +1,78 @@
 """The Agent SDK instrumentation as OpenTelemetry packages offer it: composes, decides nothing.
 
-What is wrapped: `capture/agent_sdk/wrappers.py`. Where spans go is the provider's.
+What is wrapped: `capture/agent_sdk/wrappers.py`. Where spans go is the provider's affair;
+`configure()` builds one from the environment with `export/pipeline.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
-from typing import Any, cast
+from typing import Any
 
+import anyio
 from opentelemetry import context as otel_context
-from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # pyright: ignore[reportMissingTypeStubs]
-from opentelemetry.trace import TracerProvider, get_tracer
+from opentelemetry.context import Context
+from opentelemetry.instrumentation.instrumentor import (  # pyright: ignore[reportMissingTypeStubs]
+    BaseInstrumentor,
+)
+from opentelemetry.sdk.trace import TracerProvider as SdkProvider
+from opentelemetry.trace import (
+    TracerProvider,
+    get_current_span,
+    get_tracer,
+    get_tracer_provider,
+    set_tracer_provider,
+)
 
 from claude_otel import settings
 from claude_otel.capture.agent_sdk.connection import Connection
 from claude_otel.capture.agent_sdk.recording import Recording
-from claude_otel.capture.agent_sdk.tracing_thread import TracingThread
+from claude_otel.capture.agent_sdk.tracing_thread import LAST_WORDS_S, TracingThread
 from claude_otel.capture.agent_sdk.wrappers import Wrappers
-from claude_otel.emit import SCOPE
+from claude_otel.content_choice import content_of
+from claude_otel.diagnostics import log
+from claude_otel.emit import SCOPE, budget_bytes
 from claude_otel.emit_live import LiveEmitter, Visible
-from claude_otel.semconv.spans import Server, SpanShape, Surroundings
+from claude_otel.export.mlflow_parent import is_mlflows_trace, under_mlflow
+from claude_otel.export.projection import projected_shape
+from claude_otel.semconv.spans import Server, Surroundings
 
 _thread = TracingThread()
+
+
+@dataclass(frozen=True, slots=True)
+class _Pipeline:
+    """Where spans go. None: to the global provider, whichever it is when a span starts."""
+
+    provider: TracerProvider | None
+    visible: Visible
+    current: Callable[[], Context]
 
 
 class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
     """Traces every `query()` and `ClaudeSDKClient` of this process.
 
-    `instrument(tracer_provider=…)`: the provider that spans go to; without one the global one.
+    `instrument(tracer_provider=…)`: the provider that spans go to, the global one by default.
+    Content is recorded only where OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT says so.
     """
 
     def instrumentation_dependencies(self) -> Collection[str]:
         return ("claude-agent-sdk >= 0.1.60",)
 
     def _instrument(self, **kwargs: Any) -> None:
-        provider = cast("TracerProvider | None", kwargs.get("tracer_provider"))
-        self._visible = cast("Visible", kwargs.get("visible") or _without_content)
-        self._tracer = get_tracer(SCOPE, version("claude-otel"), provider)
+        level, without = content_of("", settings.own_environment())
+        self._pipeline = kwargs.get("pipeline") or _Pipeline(
+            provider=kwargs.get("tracer_provider"),
+            visible=partial(projected_shape, level=level, without=without),
+            current=otel_context.get_current,
+        )
+        self._tracer = get_tracer(SCOPE, version("claude-otel"), self._pipeline.provider)
         self._raises = settings.raises_own_failures()
         self._wrappers = Wrappers(
-            self._open, otel_context.get_current, _at_once, raise_ours=self._raises
+            self._open, self._pipeline.current, self._settle, raise_ours=self._raises
         )
         self._wrappers.wrap()
 
@@ -49,13 +80,16 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
         self._wrappers.unwrap()
 
     def _open(self, added: Mapping[str, str], is_here: bool) -> Connection:
-        above = otel_context.get_current()
+        above = self._pipeline.current()
         environ = {**settings.own_environment(), **added}
         endpoint = settings.model_endpoint(environ)
-        around = Surroundings(
-            server=Server(provider=endpoint.provider, address=endpoint.address, port=endpoint.port)
+        server = Server(provider=endpoint.provider, address=endpoint.address, port=endpoint.port)
+        emitter = LiveEmitter(
+            self._tracer,
+            Surroundings(server=server, budget_bytes=budget_bytes()),
+            self._pipeline.visible,
+            above,
         )
-        emitter = LiveEmitter(self._tracer, around, self._visible, above)
         recording = Recording(
             emitter,
             config_dir=settings.claude_config_dir(environ) if is_here else None,
@@ -64,26 +98,71 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
         )
         return Connection(emitter, recording, _thread, above)
 
+    async def _settle(self, connection: Connection) -> None:
+        """A program is not held up, but where MLflow reads the trace as soon as it returns."""
+        if not is_mlflows_trace(get_current_span(connection.above).get_span_context()):
+            return
+        with anyio.move_on_after(LAST_WORDS_S):
+            while not connection.is_over:
+                await anyio.sleep(0.01)
+            if isinstance(self._pipeline.provider, SdkProvider):
+                await anyio.to_thread.run_sync(self._pipeline.provider.force_flush)
+
+
+def instrument(**kwargs: Any) -> None:
+    """Trace the Agent SDK with the application's own OpenTelemetry.
+
+    Takes what OpenTelemetry instrumentors take: `tracer_provider`. Nothing is exported that
+    the application does not export; without a provider of its own, nothing at all.
+    """
+    ClaudeAgentSdkInstrumentor().instrument(**kwargs)
+
+
+def uninstrument() -> None:
+    """Restore every method that `instrument()` or `configure()` wrapped."""
+    ClaudeAgentSdkInstrumentor().uninstrument()
+
+
+def configure() -> TracerProvider:
+    """Trace the Agent SDK and send it where the environment says, batteries included.
+
+    MLFLOW_TRACKING_URI, MLFLOW_EXPERIMENT_NAME, OTEL_EXPORTER_OTLP_ENDPOINT and their like, or
+    OTEL_CONFIG_FILE; without any, an MLflow store of the user's. MLflow gets all content, OTLP
+    none unless OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT says so. Where the
+    application has a TracerProvider already, its spans go where it sends them, and to MLflow
+    if that is configured. Returns the provider. Raises ConfigurationError for a value that
+    cannot be used.
+    """
+    from claude_otel.export import pipeline  # OpenTelemetry reads variables when it is imported
+
+    settings.keep_mlflow_quiet()
+    existing = get_tracer_provider()
+    if isinstance(existing, SdkProvider):
+        provider = existing
+        for processor in pipeline.application_processors(mlflow_only=True):
+            provider.add_span_processor(processor)
+        log.info("the application has its own TracerProvider: claude-otel adds MLflow only")
+    else:
+        provider = pipeline.application_provider()
+        set_tracer_provider(provider)
+    ClaudeAgentSdkInstrumentor().instrument(
+        pipeline=_Pipeline(
+            provider=provider,
+            visible=_everything,
+            current=lambda: under_mlflow(otel_context.get_current()),
+        )
+    )
+    return provider
+
 
 def flush(timeout_s: float = 5.0) -> bool:
-    """Wait until all connections that have closed are told; False when time ran out."""
+    """Wait until every connection that has closed is told; False when the time ran out.
+
+    Then flush the provider (`provider.force_flush()`), as ever.
+    """
     return _thread.wait(timeout_s)
 
 
-def _without_content(shape: SpanShape) -> SpanShape:
-    from claude_otel.semconv.attributes import CONTENT_KEYS, PERSONAL_KEYS
-
-    hidden = CONTENT_KEYS | PERSONAL_KEYS
-    return replace(
-        shape,
-        attributes={k: v for k, v in shape.attributes.items() if k not in hidden},
-        events=tuple(
-            replace(e, attributes={k: v for k, v in e.attributes.items() if k not in hidden})
-            for e in shape.events
-        ),
-        error=None if shape.error is None else "",
-    )
-
-
-async def _at_once(connection: Connection) -> None:
-    """The program is not held up: what is left to tell is told behind its back."""
+def _everything(shape: Any) -> Any:
+    """Each destination of ours takes away what it is not to have."""
+    return shape

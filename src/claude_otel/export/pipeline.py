@@ -61,7 +61,7 @@ def destinations(
     ]
 
 
-def application_processors() -> list[SpanProcessor]:
+def application_processors(*, mlflow_only: bool = False) -> list[SpanProcessor]:
     """One span processor for each destination that this process's own environment names.
 
     For a TracerProvider of the caller's: nothing global is set up. MLflow gets all content,
@@ -74,6 +74,7 @@ def application_processors() -> list[SpanProcessor]:
             _destination(setting, None, None), at_once=isinstance(setting, ConsoleSetting)
         )
         for setting in found.destinations
+        if isinstance(setting, MlflowSetting) or not mlflow_only
     ]
 
 

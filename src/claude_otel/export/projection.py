@@ -5,7 +5,8 @@ redacted and cut before the span was made. Works on a copy.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, cast
 
 from opentelemetry.sdk.trace import Event, ReadableSpan
@@ -25,6 +26,7 @@ from claude_otel.semconv.attributes import (
     TOOL_CALL_RESULT,
     TOOL_DEFINITIONS,
 )
+from claude_otel.semconv.spans import SpanShape
 
 _MESSAGES: Final = frozenset({INPUT_MESSAGES, OUTPUT_MESSAGES})
 # Lists of messages, parts or definitions. In all else every word is somebody's.
@@ -58,7 +60,38 @@ def projected(
     """Copy a span with as much content as `level` allows, and of `without` the shape at most."""
     if level == "full" and not without:
         return span
-    attributes = span.attributes or {}
+    kept, described = _of_span(span.attributes or {}, level, without)
+    return rebuilt(
+        span,
+        name=span.name,
+        attributes=kept(span.attributes),
+        events=[Event(e.name, kept(e.attributes), e.timestamp) for e in span.events],
+        links=[Link(link.context, kept(link.attributes)) for link in span.links],
+        status=with_description(span.status, described(span.status.description)),
+    )
+
+
+def projected_shape(
+    shape: SpanShape, level: ContentLevel, without: frozenset[ContentKind] = frozenset()
+) -> SpanShape:
+    """The same of a span that is yet to be made, for a pipeline that is not ours."""
+    if level == "full" and not without:
+        return shape
+    kept, described = _of_span(shape.attributes, level, without)
+    return replace(
+        shape,
+        attributes=kept(shape.attributes),
+        events=tuple(replace(e, attributes=kept(e.attributes)) for e in shape.events),
+        error=None if shape.error is None else described(shape.error) or "",
+    )
+
+
+def _of_span(
+    attributes: Mapping[str, Any], level: ContentLevel, without: frozenset[ContentKind]
+) -> tuple[
+    Callable[[Mapping[str, Any] | None], dict[str, Any]], Callable[[str | None], str | None]
+]:
+    """How the attributes, and the error's description, of the span with these are reduced."""
     # What a failed tool says is its result.
     is_tool = attributes.get(OPERATION_NAME) == _EXECUTE_TOOL
     quotes_errors = level == "full" and not (is_tool and "tool_results" in without)
@@ -70,17 +103,12 @@ def projected(
             chosen[EXCEPTION_MESSAGE] = _measured(chosen[EXCEPTION_MESSAGE])
         return chosen
 
-    description = span.status.description
-    if description and not quotes_errors:
-        description = _measured(description) if measures_errors else None
-    return rebuilt(
-        span,
-        name=span.name,
-        attributes=kept(attributes),
-        events=[Event(e.name, kept(e.attributes), e.timestamp) for e in span.events],
-        links=[Link(link.context, kept(link.attributes)) for link in span.links],
-        status=with_description(span.status, description),
-    )
+    def described(description: str | None) -> str | None:
+        if not description or quotes_errors:
+            return description
+        return _measured(description) if measures_errors else None
+
+    return kept, described
 
 
 def _attributes(
