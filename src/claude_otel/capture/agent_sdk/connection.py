@@ -215,11 +215,11 @@ class Connection:
         """All of it is told."""
         return self._recording.is_over
 
-    def ended(self, cut_short: ev.CutShort) -> None:
-        """Nothing more will come; the first word counts."""
+    def ended(self, cut_short: ev.CutShort, *, is_closed: bool = True) -> None:
+        """Nothing more will come; the first word counts. Not closed: the CLI may still write."""
         if not self._has_ended:
-            self._has_ended = True
-            self._put(Ended(cut_short))
+            self._has_ended = is_closed
+            self._put(Ended(cut_short, is_closed))
 
     # -- parts of the above ----------------------------------------------------------------------
 

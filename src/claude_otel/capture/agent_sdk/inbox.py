@@ -50,9 +50,13 @@ class HookInput:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Nothing more will come. `cut_short`: what became of a turn that is still open."""
+    """Nothing more will come, once it is closed. `cut_short`: what became of an open turn.
+
+    A loop that is shut down may never get to say that it is closed.
+    """
 
     cut_short: ev.CutShort
+    is_closed: bool
 
 
 Item: TypeAlias = Frame | Written | TurnBegan | Seen | HookInput | Ended

@@ -10,9 +10,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from typing import Final
 
 from claude_otel.capture.agent_sdk.inbox import (
     Ended,
@@ -31,6 +32,8 @@ from claude_otel.model import events as ev
 from claude_otel.model.nodes import Closed, Turn
 from claude_otel.model.session import Session
 from claude_otel.sources.hook_payload import events_from_payload, transcript_path_of
+
+_CLOSES_WITHIN_S: Final = 2.0
 
 Told = Callable[[str, str], None]
 """A turn of this session, by its key, has been told."""
@@ -86,15 +89,15 @@ class Recording:
             for telling in list(self._sessions.values()):
                 self._feed(telling, telling.record.read())
                 self._emit(telling, telling.session.settle(time.time_ns()))
-            if self._ended is not None and self._may_end():
+            if self._ended is not None and self._may_end(self._ended):
                 self._end(self._ended.cut_short)
 
     def end_now(self) -> None:
         """The program is gone: tell what is known."""
         with self._guarded_or_over():
             self._take()
-            ended = self._ended or Ended(ev.CutShort(at_ns=time.time_ns(), outcome="closed_early"))
-            self._end(ended.cut_short)
+            nobody_said = ev.CutShort(at_ns=time.time_ns(), outcome="closed_early")
+            self._end(self._ended.cut_short if self._ended is not None else nobody_said)
 
     # -- parts of the above ----------------------------------------------------------------
 
@@ -134,7 +137,9 @@ class Recording:
             case TurnBegan():
                 self._begun.append(item.key)
             case Ended():
-                self._ended, self._ended_at_s = item, time.monotonic()
+                # The first word counts, but for whether the CLI is gone.
+                before, self._ended_at_s = self._ended, time.monotonic()
+                self._ended = replace(item, cut_short=before.cut_short) if before else item
             case _ if self._current is None:
                 self._early.append(item)
             case Written():
@@ -177,9 +182,11 @@ class Recording:
             if each is turn:
                 return
 
-    def _may_end(self) -> bool:
+    def _may_end(self, ended: Ended) -> bool:
         """Whether the record can be taken for whole: its writer is gone."""
         waited_s = time.monotonic() - self._ended_at_s
+        if not ended.is_closed and waited_s < _CLOSES_WITHIN_S:
+            return False
         return all(t.record.is_whole(waited_s) for t in self._sessions.values())
 
     def _end(self, cut_short: ev.CutShort) -> None:

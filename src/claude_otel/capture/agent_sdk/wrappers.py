@@ -234,11 +234,14 @@ class Wrappers:
         if connection is None:
             return await wrapped(*args, **kwargs)
         cause = sys.exc_info()[1]
+        cut_short = _cancelled() if _is_cancel(cause) else _closed_early()
+        with self._guarded("closing a connection"):
+            connection.ended(cut_short, is_closed=False)
         try:
             closed = await wrapped(*args, **kwargs)
         finally:
             with self._guarded("closing a connection"):
-                connection.ended(_cancelled() if _is_cancel(cause) else _closed_early())
+                connection.ended(cut_short)
         await self._settle(connection)
         return closed
 

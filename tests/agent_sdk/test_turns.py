@@ -1,0 +1,273 @@
+"""Turns follow the wire, however the program listens, stops or is stopped."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from claude_agent_sdk import ClaudeSDKClient, ResultMessage, query
+from traced_app import TracedApp, options_for, roots, scripted, tokens_of
+
+from claude_otel.testing import Pause, Scenario, ToolUse, Usage, reply
+from claude_otel.testing.story import bash
+
+
+async def drain(messages: AsyncIterator[Any]) -> list[Any]:
+    return [message async for message in messages]
+
+
+async def ask(client: ClaudeSDKClient, prompt: str) -> list[Any]:
+    await client.query(prompt)
+    return await drain(client.receive_response())
+
+
+def test_a_caller_that_breaks_out_early_leaves_a_turn_closed_early_and_no_error(
+    app: TracedApp, tmp_path: Path
+) -> None:
+    scenario = Scenario(main=(reply(bash("sleep 5")), reply("Done.")))
+
+    async def run(api: Any, home: Any) -> None:
+        async for message in query(prompt="Wait.", options=options_for(api, home)):
+            if type(message).__name__ == "AssistantMessage":
+                break
+
+    with scripted(scenario, tmp_path) as (api, home):
+        asyncio.run(run(api, home))
+        calls = list(api.calls)
+    spans = app.spans()
+    (turn,) = roots(spans)
+    assert turn.attributes["claude.turn.outcome"] == "closed_early"
+    assert not turn.is_error
+    (chat,) = [s for s in spans if s.operation == "chat"]
+    assert chat.tokens == tokens_of(calls[0])
+    (tool,) = [s for s in spans if s.operation == "execute_tool"]
+    assert tool.attributes["claude.tool.outcome"] == "closed_early"
+
+
+def test_a_client_that_stops_listening_has_its_turn_told_to_its_end(
+    app: TracedApp, tmp_path: Path
+) -> None:
+    scenario = Scenario(main=(reply(bash("echo one")), reply("Done.")))
+
+    async def run(api: Any, home: Any) -> None:
+        async with ClaudeSDKClient(options_for(api, home)) as client:
+            await client.query("Go.")
+            async for _ in client.receive_response():
+                break
+            while len(api.calls) < 2:
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(0.5)
+
+    with scripted(scenario, tmp_path) as (api, home):
+        asyncio.run(run(api, home))
+        calls = list(api.calls)
+    spans = app.spans()
+    (turn,) = roots(spans)
+    assert turn.attributes["claude.turn.outcome"] == "completed"
+    assert [s.tokens for s in spans if s.operation == "chat"] == [tokens_of(c) for c in calls]
+
+
+def test_a_cancelled_run_is_cancelled_and_says_so(app: TracedApp, tmp_path: Path) -> None:
+    scenario = Scenario(main=(reply("I begin", Pause(10), "and go on."),))
+
+    async def run(api: Any, home: Any) -> None:
+        async with ClaudeSDKClient(options_for(api, home)) as client:
+            await client.query("Take your time.")
+            await drain(client.receive_response())
+
+    async def with_timeout(api: Any, home: Any) -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(run(api, home), 3)
+
+    with scripted(scenario, tmp_path) as (api, home):
+        asyncio.run(with_timeout(api, home))
+    spans = app.spans()
+    (turn,) = roots(spans)
+    assert turn.attributes["claude.turn.outcome"] == "cancelled"
+    assert turn.attributes["error.type"] == "cancelled"
+    assert turn.is_error
+
+
+def test_a_slow_consumer_changes_no_time(app: TracedApp, tmp_path: Path) -> None:
+    scenario = Scenario(main=(reply(bash("sleep 0.4")), reply("Done.")))
+
+    async def run(api: Any, home: Any) -> None:
+        async for _ in query(prompt="Go.", options=options_for(api, home)):
+            await asyncio.sleep(0.5)
+
+    with scripted(scenario, tmp_path) as (api, home):
+        asyncio.run(run(api, home))
+        calls = list(api.calls)
+    spans = app.spans()
+    for chat, call in zip([s for s in spans if s.operation == "chat"], calls, strict=True):
+        assert (chat.span.end_time or 0) - call.finished_at_ns < 400_000_000
+    (tool,) = [s for s in spans if s.operation == "execute_tool"]
+    second = calls[1].received_at_ns
+    assert (tool.span.end_time or 0) <= second
+    assert tool.duration_s >= 0.4
+
+
+def test_two_clients_at_once_never_mix(app: TracedApp, tmp_path: Path) -> None:
+    def scenario(n: int) -> Scenario:
+        return Scenario(
+            main=(
+                reply(bash(f"echo {n}"), usage=Usage(input_tokens=n, output_tokens=n)),
+                reply(f"{n}", usage=Usage(input_tokens=10 * n, output_tokens=n + 1)),
+            )
+        )
+
+    async def run(api: Any, home: Any, prompt: str) -> None:
+        async with ClaudeSDKClient(options_for(api, home)) as client:
+            await ask(client, prompt)
+
+    async def both(one: Any, other: Any) -> None:
+        await asyncio.gather(run(*one, "one"), run(*other, "two"))
+
+    with (
+        scripted(scenario(3), tmp_path / "1") as one,
+        scripted(scenario(5), tmp_path / "2") as other,
+    ):
+        asyncio.run(both(one, other))
+        told = [[tokens_of(c) for c in api.calls] for api, _ in (one, other)]
+    spans = app.spans()
+    for root in roots(spans):
+        mine = [s.tokens for s in spans if s.trace_id == root.trace_id and s.operation == "chat"]
+        told.remove(mine)
+    assert told == []
+
+
+def test_prompts_that_waited_are_one_turn_as_for_the_cli(app: TracedApp, tmp_path: Path) -> None:
+    scenario = Scenario(main=(reply("First.", delay_s=0.5), reply("The rest.")))
+
+    async def prompts() -> AsyncIterator[dict[str, Any]]:
+        for words in ("one", "two", "three"):
+            yield {"type": "user", "message": {"role": "user", "content": words}}
+
+    with scripted(scenario, tmp_path) as (api, home):
+        asyncio.run(drain(query(prompt=prompts(), options=options_for(api, home))))
+    first, second = roots(app.spans())
+    assert '"content":"one"' in first.attributes["gen_ai.input.messages"]
+    assert '"content":"two\\nthree"' in second.attributes["gen_ai.input.messages"]
+    assert (second.span.start_time or 0) >= (first.span.end_time or 0) - 50_000_000
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [({"max_turns": 1}, "max_turns"), ({"max_budget_usd": 0.0001}, "budget_exhausted")],
+)
+def test_a_limit_that_ends_a_turn_is_its_error(
+    app: TracedApp, tmp_path: Path, options: dict[str, Any], reason: str
+) -> None:
+    scenario = Scenario(main=tuple(reply(bash("echo on")) for _ in range(4)))
+
+    async def run(api: Any, home: Any) -> None:
+        with pytest.raises(Exception, match="error result"):
+            await drain(query(prompt="Go.", options=options_for(api, home, **options)))
+
+    with scripted(scenario, tmp_path) as (api, home):
+        asyncio.run(run(api, home))
+    (turn,) = roots(app.spans())
+    assert turn.attributes["claude.turn.outcome"] == "failed"
+    assert turn.attributes["claude.turn.end_reason"] == reason
+    assert turn.attributes["error.type"] == reason
+    assert turn.is_error
+
+
+def test_structured_output_is_the_turns(app: TracedApp, tmp_path: Path) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"sum": {"type": "number"}},
+        "required": ["sum"],
+    }
+    scenario = Scenario(main=(reply(ToolUse("StructuredOutput", {"sum": 3})), reply("Done.")))
+
+    async def run(api: Any, home: Any) -> list[Any]:
+        options = options_for(
+            api, home, output_format={"type": "json_schema", "schema": schema}, tools=[]
+        )
+        return await drain(query(prompt="Add 1 and 2.", options=options))
+
+    with scripted(scenario, tmp_path) as (api, home):
+        messages = asyncio.run(run(api, home))
+    assert messages[-1].structured_output == {"sum": 3}
+    (turn,) = roots(app.spans())
+    assert turn.attributes["claude.turn.structured_output"] == '{"sum":3}'
+    assert turn.attributes["gen_ai.output.type"] == "json"
+
+
+def test_a_dying_cli_fails_the_turn_with_what_it_said(app: TracedApp, tmp_path: Path) -> None:
+    scenario = Scenario(main=(reply("I begin", Pause(10), "and go on."),))
+    lines: list[str] = []
+
+    async def run(api: Any, home: Any) -> None:
+        options = options_for(api, home, stderr=lines.append, env={"DEBUG_TO_STDERR": "1"})
+        async with ClaudeSDKClient(options) as client:
+            await client.query("Go.")
+            await asyncio.to_thread(api.wait_for_pauses, 1)
+            client._transport._process.kill()  # type: ignore[union-attr]
+            with pytest.raises(Exception, match="exit code"):
+                await drain(client.receive_response())
+        assert options.stderr == lines.append
+
+    with scripted(scenario, tmp_path) as (api, home):
+        asyncio.run(run(api, home))
+    (turn,) = roots(app.spans())
+    assert turn.attributes["claude.turn.outcome"] == "failed"
+    assert turn.attributes["error.type"] == "ProcessError"
+    assert "exit code" in (turn.span.status.description or "")
+
+
+def test_the_cost_of_a_turn_is_its_own_and_not_the_running_total(
+    app: TracedApp, tmp_path: Path
+) -> None:
+    usage = [Usage(input_tokens=1000 * n, output_tokens=100 * n) for n in (1, 2, 3, 4)]
+    scenario = Scenario(main=tuple(reply(f"{n}", usage=u) for n, u in enumerate(usage)))
+    results: list[ResultMessage] = []
+
+    async def run(api: Any, home: Any) -> None:
+        async with ClaudeSDKClient(options_for(api, home)) as client:
+            for prompt in ("one", "two", "three"):
+                results.append((await ask(client, prompt))[-1])
+            session = results[-1].session_id
+        options = options_for(api, home, resume=session)
+        async with ClaudeSDKClient(options) as client:
+            results.append((await ask(client, "four"))[-1])
+
+    with scripted(scenario, tmp_path) as (api, home):
+        asyncio.run(run(api, home))
+    turns = roots(app.spans())
+    totals = [r.total_cost_usd or 0.0 for r in results]
+    deltas = [totals[0], totals[1] - totals[0], totals[2] - totals[1], totals[3] - totals[2]]
+    for turn, delta in zip(turns, deltas, strict=True):
+        assert turn.attributes["claude.turn.cost_usd"] == pytest.approx(delta, abs=1e-9)
+        assert turn.attributes["claude.turn.stated_cost_usd"] == pytest.approx(delta, abs=1e-9)
+
+
+def test_slash_commands_and_a_cleared_session_end_their_spans(
+    app: TracedApp, tmp_path: Path
+) -> None:
+    scenario = Scenario(main=tuple(reply(f"Answer {n}.") for n in range(6)))
+    sessions: list[str] = []
+
+    async def run(api: Any, home: Any) -> None:
+        async with ClaudeSDKClient(options_for(api, home)) as client:
+            for prompt in ("one", "/compact", "two", "/clear", "three"):
+                sessions.append((await ask(client, prompt))[-1].session_id)
+
+    with scripted(scenario, tmp_path) as (api, home):
+        asyncio.run(run(api, home))
+        calls = [c for c in api.calls if c.script == "main"]
+    spans = app.spans()
+    turns = {
+        t.attributes.get("gen_ai.input.messages", ""): t
+        for t in roots(spans)
+        if t.attributes.get("claude.turn.model_calls")
+    }
+    assert len(turns) == 3
+    told = [s.tokens for s in spans if s.operation == "chat" and s.tokens]
+    assert told == [tokens_of(c) for c in calls]
+    assert {s.attributes["gen_ai.conversation.id"] for s in spans if s.operation == "chat"} == {
+        sessions[0],
+        sessions[-1],
+    }
