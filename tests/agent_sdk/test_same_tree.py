@@ -10,9 +10,12 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from traced_app import TracedApp, play
 
+from claude_otel.capture.transcript_tail import TranscriptTail
 from claude_otel.emit import Emitter, MemoryBook
+from claude_otel.model import events as ev
+from claude_otel.model.nodes import Closed
+from claude_otel.model.session import Session
 from claude_otel.testing.stories import STORIES
-from claude_otel.worker.replay import replay
 
 NAMES = ("foreground_subagent", "nested_subagents", "parallel_tools", "retries", "thinking")
 # What only somebody beside the run can know, or only somebody who was told the settings.
@@ -46,17 +49,26 @@ def tree(spans: list[ReadableSpan]) -> list[Any]:
     return sorted(map(told, children[None]), key=lambda each: json.dumps(each, default=str))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_same_script_gives_the_same_tree(app: TracedApp, tmp_path: Path, name: str) -> None:
-    ran = asyncio.run(play(STORIES[name](), tmp_path / "run", entry="query"))
-    told = [span.span for span in app.spans()]
-    (transcript,) = ran.home.transcripts() or [tmp_path]
-    session, closed = replay(transcript)
+def as_a_cli_session(transcript: Path) -> list[ReadableSpan]:
+    """The spans of a session that stopped, as a hook says, when its transcript ends."""
+    session, tail = Session(transcript.stem), TranscriptTail(transcript)
+    closed: dict[int, Closed] = {}
+    events = [*tail.read(), *tail.end(), ev.TurnStopped(at_ns=0)]
+    for event in events:
+        closed |= {id(change.node): change for change in session.feed(event)}
+    closed |= {id(change.node): change for change in session.finish()}
     emitter = Emitter(
         session_id=session.session_id,
         resource=Resource.get_empty(),
         book=MemoryBook(),
         version="0",
     )
-    read = [emitted.span for emitted in emitter.emit(closed)]
-    assert tree(told) == tree(read)
+    return [emitted.span for emitted in emitter.emit(closed.values())]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_script_gives_the_same_tree(app: TracedApp, tmp_path: Path, name: str) -> None:
+    ran = asyncio.run(play(STORIES[name](), tmp_path / "run", entry="query"))
+    told = [span.span for span in app.spans()]
+    (transcript,) = ran.home.transcripts()
+    assert tree(told) == tree(as_a_cli_session(transcript))
