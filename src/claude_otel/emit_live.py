@@ -69,6 +69,8 @@ class LiveEmitter:
         self._open: dict[Key, Span] = {}
         self._contexts: OrderedDict[Key, Context] = OrderedDict()
         self._renamed: dict[Key, Key] = {}
+        self.records = False
+        """Whether the provider has recorded any span so far: somebody wants them."""
 
     def start(self, key: Key, start: SpanStart, above: Context) -> Context:
         """Start the span of `key` under what is current in `above`, if it has none yet.
@@ -85,6 +87,7 @@ class LiveEmitter:
                 attributes=start.attributes,
                 start_time=start.started_at_ns or None,
             )
+            self.records = self.records or span.is_recording()
             self._open[key] = span
             self._contexts[key] = set_span_in_context(span, above)
             return self._contexts[key]

@@ -32,6 +32,7 @@ from claude_otel.capture.agent_sdk.connection import Connection
 from claude_otel.capture.agent_sdk.recording import Recording
 from claude_otel.capture.agent_sdk.tracing_thread import LAST_WORDS_S, TracingThread
 from claude_otel.capture.agent_sdk.wrappers import Wrappers
+from claude_otel.capture.ownership import Claims
 from claude_otel.content_choice import content_of
 from claude_otel.diagnostics import log
 from claude_otel.emit import SCOPE, budget_bytes
@@ -71,6 +72,7 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
         )
         self._tracer = get_tracer(SCOPE, version("claude-otel"), self._pipeline.provider)
         self._raises = settings.raises_own_failures()
+        self._claims = Claims(settings.state_folder())
         self._wrappers = Wrappers(
             self._open, self._pipeline.current, self._settle, raise_ours=self._raises
         )
@@ -93,7 +95,7 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
         recording = Recording(
             emitter,
             config_dir=settings.claude_config_dir(environ) if is_here else None,
-            told=lambda session_id, turn_key: None,
+            claims=self._claims,
             raise_ours=self._raises,
         )
         return Connection(emitter, recording, _thread, above)

@@ -4,6 +4,7 @@ What is in the files is said by who reads them, never here.
 
 <state>/sessions/<session id>/   spool environ alive.lock worker off
 <state>/workers/<key>/           environ lock log status.json
+<state>/owned/<session id>       which program tells the session itself
 <state>/                         ledger.sqlite projects.json registrations.json backups/
                                  log console.log
 <data>/                          hook.py mlflow.db
@@ -64,6 +65,11 @@ class SessionFolder:
     def off(self) -> Path:
         """There when the session's configuration has no destination: hooks record nothing."""
         return self.path / "off"
+
+    @property
+    def owned(self) -> Path:
+        """Which program tells this session itself; see `capture/ownership.py`."""
+        return self.path.parent.parent / "owned" / self.session_id
 
     def leftovers(self) -> list[Path]:
         """Unfinished files of ours whose writer was killed. For who holds `alive_lock`."""

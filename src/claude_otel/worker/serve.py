@@ -15,13 +15,14 @@ from opentelemetry.sdk.trace import SpanLimits
 from opentelemetry.sdk.trace.sampling import Sampler
 
 from claude_otel import settings
+from claude_otel.capture.ownership import owner_of
 from claude_otel.capture.spool import delete_if_read
 from claude_otel.diagnostics import ConfigurationError, log
 from claude_otel.diagnostics import telemetry_must_not_break_the_host as guarded
 from claude_otel.emit import EmittedSpan, Emitter, TraceBook, remote_parent_of
 from claude_otel.export.delivery import Delivery
 from claude_otel.model import events as ev
-from claude_otel.model.nodes import Closed, ToolCall
+from claude_otel.model.nodes import Closed, ToolCall, Turn
 from claude_otel.model.session import Session
 from claude_otel.semconv.spans import Server
 from claude_otel.state_folder import SessionFolder, write_private
@@ -29,6 +30,8 @@ from claude_otel.worker.tail import SessionTail
 
 # An interactive session ignores its caller's trace context, as the CLI itself does.
 _INTERACTIVE = "cli"
+_OF_A_PROGRAM = "sdk"
+_CLAIMED_WITHIN_S = 2.0
 _NEW = ("startup", "clear")
 _SAYS_NOTHING_S = 60
 _LONGEST_PAUSE_S = 60.0
@@ -60,6 +63,11 @@ class ServedSession:
         self._failures = 0
         self._raises = settings.raises_own_failures()
         environ = _environ_of(folder)
+        self._taken_at_s = time.monotonic()
+        is_of_a_program = environ.get("CLAUDE_CODE_ENTRYPOINT", "").startswith(_OF_A_PROGRAM)
+        # The turns that a program told itself, once that is known; None: it may still tell.
+        self._told_by_owner: frozenset[str] | None = None if is_of_a_program else frozenset()
+        self._all_is_told = False
         self._emitter = Emitter(
             session_id=folder.session_id,
             resource=resource,
@@ -79,6 +87,8 @@ class ServedSession:
         What fails on the way is raised; then all is fed again from its sources after
         a pause, since what was read is no longer known.
         """
+        if not self._may_tell():
+            return False
         if self._begin_again_at_s is not None:
             if time.monotonic() < self._begin_again_at_s:
                 return False
@@ -118,6 +128,8 @@ class ServedSession:
     @property
     def is_settled(self) -> bool:
         """All that can be final is offered: nothing is open, or its turn still runs."""
+        if self._told_by_owner is None:
+            return True  # nothing of it is ours to deliver
         if self._begin_again_at_s is not None:
             return False
         return self.is_caught_up and (self._session is None or self._session.is_quiet)
@@ -137,7 +149,8 @@ class ServedSession:
             return False
         self.unrecognized = self._unrecognized()
         key = self.folder.worker_key()
-        for path in (self.folder.worker, self.folder.alive_lock, *self.folder.leftovers()):
+        ours = (self.folder.worker, self.folder.alive_lock, self.folder.owned)
+        for path in (*ours, *self.folder.leftovers()):
             path.unlink(missing_ok=True)
         try:
             self.folder.path.rmdir()
@@ -165,6 +178,19 @@ class ServedSession:
         }
 
     # -- parts of the above ------------------------------------------------------------
+
+    def _may_tell(self) -> bool:
+        """An instrumented program tells its own sessions while it lives; it claims them at once."""
+        if self._told_by_owner is not None:
+            return True
+        owner = owner_of(self.folder.owned)
+        if owner is None:
+            if time.monotonic() - self._taken_at_s < _CLAIMED_WITHIN_S:
+                return False
+            self._told_by_owner = frozenset()
+        elif owner.has_ended or not owner.is_alive:
+            self._told_by_owner, self._all_is_told = owner.told, owner.has_ended
+        return self._told_by_owner is not None
 
     def _unrecognized(self) -> dict[str, int]:
         return {**self._tail.counts, **(self._session.unrecognized if self._session else {})}
@@ -204,6 +230,9 @@ class ServedSession:
 
     def _offer(self, closed: list[Closed]) -> None:
         for change in closed:
+            turn = change.node if isinstance(change.node, Turn) else change.node.turn
+            if self._all_is_told or turn.key in (self._told_by_owner or ()):
+                continue
             for span in self._spans_of(change):
                 self._delivery.offer(span)
             if isinstance(change.node, ToolCall):

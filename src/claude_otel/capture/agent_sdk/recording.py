@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from claude_otel.capture.agent_sdk.inbox import (
     Written,
 )
 from claude_otel.capture.agent_sdk.session_record import SessionRecord
+from claude_otel.capture.ownership import Claims
 from claude_otel.diagnostics import log
 from claude_otel.diagnostics import telemetry_must_not_break_the_host as guarded
 from claude_otel.emit_live import Key, LiveEmitter, key_of
@@ -34,9 +35,6 @@ from claude_otel.model.session import Session
 from claude_otel.sources.hook_payload import events_from_payload, transcript_path_of
 
 _CLOSES_WITHIN_S: Final = 2.0
-
-Told = Callable[[str, str], None]
-"""A turn of this session, by its key, has been told."""
 
 
 @dataclass(slots=True)
@@ -56,12 +54,12 @@ class Recording:
         emitter: LiveEmitter,
         *,
         config_dir: Path | None,
-        told: Told,
+        claims: Claims,
         raise_ours: bool,
     ) -> None:
         self._emitter = emitter
         self._config_dir = config_dir
-        self._told = told
+        self._claims = claims
         self._raise_ours = raise_ours
         self._inbox: SimpleQueue[Item] = SimpleQueue()
         self._since_ns = time.time_ns()
@@ -128,6 +126,8 @@ class Recording:
         match item:
             case Frame():
                 telling = self._of(item.session_id)
+                if self._emitter.records:  # else hooks may still want to
+                    self._claims.claim(item.session_id)
                 if telling is not self._current:
                     self._current = telling
                     early, self._early = self._early, []
@@ -171,7 +171,7 @@ class Recording:
             with guarded("making a span", raise_ours=self._raise_ours):
                 self._emitter.emit([change])
             if isinstance(node, Turn):
-                self._told(telling.session.session_id, node.key)
+                self._claims.told(telling.session.session_id, node.key)
 
     def _bind(self, telling: _Telling, turn: Turn) -> None:
         """Name the spans that the connection started: turns begin in the order of those."""
@@ -196,5 +196,6 @@ class Recording:
             self._emit(telling, telling.session.finish())
             for kind, count in telling.session.unrecognized.items():
                 log.info("not understood: %s (%d)", kind, count)
+            self._claims.ended(telling.session.session_id)
         self._emitter.end_all()
         self.is_over = True
