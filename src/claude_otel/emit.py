@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from opentelemetry.context import Context
@@ -31,17 +31,10 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from claude_otel.content import DEFAULT_BUDGET_BYTES
+from claude_otel.content import ContentRules
 from claude_otel.model.nodes import Closed
-from claude_otel.semconv.spans import (
-    TURN_ATTRIBUTES,
-    TURN_NAME,
-    NodeId,
-    Server,
-    SpanShape,
-    Surroundings,
-    span_for,
-)
+from claude_otel.semconv.spans import TURN_ATTRIBUTES, TURN_NAME, NodeId, SpanShape, span_for
+from claude_otel.semconv.surroundings import Server, Surroundings
 
 SCOPE = "claude_otel"
 
@@ -128,12 +121,13 @@ class Emitter:
         remote_parent: SpanContext | None = None,
         sampler: Sampler | None = None,
         limits: SpanLimits | None = None,
+        rules: ContentRules = ContentRules(),  # noqa: B008  # a frozen value
     ) -> None:
         """`sampler` and `limits`: None for what OpenTelemetry's variables say."""
         self._session_id = session_id
         self._book = book
         self._around = Surroundings(
-            server=server or Server(), user_id=user_id, budget_bytes=budget_bytes(limits)
+            server=server or Server(), user_id=user_id, rules=within_limits(rules, limits)
         )
         self._remote_parent = remote_parent
         self._ids = _GivenIds()
@@ -223,11 +217,12 @@ class Emitter:
         return self._book.remember_trace("turn", turn_key, trace)
 
 
-def budget_bytes(limits: SpanLimits | None = None) -> int:
+def within_limits(rules: ContentRules, limits: SpanLimits | None) -> ContentRules:
     """Cut inside the JSON, before OTEL_*_ATTRIBUTE_VALUE_LENGTH_LIMIT cuts blindly through it."""
     limits = limits or SpanLimits()
     named = (limits.max_span_attribute_length, limits.max_attribute_length)
-    return min([DEFAULT_BUDGET_BYTES, *(limit for limit in named if limit is not None)])
+    least = min([rules.attribute_bytes, *(limit for limit in named if limit is not None)])
+    return replace(rules, attribute_bytes=least)
 
 
 def _context(trace: TurnTrace, span: int, *, is_remote: bool) -> SpanContext:

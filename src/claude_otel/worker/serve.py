@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace.sampling import Sampler
 
 from claude_otel import settings
 from claude_otel.capture.spool import delete_if_read
+from claude_otel.content import ContentRules
 from claude_otel.diagnostics import ConfigurationError, log
 from claude_otel.diagnostics import telemetry_must_not_break_the_host as guarded
 from claude_otel.emit import EmittedSpan, Emitter, TraceBook, remote_parent_of
@@ -23,7 +24,7 @@ from claude_otel.export.delivery import Delivery
 from claude_otel.model import events as ev
 from claude_otel.model.nodes import Closed, ToolCall
 from claude_otel.model.session import Session
-from claude_otel.semconv.spans import Server
+from claude_otel.semconv.surroundings import Server
 from claude_otel.state_folder import SessionFolder, write_private
 from claude_otel.worker.tail import SessionTail
 
@@ -50,6 +51,7 @@ class ServedSession:
         version: str,
         sampler: Sampler | None = None,
         limits: SpanLimits | None = None,
+        rules: ContentRules | None = None,
     ) -> None:
         self.folder = folder
         self.unrecognized: dict[str, int] = {}
@@ -70,6 +72,7 @@ class ServedSession:
             remote_parent=_remote_parent_of(environ),
             sampler=sampler,
             limits=limits,
+            rules=rules or ContentRules(),
         )
         self._begin()
 

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from claude_otel import settings
+from claude_otel.content_rules import rules_of
 from claude_otel.diagnostics import log
 from claude_otel.diagnostics import telemetry_must_not_break_the_host as guarded
 from claude_otel.export import pipeline
@@ -42,6 +43,7 @@ class Worker:
         )
         self._delivery = Delivery(self._ledger, places, log)
         self._declared = configuration.declared
+        self._rules = rules_of(configuration.options)
         self._resource = pipeline.resource(self._declared)
         self._version = version("claude-otel")
         self._sessions: dict[str, ServedSession] = {}
@@ -112,6 +114,7 @@ class Worker:
                     version=self._version,
                     sampler=self._declared and self._declared.sampler,
                     limits=self._declared and self._declared.limits,
+                    rules=self._rules,
                 )
                 self._last_busy_s = time.monotonic()
 
