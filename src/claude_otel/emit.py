@@ -65,6 +65,12 @@ class TurnTrace:
     trace_state: str = ""
 
 
+class Measure(Protocol):
+    """What is to be told of each closed node, before it is a span."""
+
+    def __call__(self, shape: SpanShape, *, is_correction: bool) -> None: ...
+
+
 class TraceBook(Protocol):
     """Where it is written, durably and at first sight, which trace a turn belongs to."""
 
@@ -121,15 +127,20 @@ class Emitter:
         remote_parent: SpanContext | None = None,
         sampler: Sampler | None = None,
         limits: SpanLimits | None = None,
+        measure: Measure | None = None,
         rules: ContentRules = ContentRules(),  # noqa: B008  # a frozen value
     ) -> None:
-        """`sampler` and `limits`: None for what OpenTelemetry's variables say."""
+        """`sampler` and `limits`: None for what OpenTelemetry's variables say.
+
+        `measure` is told of each node, sampled or not.
+        """
         self._session_id = session_id
         self._book = book
         self._around = Surroundings(
             server=server or Server(), user_id=user_id, rules=within_limits(rules, limits)
         )
         self._remote_parent = remote_parent
+        self._measure = measure
         self._ids = _GivenIds()
         self._ended = _Ended()
         self._provider = TracerProvider(
@@ -157,9 +168,16 @@ class Emitter:
                 is_correction=change.is_correction,
             )
             for change in closed
-            for shape in (span_for(change.node, self._around),)
+            for shape in (self._shape(change),)
             for span in self._spans(shape)
         ]
+
+    def _shape(self, change: Closed) -> SpanShape:
+        shape = span_for(change.node, self._around)
+        if self._measure is not None:
+            # Whatever the sampler says: metrics are of all calls.
+            self._measure(shape, is_correction=change.is_correction)
+        return shape
 
     def _spans(self, shape: SpanShape) -> list[ReadableSpan]:
         trace = self._trace_of(shape.id.turn_key)

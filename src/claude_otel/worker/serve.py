@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from functools import partial
 
 import psutil
 from opentelemetry.sdk.resources import Resource
@@ -26,6 +27,7 @@ from claude_otel.model.nodes import Closed, ToolCall
 from claude_otel.model.session import Session
 from claude_otel.semconv.surroundings import Server
 from claude_otel.state_folder import SessionFolder, write_private
+from claude_otel.worker.measuring import Measuring
 from claude_otel.worker.tail import SessionTail
 
 # An interactive session ignores its caller's trace context, as the CLI itself does.
@@ -52,6 +54,7 @@ class ServedSession:
         sampler: Sampler | None = None,
         limits: SpanLimits | None = None,
         rules: ContentRules | None = None,
+        measuring: Measuring | None = None,
     ) -> None:
         self.folder = folder
         self.unrecognized: dict[str, int] = {}
@@ -59,6 +62,7 @@ class ServedSession:
         self._lock = lock
         self._delivery = delivery
         self._book = book
+        self._measuring = measuring
         self._failures = 0
         self._raises = settings.raises_own_failures()
         environ = _environ_of(folder)
@@ -72,6 +76,7 @@ class ServedSession:
             remote_parent=_remote_parent_of(environ),
             sampler=sampler,
             limits=limits,
+            measure=measuring.span if measuring else None,
             rules=rules or ContentRules(),
         )
         self._begin()
@@ -173,7 +178,11 @@ class ServedSession:
         return {**self._tail.counts, **(self._session.unrecognized if self._session else {})}
 
     def _begin(self) -> None:
-        self._tail = SessionTail(self.folder.spool)
+        measuring, session_id = self._measuring, self.folder.session_id
+        self._tail = SessionTail(
+            self.folder.spool,
+            seen=partial(measuring.hooks, session_id) if measuring else None,
+        )
         self._session: Session | None = None
         self._process: int | None = None
         self._end_is_told = False
