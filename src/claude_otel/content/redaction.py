@@ -1,13 +1,15 @@
 """Mask secrets in text and in JSON; keep everything around them.
 
 `redact("password=hunter2")` is `"password=[redacted:password]"`. What a secret looks like is
-in `token_shapes.py` and `named_secrets.py`; here is only how what was found becomes masks.
+in `token_shapes.py`, `framed_secrets.py` and `named_secrets.py`; here is only how what was found
+becomes masks.
 Pure: the same text gives the same result, and a result stays as it is when redacted again.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from claude_otel.content.framed_secrets import secrets_in_frames
 from claude_otel.content.named_secrets import is_placeholder, kind_of_json_key, named_secrets
 from claude_otel.content.rules import SecretPattern
 from claude_otel.content.text import DEEPEST, TOO_DEEP
@@ -78,7 +80,8 @@ def _redact_field(key: str, value: JSON, depth: int, patterns: Sequence[SecretPa
 def _redact_once(text: str, patterns: Sequence[SecretPattern]) -> str:
     lowered = _lower(text)
     found = [
-        *secrets_by_shape(text, lowered),
+        *secrets_by_shape(text),
+        *secrets_in_frames(text, lowered),
         *named_secrets(text, lowered),
         *_secrets_of_the_user(text, patterns),
     ]
