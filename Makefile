@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint screenshots clean
+.PHONY: demo test lint screenshots backends clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -30,5 +30,11 @@ screenshots: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group screenshots
 	$(BIN)/python docs/screenshots/take.py
 
+# Three real backends at once; Phoenix needs an environment of its own. Rewrites benchmarks/backends.md.
+backends: $(STAMP)
+	test -x .venv-backends/bin/phoenix || { $(PYTHON) -m venv .venv-backends \
+	  && .venv-backends/bin/python -m pip install --quiet arize-phoenix rotel; }
+	$(BIN)/python benchmarks/backends.py --tools .venv-backends/bin
+
 clean:
-	rm -rf $(VENV) build dist demo
+	rm -rf $(VENV) .venv-backends build dist demo

@@ -7,21 +7,11 @@ options in a configuration file. What a kind is in a span: `export/projection.py
 from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias, get_args
 
+from claude_otel.content.rules import CONTENT_KINDS, ContentKind
 from claude_otel.diagnostics import ConfigurationError
 
 ContentLevel: TypeAlias = Literal["none", "metadata", "full"]
 CONTENT_LEVELS: Final[tuple[ContentLevel, ...]] = get_args(ContentLevel)
-
-ContentKind: TypeAlias = Literal[
-    "prompts",
-    "answers",
-    "thinking",
-    "tool_arguments",
-    "tool_results",
-    "system_instructions",
-    "tool_definitions",
-]
-CONTENT_KINDS: Final[tuple[ContentKind, ...]] = get_args(ContentKind)
 
 _LEVEL_OF: Final[dict[str, ContentLevel]] = {level: level for level in CONTENT_LEVELS}
 _KIND_OF: Final[dict[str, ContentKind]] = {kind: kind for kind in CONTENT_KINDS}

@@ -39,6 +39,7 @@ from claude_otel.diagnostics import ConfigurationError
 from claude_otel.options import environment_of
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import SpanLimits
     from opentelemetry.sdk.trace.sampling import Sampler
@@ -68,6 +69,14 @@ class Declared:
     resource: Resource
     sampler: Sampler
     limits: SpanLimits
+    meters: Any
+    """OpenTelemetry's model of `meter_provider`, None where nothing is said."""
+
+    def meter_provider(self, resource: Resource) -> MeterProvider | None:
+        """Make the meter provider that the file asks for, of this resource."""
+        if self.meters is None:
+            return None
+        return _opentelemetry("._meter_provider").create_meter_provider(self.meters, resource)
 
 
 def read(path: Path, environment: Mapping[str, str], *, default_tracking_uri: str) -> Declared:
@@ -106,6 +115,7 @@ def read(path: Path, environment: Mapping[str, str], *, default_tracking_uri: st
         resource=resource,
         sampler=sampler,
         limits=limits,
+        meters=model.meter_provider,
     )
 
 

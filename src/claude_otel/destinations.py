@@ -12,7 +12,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
-from claude_otel.content_choice import ContentKind, ContentLevel, content_of
+from claude_otel.content import ContentKind
+from claude_otel.content_choice import ContentLevel, content_of
 from claude_otel.diagnostics import ConfigurationError
 
 TRACES_EXPORTERS: Final = "opentelemetry_traces_exporter"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from opentelemetry.context import Context
@@ -31,17 +31,10 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from claude_otel.content import DEFAULT_BUDGET_BYTES
+from claude_otel.content import ContentRules
 from claude_otel.model.nodes import Closed
-from claude_otel.semconv.spans import (
-    TURN_ATTRIBUTES,
-    TURN_NAME,
-    NodeId,
-    Server,
-    SpanShape,
-    Surroundings,
-    span_for,
-)
+from claude_otel.semconv.spans import TURN_ATTRIBUTES, TURN_NAME, NodeId, SpanShape, span_for
+from claude_otel.semconv.surroundings import Server, Surroundings
 
 SCOPE = "claude_otel"
 
@@ -70,6 +63,12 @@ class TurnTrace:
     parent_span_id: int | None = None
     trace_flags: int = 1
     trace_state: str = ""
+
+
+class Measure(Protocol):
+    """What is to be told of each closed node, before it is a span."""
+
+    def __call__(self, shape: SpanShape, *, is_correction: bool) -> None: ...
 
 
 class TraceBook(Protocol):
@@ -128,14 +127,20 @@ class Emitter:
         remote_parent: SpanContext | None = None,
         sampler: Sampler | None = None,
         limits: SpanLimits | None = None,
+        measure: Measure | None = None,
+        rules: ContentRules = ContentRules(),  # noqa: B008  # a frozen value
     ) -> None:
-        """`sampler` and `limits`: None for what OpenTelemetry's variables say."""
+        """`sampler` and `limits`: None for what OpenTelemetry's variables say.
+
+        `measure` is told of each node, sampled or not.
+        """
         self._session_id = session_id
         self._book = book
         self._around = Surroundings(
-            server=server or Server(), user_id=user_id, budget_bytes=budget_bytes(limits)
+            server=server or Server(), user_id=user_id, rules=within_limits(rules, limits)
         )
         self._remote_parent = remote_parent
+        self._measure = measure
         self._ids = _GivenIds()
         self._ended = _Ended()
         self._provider = TracerProvider(
@@ -163,9 +168,16 @@ class Emitter:
                 is_correction=change.is_correction,
             )
             for change in closed
-            for shape in (span_for(change.node, self._around),)
+            for shape in (self._shape(change),)
             for span in self._spans(shape)
         ]
+
+    def _shape(self, change: Closed) -> SpanShape:
+        shape = span_for(change.node, self._around)
+        if self._measure is not None:
+            # Whatever the sampler says: metrics are of all calls.
+            self._measure(shape, is_correction=change.is_correction)
+        return shape
 
     def _spans(self, shape: SpanShape) -> list[ReadableSpan]:
         trace = self._trace_of(shape.id.turn_key)
@@ -223,11 +235,12 @@ class Emitter:
         return self._book.remember_trace("turn", turn_key, trace)
 
 
-def budget_bytes(limits: SpanLimits | None = None) -> int:
+def within_limits(rules: ContentRules, limits: SpanLimits | None) -> ContentRules:
     """Cut inside the JSON, before OTEL_*_ATTRIBUTE_VALUE_LENGTH_LIMIT cuts blindly through it."""
     limits = limits or SpanLimits()
     named = (limits.max_span_attribute_length, limits.max_attribute_length)
-    return min([DEFAULT_BUDGET_BYTES, *(limit for limit in named if limit is not None)])
+    least = min([rules.attribute_bytes, *(limit for limit in named if limit is not None)])
+    return replace(rules, attribute_bytes=least)
 
 
 def _context(trace: TurnTrace, span: int, *, is_remote: bool) -> SpanContext:

@@ -17,7 +17,6 @@ VARIABLE_OF: Final[Mapping[str, str]] = {
     "span_bytes": "CLAUDE_OTEL_SPAN_BYTES",
     "secret_patterns": "CLAUDE_OTEL_SECRET_PATTERNS",
     "redaction_hook": "CLAUDE_OTEL_REDACTION_HOOK",
-    "metrics": "CLAUDE_OTEL_METRICS",
 }
 """The variable of each option of a file."""
 
@@ -39,7 +38,6 @@ class Options:
     span_bytes: int | None = None
     secret_patterns: dict[str, str] | None = None
     redaction_hook: str | None = None
-    metrics: bool | None = None
 
 
 def environment_of(options: Mapping[str, Any], *, place: str) -> dict[str, str]:

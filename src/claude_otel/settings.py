@@ -27,6 +27,7 @@ from claude_otel.claude_settings import (
     settings_env,
 )
 from claude_otel.content_choice import CONTENT_SETTINGS, ContentLevel
+from claude_otel.content_rules import rules_of
 from claude_otel.declarative import CONFIG_FILE, Declared
 from claude_otel.declarative import read as read_config_file
 from claude_otel.destinations import (
@@ -369,7 +370,7 @@ def check_delivery(values: Mapping[str, str], *, data: DataFolder) -> None:
     around = own_environment() if CONFIG_FILE in values else own_process_values()
     environment = {**around, **values}
     environment.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{data.mlflow_store}")
-    _configuration(environment, {}, (), data)
+    rules_of(_configuration(environment, {}, (), data).options)
 
 
 def model_endpoint(session_environ: Mapping[str, str], managed: Path | None = None) -> Endpoint:

@@ -357,4 +357,4 @@ def test_the_worker_that_it_starts_is_ours(installed: Installed) -> None:
         installed.fire(PROMPT, pid=claude.pid)
     log = installed.state.log
     until(lambda: log.exists() and log.read_text())
-    assert "CLAUDE_OTEL_CONTENT=some: unknown" in log.read_text()
+    assert "CLAUDE_OTEL_CONTENT=some: 'some' is unknown" in log.read_text()

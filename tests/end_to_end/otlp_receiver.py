@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -46,6 +49,7 @@ class OtlpReceiver:
         self.status = 200
         self.spans: list[ReceivedSpan] = []
         self.bodies: list[bytes] = []
+        self.metrics: list[ExportMetricsServiceRequest] = []
         self.headers: list[dict[str, str]] = []
         receiver = self
 
@@ -53,7 +57,9 @@ class OtlpReceiver:
             def do_POST(self) -> None:
                 receiver.headers.append({k.lower(): v for k, v in self.headers.items()})
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                if receiver.status == 200:
+                if receiver.status == 200 and self.path.endswith("/v1/metrics"):
+                    receiver.metrics.append(ExportMetricsServiceRequest.FromString(body))
+                elif receiver.status == 200:
                     receiver.take(body)
                 content = ExportTraceServiceResponse().SerializeToString()
                 self.send_response(receiver.status)

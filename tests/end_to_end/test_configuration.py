@@ -4,14 +4,17 @@ The way by code is the application's: `tests/export/test_application.py`.
 """
 
 import json
+import signal
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from export_receivers import GrpcReceiver
 from installation import Installation
 from otlp_receiver import OtlpReceiver
+from test_ugly_cases import wait_for
 
 from claude_otel.testing import STORIES, ClaudeHome, ScriptedApi, play_story
 
@@ -168,6 +171,39 @@ def test_by_a_file_in_a_variable_and_no_variable_beside_it_counts(
     )
     assert_all_four_have_it(installation, receiver, grpc_receiver, "nobody")
     assert not any("x-stolen" in headers for headers in receiver.headers)
+
+
+def test_metrics_go_where_opentelemetrys_variables_say_and_tell_a_session_once(
+    installation: Installation, receiver: OtlpReceiver
+) -> None:
+    run(
+        installation,
+        {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.uri,
+            "OTEL_METRICS_EXPORTER": "otlp",
+            "OTEL_METRIC_EXPORT_INTERVAL": "200",
+            "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta",
+        },
+    )
+    installation.wait_until_delivered()
+    installation.end_workers(signal.SIGTERM)
+    wait_for(lambda: not installation.worker_pids(), "the worker ends, and reports what is left")
+
+    points: dict[str, list[Any]] = {}
+    for request in receiver.metrics:
+        for resource in request.resource_metrics:
+            for scope in resource.scope_metrics:
+                for metric in scope.metrics:
+                    data = getattr(metric, metric.WhichOneof("data"))
+                    points.setdefault(metric.name, []).extend(data.data_points)
+    (chat,) = [span for span in receiver.spans if span.operation == "chat"]
+    told = points["gen_ai.client.inference.usage.input_tokens"]
+    assert sum(p.as_int for p in told) == chat.attributes["gen_ai.usage.input_tokens"]
+    assert sum(point.count for point in points["gen_ai.invoke_agent.duration"]) == 1
+    assert sum(point.count for point in points["claude_otel.hook.cpu_time"]) >= 3
+    assert 0 < sum(p.sum for p in points["claude_otel.hook.cpu_time"]) < 5
+    assert points["claude_otel.spool.size"]
+    assert points["claude_otel.delivery.waiting"]
 
 
 def test_two_projects_with_two_receivers_and_credentials_never_mix(

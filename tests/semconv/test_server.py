@@ -5,7 +5,7 @@ import json
 import pytest
 from story_routes import Reader
 
-from claude_otel.semconv.spans import Server
+from claude_otel.semconv.surroundings import Server
 from claude_otel.sources.transcript import events_from_line
 
 LINES = [

@@ -63,7 +63,13 @@ def main(hook: str, state: str, python: str) -> None:
         claude_pid = str(os.getppid())
     append(
         folder,
-        b"%d %s %s\n" % (received_at_ns, claude_pid.encode(), payload.replace(b"\n", b" ")),
+        b"%d %s %d %s\n"
+        % (
+            received_at_ns,
+            claude_pid.encode(),
+            time.process_time_ns(),
+            payload.replace(b"\n", b" "),
+        ),
     )
     if starts or not os.path.exists(folder + "/environ"):
         keep_environment(folder, claude_pid)

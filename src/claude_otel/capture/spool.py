@@ -1,6 +1,7 @@
 """The spool of one session, read back: whole records from a byte offset on.
 
-`hook.py` writes it. A record is one line, `<time in ns> <claude pid> <payload>`.
+`hook.py` writes it. A record is one line, `<time in ns> <claude pid> <cpu ns> <payload>`; the
+processor time that the hook has taken so far is missing in records of older hooks.
 What a payload means is said in `sources/hook_payload.py`, never here.
 """
 
@@ -15,7 +16,7 @@ import orjson
 
 TORN_LINES = "torn spool lines"
 
-_LINE = re.compile(rb"(\d+) (\d+) (\{.*\})", re.DOTALL)
+_LINE = re.compile(rb"(\d+) (\d+) (?:(\d+) )?(\{.*\})", re.DOTALL)
 _CHUNK_BYTES = 1 << 20
 # What one call returns at most, but for one record that is longer by itself.
 _MOST_BYTES = 32 << 20
@@ -28,6 +29,7 @@ class SpoolRecord:
     received_at_ns: int
     claude_pid: int
     payload: bytes
+    cpu_ns: int | None = None
 
 
 def read_records(
@@ -104,9 +106,14 @@ def _record(line: bytes) -> SpoolRecord | None:
     found = _LINE.fullmatch(line)
     if not found:
         return None
-    payload = found[3]
+    payload = found[4]
     try:
         orjson.loads(payload)
     except orjson.JSONDecodeError:
         return None
-    return SpoolRecord(received_at_ns=int(found[1]), claude_pid=int(found[2]), payload=payload)
+    return SpoolRecord(
+        received_at_ns=int(found[1]),
+        claude_pid=int(found[2]),
+        payload=payload,
+        cpu_ns=int(found[3]) if found[3] else None,
+    )

@@ -4,8 +4,9 @@ The order: base64 goes first (half an image is no image), then long texts are cu
 same length, then long lists and objects lose their middle. Each cut leaves a mark.
 """
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 from claude_otel.content.text import to_json
@@ -53,6 +54,29 @@ def cut_json(value: JSON, budget_bytes: int) -> tuple[JSON, bool]:
         if _size(cut) <= budget_bytes:
             return cut, True
     return f"[cut: {len(to_json(value))} characters]", True
+
+
+def cut_together(texts: Mapping[str, str], budget_bytes: int) -> dict[str, str]:
+    """Return texts that together have at most `budget_bytes`: the longest are cut, to one size.
+
+    A text that is JSON stays JSON.
+    """
+    sizes = {name: len(text.encode()) for name, text in texts.items()}
+    room = budget_bytes
+    kept: dict[str, str] = {}
+    for done, name in enumerate(sorted(sizes, key=sizes.__getitem__)):
+        share = max(room // (len(sizes) - done), SMALLEST_BUDGET)
+        kept[name] = texts[name] if sizes[name] <= share else _cut_as_it_is(texts[name], share)
+        room -= len(kept[name].encode())
+    return {name: kept[name] for name in texts}
+
+
+def _cut_as_it_is(text: str, budget_bytes: int) -> str:
+    try:
+        value: JSON = json.loads(text)
+    except ValueError:
+        return cut_text(text, budget_bytes)[0]
+    return to_json(cut_json(value, budget_bytes)[0])
 
 
 def _mark(characters: int) -> str:

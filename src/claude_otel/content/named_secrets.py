@@ -123,7 +123,8 @@ def _value_after(text: str, lowered: str, at: int, end: int, kind: str) -> Found
         return None
     start, quote = tail.end(), tail["quote"]
     name = _name_of(text, at, end)
-    if text.startswith(":", max(0, end - len(name) - 1)):
+    before = text[max(0, end - len(name) - 2) : end - len(name)]
+    if before.endswith(":") and before != "/:":  # an npmrc: //registry/:_authToken=
         return None  # a part of a longer name: arn:aws:…:secret:NAME, AWS::IAM::AccessKey
     is_flag = name.startswith("-")
     if tail["operator"] == " " and not is_flag:

@@ -1,14 +1,17 @@
 """Mask secrets in text and in JSON; keep everything around them.
 
 `redact("password=hunter2")` is `"password=[redacted:password]"`. What a secret looks like is
-in `token_shapes.py` and `named_secrets.py`; here is only how what was found becomes masks.
+in `token_shapes.py`, `framed_secrets.py` and `named_secrets.py`; here is only how what was found
+becomes masks.
 Pure: the same text gives the same result, and a result stays as it is when redacted again.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
+from claude_otel.content.framed_secrets import secrets_in_frames
 from claude_otel.content.named_secrets import is_placeholder, kind_of_json_key, named_secrets
+from claude_otel.content.rules import SecretPattern
 from claude_otel.content.text import DEEPEST, TOO_DEEP
 from claude_otel.content.token_shapes import Found, secrets_by_shape
 from claude_otel.model.parts import JSON
@@ -23,44 +26,50 @@ _MOST_ROUNDS = 12
 _SCHEMES = frozenset(("", "bearer", "basic", "token"))
 
 
-def redact(text: str) -> str:
-    """Return `text` with each secret replaced by `[redacted:<kind>]`. Never raises."""
+def redact(text: str, patterns: Sequence[SecretPattern] = ()) -> str:
+    """Return `text` with each secret replaced by `[redacted:<kind>]`. Never raises.
+
+    `patterns`: what the user takes for a secret besides.
+    """
     for _ in range(_MOST_ROUNDS):
-        redacted = _redact_once(text)
+        redacted = _redact_once(text, patterns)
         if redacted == text:
             break
         text = redacted
     return text
 
 
-def redact_json(value: JSON) -> JSON:
+def redact_json(value: JSON, patterns: Sequence[SecretPattern] = ()) -> JSON:
     """Return `value` with each text in it redacted, keys included.
 
     A text under a key such as `password` or `api_key` is masked whole; numbers, lists and
     objects under it are not (`max_tokens` is a count, a schema may describe a password).
     """
-    return _redact_at(value, 0)
+    return _redact_at(value, 0, patterns)
 
 
-def _redact_at(value: JSON, depth: int) -> JSON:
+def _redact_at(value: JSON, depth: int, patterns: Sequence[SecretPattern]) -> JSON:
     match value:
         case str():
-            return redact(value)
+            return redact(value, patterns)
         case list() | dict() if depth >= DEEPEST:
             return TOO_DEEP
         case list():
-            return [_redact_at(item, depth + 1) for item in value]
+            return [_redact_at(item, depth + 1, patterns) for item in value]
         case dict():
-            return {redact(key): _redact_field(key, field, depth) for key, field in value.items()}
+            return {
+                redact(key, patterns): _redact_field(key, field, depth, patterns)
+                for key, field in value.items()
+            }
         case _:
             return value
 
 
-def _redact_field(key: str, value: JSON, depth: int) -> JSON:
+def _redact_field(key: str, value: JSON, depth: int, patterns: Sequence[SecretPattern]) -> JSON:
     kind = kind_of_json_key(key) if isinstance(value, str) else None
     if kind is None or not isinstance(value, str):
-        return _redact_at(value, depth + 1)
-    redacted = redact(value)
+        return _redact_at(value, depth + 1, patterns)
+    redacted = redact(value, patterns)
     if is_placeholder(value) or value.startswith("/"):
         return redacted  # no secret: `$TOKEN`, the directory under `pwd`
     if MASK.sub("", redacted).strip().lower() in _SCHEMES:
@@ -68,9 +77,14 @@ def _redact_field(key: str, value: JSON, depth: int) -> JSON:
     return f"[redacted:{kind}]"
 
 
-def _redact_once(text: str) -> str:
+def _redact_once(text: str, patterns: Sequence[SecretPattern]) -> str:
     lowered = _lower(text)
-    found = [*secrets_by_shape(text, lowered), *named_secrets(text, lowered)]
+    found = [
+        *secrets_by_shape(text),
+        *secrets_in_frames(text, lowered),
+        *named_secrets(text, lowered),
+        *_secrets_of_the_user(text, patterns),
+    ]
     if not found:
         return text
     masks = [(match.start(), match.end()) for match in MASK.finditer(text)]
@@ -81,6 +95,14 @@ def _redact_once(text: str) -> str:
         done = secret.end
     pieces.append(text[done:])
     return "".join(pieces)
+
+
+def _secrets_of_the_user(text: str, patterns: Sequence[SecretPattern]) -> Iterator[Found]:
+    for one in patterns:
+        for match in one.pattern.finditer(text):
+            start, end = match.span(1) if one.pattern.groups else match.span()
+            if start < end:
+                yield Found(start=start, end=end, kind=one.kind, rank=5)
 
 
 def _lower(text: str) -> str:

@@ -1,21 +1,14 @@
-"""Secrets that are known by their own shape: keys with a prefix, JWTs, private keys, URLs.
+"""Secrets that are known by their own shape: keys with a prefix or a telling middle, JWTs.
 
-A secret that only its name gives away (`PASSWORD=…`) is in `named_secrets.py`. A new
-provider is one line in `_TOKENS`. Every pattern is anchored on a literal and takes time in
-proportion to what it reads: no pattern may read the same run of characters twice.
+What only its surroundings give away is in `framed_secrets.py`, what only its name does
+(`PASSWORD=…`) in `named_secrets.py`. A new provider is one line in `_TOKENS`. Every pattern
+is anchored on a literal and takes time in proportion to what it reads: no pattern may read the
+same run of characters twice.
 """
 
 import re
-from base64 import b64decode
-from binascii import Error as NotBase64
-from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-PRIVATE_KEY_KIND = "private-key"
-
-# An RSA key of 16384 bits is 12.7 kB of text; an OpenPGP secret key block may be larger.
-_LONGEST_PRIVATE_KEY = 24_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +51,18 @@ _TOKENS = (
     _token("gitlab-token", "glpat-", r"[A-Za-z0-9_.-]{20,}"),
     _token("gitlab-token", "glrt-", r"[A-Za-z0-9_.-]{20,}"),
     _token("gitlab-token", "gldt-", r"[A-Za-z0-9_.-]{20,}"),
+    _token("gitlab-token", "gl", r"(?:ptt|cbt|ft|soat|imt|oas|agent|ffct)-[A-Za-z0-9_.-]{20,}"),
+    _token("bitbucket-token", "ATBB", r"[A-Za-z0-9]{24,}"),
+    _token("langsmith-key", "lsv2_", r"(?:pt|sk)_[0-9a-f]{32}_[0-9a-f]{10}"),
+    _token("perplexity-key", "pplx-", r"[A-Za-z0-9]{40,}"),
+    _token("replicate-token", "r8_", r"[A-Za-z0-9]{37}(?![A-Za-z0-9])"),
+    _token("nvidia-key", "nvapi-", r"[A-Za-z0-9_-]{60,}"),
+    _token("pinecone-key", "pcsk_", r"[A-Za-z0-9]{4,8}_[A-Za-z0-9]{50,}"),
     _token("slack-token", "xox", r"[abeoprs][.-](?:[a-z]+-)?[A-Za-z0-9-]{10,}"),
     _token("slack-token", "xapp-", r"\d-[A-Za-z0-9-]{20,}"),
+    _token("discord-webhook", "discord.com/api/webhooks/", r"\d{15,21}/[A-Za-z0-9_-]{30,}"),
+    _token("discord-webhook", "discordapp.com/api/webhooks/", r"\d{15,21}/[A-Za-z0-9_-]{30,}"),
+    _token("teams-webhook", "webhook.office.com/webhookb2/", r"[A-Za-z0-9@/-]{40,}"),
     _token("slack-webhook", "hooks.slack.com/services/", r"[A-Za-z0-9/]{20,}"),
     _token("google-key", "AIza", r"[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])"),
     _token("google-token", "ya29.", r"[A-Za-z0-9_-]{20,}"),
@@ -68,12 +71,56 @@ _TOKENS = (
     _token("stripe-key", "sk_test_", r"[A-Za-z0-9]{16,}"),
     _token("stripe-key", "rk_live_", r"[A-Za-z0-9]{16,}"),
     _token("stripe-key", "whsec_", r"[A-Za-z0-9+/=]{24,}"),
+    _token("square-token", "sq0", r"(?:atp|csp)-[A-Za-z0-9_-]{20,}"),
+    _token("twilio-key", "SK", r"[0-9a-f]{32}(?![A-Za-z0-9])"),
+    _token("mailgun-key", "key-", r"[0-9a-f]{32}(?![A-Za-z0-9])"),
+    _token("brevo-key", "xkeysib-", r"[0-9a-f]{64}-[A-Za-z0-9]{16}"),
+    _token("rubygems-key", "rubygems_", r"[0-9a-f]{48}"),
+    _token("crates-token", "cio", r"(?=[A-Za-z]{0,31}\d)[A-Za-z0-9]{32}(?![A-Za-z0-9])"),
+    _token("clojars-token", "CLOJARS_", r"[0-9a-f]{60}"),
+    _token("docker-token", "dckr_", r"(?:pat|oat)_[A-Za-z0-9_-]{20,}"),
+    _token("jfrog-key", "AKCp", r"[A-Za-z0-9]{64,}"),
     _token("npm-token", "npm_", r"[A-Za-z0-9]{36}(?![A-Za-z0-9])"),
     _token("pypi-token", "pypi-", r"[A-Za-z0-9_-]{40,}"),
     _token("huggingface-token", "hf_", r"[A-Za-z0-9]{30,}"),
     _token("databricks-token", "dapi", r"[0-9a-f]{32}(?:-\d{1,2})?(?![0-9a-f])"),
     _token("sendgrid-key", "SG.", r"[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{32,64}"),
     _token("digitalocean-token", "do", r"[opr]_v1_[0-9a-f]{40,}"),
+    _token("pulumi-token", "pul-", r"[0-9a-f]{40}(?![0-9a-f])"),
+    _token("doppler-token", "dp.", r"(?:pt|st|ct|sa|scim|audit)\.[A-Za-z0-9_.-]{40,}"),
+    _token("planetscale-token", "pscale_", r"(?:tkn|oauth|pw)_[A-Za-z0-9_.=-]{32,}"),
+    _token("fly-token", "fm2_", r"[A-Za-z0-9+/=_,-]{50,}"),
+    _token("fly-token", "fo1_", r"[A-Za-z0-9_-]{40,}"),
+    _token("supabase-token", "sbp_", r"[0-9a-f]{40}"),
+    _token("supabase-token", "sb_secret_", r"[A-Za-z0-9_-]{20,}"),
+    _token("netlify-token", "nfp_", r"[A-Za-z0-9]{36}"),
+    _token("heroku-key", "HRKU-", r"[A-Za-z0-9_-]{30,}"),
+    _token("cloudflare-key", "v1.0-", r"[0-9a-f]{24}-[0-9a-f]{146}"),
+    _token("alibaba-key", "LTAI", r"(?=[A-Za-z]{0,19}\d)[A-Za-z0-9]{16,24}(?![A-Za-z0-9])"),
+    _token("grafana-token", "glc_", r"[A-Za-z0-9+/]{32,}={0,2}"),
+    _token("grafana-token", "glsa_", r"[A-Za-z0-9]{32}_[0-9A-Fa-f]{8}"),
+    _token("sentry-token", "sntry", r"[su]_[A-Za-z0-9+/=_]{40,}"),
+    _token("newrelic-key", "NR", r"(?:AK|II|JS|AL|BR)-[A-Za-z0-9_-]{20,}"),
+    _token("dynatrace-token", "dt0", r"[a-z]\d\d\.[A-Z0-9]{24}\.[A-Z0-9]{64}"),
+    _token("linear-key", "lin_", r"(?:api|oauth)_[A-Za-z0-9]{32,}"),
+    _token("notion-token", "ntn_", r"[A-Za-z0-9]{40,}"),
+    _token("figma-token", "fig", r"[dopuh]_[A-Za-z0-9_-]{40,}"),
+    _token("postman-key", "PMAK-", r"[0-9a-f]{24}-[0-9a-f]{34}"),
+    _token("airtable-token", "pat", r"[A-Za-z0-9]{14}\.[0-9a-f]{64}"),
+    _token("buildkite-token", "bkua_", r"[0-9a-f]{40}"),
+    _token("circleci-token", "CCIPAT_", r"[A-Za-z0-9]{22}_[0-9a-f]{40}"),
+    _token("sourcegraph-token", "sgp_", r"(?:[A-Za-z0-9]{5,16}_)?[0-9a-f]{40}"),
+    _token("launchdarkly-key", "sdk-", r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"),
+    _token("tailscale-key", "tskey-", r"[a-z]{2,12}-[A-Za-z0-9]{8,24}-[A-Za-z0-9]{20,}"),
+    _token("1password-token", "ops_eyJ", r"[A-Za-z0-9_-]{100,}"),
+    _token("contentful-token", "CFPAT-", r"[A-Za-z0-9_-]{40,}"),
+    _token("typeform-token", "tfp_", r"[A-Za-z0-9_.=-]{40,}"),
+    _token("prefect-key", "pnu_", r"[A-Za-z0-9]{36}"),
+    _token("password-hash", "$apr1$", r"[^$\s]{1,8}\$[./A-Za-z0-9]{22}"),
+    _token("password-hash", "$2", r"[aby]\$\d\d\$[./A-Za-z0-9]{53}"),
+    _token("password-hash", "$6$", r"(?:rounds=\d{1,9}\$)?[^$\s]{1,16}\$[./A-Za-z0-9]{86}"),
+    _token("password-hash", "$5$", r"(?:rounds=\d{1,9}\$)?[^$\s]{1,16}\$[./A-Za-z0-9]{43}"),
+    _token("password-hash", "$y$", r"[^$\s]{1,16}\$[^$\s]{1,86}\$[./A-Za-z0-9]{43}"),
     _token("shopify-token", "shp", r"(?:at|ca|pa|ss)_[0-9a-fA-F]{32}"),
     _token("vault-token", "hvs.", r"[A-Za-z0-9_-]{24,}"),
     _token("atlassian-token", "ATATT3", r"[A-Za-z0-9_=-]{50,}"),
@@ -83,24 +130,32 @@ _TOKENS = (
     _token("jwt", "eyJ", r"[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{6,}"),
 )
 
-_PRIVATE_KEY_BEGIN = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,16} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
-_PRIVATE_KEY_END = re.compile(r"-----END (?:[A-Z0-9]{1,16} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
-# What follows a BEGIN whose END was cut off: base64 runs and what a reader, a diff or an
-# escaped string puts between the lines. Nothing comes after the star, so it never backtracks.
-_PRIVATE_KEY_BODY = re.compile(
-    r"(?:[^A-Za-z0-9+/=]{0,12}[0-9nrt]{0,8}[^A-Za-z0-9+/=]{0,4}[A-Za-z0-9+/=]{24,})*"
-)
 
-# user:password@host. The password runs to the last @ before the path or a space. No address
-# has a user longer than 256 characters, and the bound keeps the search linear.
-_URL_PASSWORD = re.compile(r"://[^\s/:@\"'`<>\\]{0,256}:([^\s/\"'`<>\\]{1,512})@")
-# https://TOKEN@host, as git remotes have it.
-_URL_TOKEN = re.compile(r"://([A-Za-z0-9_-]{20,256})@")
-_CURL_USER = re.compile(
-    r"curl [^\n|;]{0,200}?(?:-u|--user)[ =]{1,2}[\"']?[^\s:\"'$]{1,64}:([^\s\"'$]{1,128})"
+@dataclass(frozen=True, slots=True)
+class _Middle:
+    """A key that is known by a `literal` inside it. `reach`: how far `before` may look back."""
+
+    kind: str
+    literal: str
+    reach: int
+    before: re.Pattern[str]
+    after: re.Pattern[str]
+
+
+def _middle(kind: str, literal: str, reach: int, before: str, after: str) -> _Middle:
+    return _Middle(kind, literal, reach, re.compile(before + "$"), re.compile(after))
+
+
+_MIDDLES = (
+    _middle("azure-secret", "Q~", 5, r"(?<!\w)[\w~.-]{3}\d", r"[\w~.-]{31,40}"),
+    _middle("telegram-token", ":AA", 11, r"(?<!\d)\d{8,10}", r"[A-Za-z0-9_-]{33}(?![A-Za-z0-9_-])"),
+    _middle("mailchimp-key", "-us", 33, r"(?<![0-9a-f])[0-9a-f]{32}", r"\d{1,2}(?!\w)"),
+    _middle("terraform-token", ".atlasv1.", 15, r"(?<!\w)[A-Za-z0-9]{14}", r"[\w=-]{60,}"),
+    _middle("pgpass-password", ":5432:", 80, r"[^\s:]{1,79}", r"[^\s:]{1,64}:[^\s:]{1,64}:\S{4,}"),
 )
-_BEARER = re.compile(r"bearer\s{1,4}([A-Za-z0-9._~+/-]{20,}={0,2})", re.IGNORECASE)
-_BASIC = re.compile(r"basic\s{1,4}([A-Za-z0-9+/]{8,}={0,2})", re.IGNORECASE)
+# The first part of a Discord bot's token is its number in base64.
+_DISCORD_BEGINS = ("MT", "MD", "Mz", "ND", "NT", "Nz", "OD", "OT")
+_DISCORD_BOT = re.compile(r"[MNO][A-Za-z0-9_-]{23,27}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,40}")
 
 # What stands where a secret would be: $VAR, ${VAR}, %s, <password>, {{ password }}, ****.
 PLACEHOLDER = re.compile(
@@ -115,8 +170,8 @@ PLACEHOLDER = re.compile(
 )
 
 
-def secrets_by_shape(text: str, lowered: str) -> Iterator[Found]:
-    """Yield what looks like a secret by itself. `lowered` is `text` in lower case."""
+def secrets_by_shape(text: str) -> Iterator[Found]:
+    """Yield what looks like a secret by itself."""
     for token in _TOKENS:
         at = text.find(token.literal)
         while at >= 0:
@@ -124,15 +179,26 @@ def secrets_by_shape(text: str, lowered: str) -> Iterator[Found]:
             if match:
                 yield Found(start=at, end=match.end(), kind=token.kind, rank=3)
             at = text.find(token.literal, match.end() if match else at + 1)
-    if "-----BEGIN " in text:
-        yield from _private_keys(text)
-    if "://" in text:
-        yield from _secrets_in_urls(text)
-    if "curl " in lowered:
-        for match in _CURL_USER.finditer(text):
-            if not match[1].isdigit():
-                yield Found(start=match.start(1), end=match.end(1), kind="password", rank=2)
-    yield from _secrets_after_a_scheme(text, lowered)
+    yield from _known_by_their_middle(text)
+
+
+def _known_by_their_middle(text: str) -> Iterator[Found]:
+    for one in _MIDDLES:
+        at = text.find(one.literal)
+        while at >= 0:
+            end = at + len(one.literal)
+            before = one.before.search(text[max(0, at - one.reach) : at])
+            after = one.after.match(text, end) if before else None
+            if before and after:
+                yield Found(start=at - len(before[0]), end=after.end(), kind=one.kind, rank=3)
+            at = text.find(one.literal, after.end() if after else end)
+    for begin in _DISCORD_BEGINS:
+        at = text.find(begin)
+        while at >= 0:
+            match = _DISCORD_BOT.match(text, at) if begins_a_word(text, at) else None
+            if match:
+                yield Found(start=at, end=match.end(), kind="discord-token", rank=3)
+            at = text.find(begin, match.end() if match else at + 2)
 
 
 def begins_a_word(text: str, at: int) -> bool:
@@ -141,57 +207,3 @@ def begins_a_word(text: str, at: int) -> bool:
     if not (before.isascii() and before.isalnum()):
         return True
     return before in "nrt" and text[at - 2 : at - 1] == "\\"
-
-
-def _private_keys(text: str) -> Iterator[Found]:
-    ends = [match.start() for match in _PRIVATE_KEY_END.finditer(text)]
-    done = 0
-    for begin in _PRIVATE_KEY_BEGIN.finditer(text):
-        if begin.start() < done:
-            continue
-        start = begin.end()
-        nearest = bisect_left(ends, start)
-        if nearest < len(ends) and ends[nearest] - start <= _LONGEST_PRIVATE_KEY:
-            done = ends[nearest]
-        else:
-            body = _PRIVATE_KEY_BODY.match(text, start)
-            done = body.end() if body else start
-        if done > start:
-            yield Found(start=start, end=done, kind=PRIVATE_KEY_KIND, rank=4)
-
-
-def _secrets_in_urls(text: str) -> Iterator[Found]:
-    at = text.find("://")
-    while at >= 0:
-        match = _URL_PASSWORD.match(text, at)
-        if match and not PLACEHOLDER.fullmatch(match[1]):
-            yield Found(start=match.start(1), end=match.end(1), kind="url-password", rank=2)
-        match = match or _URL_TOKEN.match(text, at)
-        if match and match.re is _URL_TOKEN:
-            yield Found(start=match.start(1), end=match.end(1), kind="url-token", rank=2)
-        at = text.find("://", at + 3)
-
-
-def _secrets_after_a_scheme(text: str, lowered: str) -> Iterator[Found]:
-    """Yield `Bearer …` and `Basic …` wherever they stand, header or not."""
-    at = lowered.find("bearer")
-    while at >= 0:
-        match = _BEARER.match(text, at)
-        if match and any(character.isdigit() for character in match[1][:256]):
-            yield Found(start=match.start(1), end=match.end(1), kind="bearer-token", rank=2)
-        at = lowered.find("bearer", match.end() if match else at + 6)
-    at = lowered.find("basic")
-    while at >= 0:
-        match = _BASIC.match(text, at)
-        if match and _is_user_and_password(match[1]):
-            yield Found(start=match.start(1), end=match.end(1), kind="basic-credentials", rank=2)
-        at = lowered.find("basic", match.end() if match else at + 5)
-
-
-def _is_user_and_password(base64_text: str) -> bool:
-    if len(base64_text) > 1024:
-        return False
-    try:
-        return b":" in b64decode(base64_text + "=" * (-len(base64_text) % 4)).strip(b":")
-    except NotBase64:
-        return False

@@ -87,6 +87,11 @@ class Delivery:
         """Say how each destination is doing, for `status.json`."""
         return {lane.name: lane.health() for lane in self._lanes}
 
+    def oldest_waiting(self) -> Mapping[str, int]:
+        """When the oldest span ended that waits, by destination; without those where none does."""
+        found = {lane.name: lane.oldest_waiting_ns() for lane in self._lanes}
+        return {name: at_ns for name, at_ns in found.items() if at_ns is not None}
+
     def acknowledged(self, session_id: str) -> bool:
         """Say whether nothing of the session waits anywhere, in memory or for replay."""
         return not any(lane.owes(session_id) for lane in self._lanes)

@@ -191,6 +191,11 @@ class Lane:
                 counts=counts,
             )
 
+    def oldest_waiting_ns(self) -> int | None:
+        with self._changed:
+            waiting = [*self._waiting.values(), *self._in_flight]
+        return min((item.emitted.span.end_time or 0 for item in waiting), default=None)
+
     def stop(self) -> None:
         with self._changed:
             self._stopping = True

@@ -19,7 +19,7 @@ from claude_otel.diagnostics import ConfigurationError
 from claude_otel.emit import TurnTrace
 from claude_otel.export.trace_record import SpanFacts
 
-_VERSION: Final = 2
+_VERSION: Final = 3
 _REASON_CHARACTERS: Final = 300
 _BUSY_TIMEOUT_S: Final = 30.0
 
@@ -117,6 +117,16 @@ _SINCE_2: Final = (
         sent INTEGER NOT NULL,
         reason TEXT NOT NULL,
         PRIMARY KEY (destination, sessions)
+    ) WITHOUT ROWID""",
+)
+
+# What metrics were told of: a counter must not be told twice, by nobody.
+_SINCE_3: Final = (
+    """CREATE TABLE measured (
+        kind TEXT NOT NULL,
+        key TEXT NOT NULL,
+        until_ns INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (kind, key)
     ) WITHOUT ROWID""",
 )
 
@@ -311,6 +321,26 @@ class Ledger:
                 list(counts.items()),
             )
 
+    def note_measured(self, kind: str, key: str) -> bool:
+        """Note that metrics are told of a fact; whether that is so for the first time."""
+        with self._writing() as db:
+            told = db.execute("INSERT OR IGNORE INTO measured VALUES (?,?,0)", (kind, key))
+            return told.rowcount > 0
+
+    def measured_until(self, kind: str, key: str, until_ns: int) -> int:
+        """Note until when something was measured; until when it had been before (0: never)."""
+        with self._writing() as db:
+            found = db.execute(
+                "SELECT until_ns FROM measured WHERE kind=? AND key=?", (kind, key)
+            ).fetchone()
+            before_ns = int(found[0]) if found else 0
+            db.execute(
+                "INSERT INTO measured VALUES (?,?,?) ON CONFLICT (kind, key) "
+                "DO UPDATE SET until_ns=max(until_ns, excluded.until_ns)",
+                (kind, key, until_ns),
+            )
+        return before_ns
+
     def forget_rejections(self, destination: str) -> int:
         """Let rejected spans be offered again; say how many."""
         with self._writing() as db:
@@ -359,9 +389,11 @@ class Ledger:
         if version == 0:
             for statement in _SCHEMA.split(";"):
                 self._db.execute(statement)
-        if version < 2:
-            for statement in _SINCE_2:
-                self._db.execute(statement)
+        for since, statements in ((2, _SINCE_2), (3, _SINCE_3)):
+            if version < since:
+                for statement in statements:
+                    self._db.execute(statement)
+        if version < _VERSION:
             self._db.execute(f"PRAGMA user_version={_VERSION}")
         self._db.execute("COMMIT")
         if version > _VERSION:

@@ -17,7 +17,8 @@ from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 
 from claude_otel import destinations as configured_as
 from claude_otel import settings
-from claude_otel.content_choice import ContentKind, ContentLevel
+from claude_otel.content import ContentKind
+from claude_otel.content_choice import ContentLevel
 from claude_otel.declarative import Declared
 from claude_otel.destinations import (
     ConsoleSetting,

@@ -12,7 +12,8 @@ from typing import Any, Final, cast
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Link
 
-from claude_otel.content_choice import ContentKind, ContentLevel
+from claude_otel.content import ContentKind
+from claude_otel.content_choice import ContentLevel
 from claude_otel.export.span_copy import rebuilt, with_description
 from claude_otel.semconv.attributes import (
     CONTENT_KEYS,

@@ -9,9 +9,9 @@ set. Content is redacted and cut here, once, before there is a span.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
-from claude_otel.content import DEFAULT_BUDGET_BYTES, clean, prepare, prepare_text
+from claude_otel.content import clean, cut_together
 from claude_otel.model.events import HookRan
 from claude_otel.model.nodes import (
     CallUsage,
@@ -27,19 +27,13 @@ from claude_otel.model.nodes import (
 from claude_otel.model.parts import Message, ToolUse
 from claude_otel.pricing import Cost, cost_of
 from claude_otel.semconv import attributes as at
-from claude_otel.semconv.messages import (
-    finish_reason,
-    input_messages,
-    output_messages,
-    system_instructions,
-    tool_definitions,
-)
+from claude_otel.semconv.messages import finish_reason, tool_definitions
+from claude_otel.semconv.surroundings import Surroundings
 
 AGENT_NAME: Final = "claude-code"
 TURN_NAME: Final = f"invoke_agent {AGENT_NAME}"
 # What is known of a turn's span before it is over: a sampler may ask.
 TURN_ATTRIBUTES: Final = {at.OPERATION_NAME: "invoke_agent", at.AGENT_NAME: AGENT_NAME}
-_ERROR_BYTES: Final = 4096
 Value: TypeAlias = str | bool | int | float | list[str]
 
 
@@ -87,31 +81,6 @@ class SpanStart:
     attributes: dict[str, Value]
     started_at_ns: int
     is_client: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Server:
-    """Who is asked for the model's answers, and where. Address and port None: not known."""
-
-    provider: str = "anthropic"
-    address: str | None = "api.anthropic.com"
-    port: int | None = 443
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What a session's nodes do not say themselves.
-
-    `user_id`: who ran Claude. `budget_bytes`: how long an attribute's content may be.
-    """
-
-    server: Server = Server()
-    user_id: str | None = None
-    budget_bytes: int = DEFAULT_BUDGET_BYTES
-
-    def json(self, value: object) -> str | None:
-        """`value` as JSON that may leave: clean, redacted, within the budget, valid."""
-        return prepare(value, budget_bytes=self.budget_bytes)
 
 
 def span_for(node: Node, around: Surroundings) -> SpanShape:
@@ -213,15 +182,15 @@ def _turn(turn: Turn, around: Surroundings) -> SpanShape:
             **TURN_ATTRIBUTES,
             at.CONVERSATION_ID: _conversation_id(turn),
             at.USER_ID: around.user_id,
-            at.INPUT_MESSAGES: around.json(input_messages(prompt)) if turn.prompt else None,
+            at.INPUT_MESSAGES: around.json(around.messages(prompt)) if turn.prompt else None,
             at.OUTPUT_MESSAGES: _answer(turn, around),
             at.PROMPT_ID: turn.prompt_id,
             at.PROMPT_SOURCE: turn.source,
             at.TURN_ORIGIN: turn.origin,
             at.TURN_OUTCOME: turn.outcome,
             at.PERMISSION_MODE: turn.permission_mode,
-            at.SESSION_CWD: place and place.cwd and prepare_text(place.cwd),
-            at.SESSION_GIT_BRANCH: place and place.git_branch and prepare_text(place.git_branch),
+            at.SESSION_CWD: place and place.cwd and around.text(place.cwd),
+            at.SESSION_GIT_BRANCH: place and place.git_branch and around.text(place.git_branch),
             at.SESSION_ENTRYPOINT: place and place.entrypoint,
             at.CLI_VERSION: place and place.cli_version,
             at.TURN_MODEL_CALLS: len(turn.usage_by_call),
@@ -248,6 +217,7 @@ def _turn(turn: Turn, around: Surroundings) -> SpanShape:
     events += [*map(_compaction_event, turn.compactions), *map(_hook_event, turn.hooks)]
     return _shape(
         turn,
+        around,
         parent=None,
         times=(turn.started_at_ns, turn.ended_at_ns),
         attributes=attributes,
@@ -265,9 +235,9 @@ def _subagent(agent: Subagent, around: Surroundings) -> SpanShape:
         {
             at.OPERATION_NAME: "invoke_agent",
             at.AGENT_NAME: name,
-            at.AGENT_DESCRIPTION: agent.description and prepare_text(agent.description),
+            at.AGENT_DESCRIPTION: agent.description and around.text(agent.description),
             at.CONVERSATION_ID: _conversation_id(agent.turn),
-            at.INPUT_MESSAGES: around.json(input_messages(prompt)) if agent.prompt else None,
+            at.INPUT_MESSAGES: around.json(around.messages(prompt)) if agent.prompt else None,
             at.OUTPUT_MESSAGES: _answer(agent, around),
             at.SUBAGENT_ID: agent.key,
             at.SUBAGENT_BACKGROUND: agent.in_background,
@@ -277,6 +247,7 @@ def _subagent(agent: Subagent, around: Surroundings) -> SpanShape:
     )
     return _shape(
         agent,
+        around,
         parent=id_of(agent.launched_by or agent.turn),
         times=(agent.started_at_ns, agent.ended_at_ns),
         attributes=attributes,
@@ -310,11 +281,11 @@ def _model_call(call: ModelCall, around: Surroundings) -> SpanShape:
             at.THINKING_DURATION_MS: call.thinking_ms,
             at.TOOL_INPUT_STREAM_MS: call.tool_input_stream_ms,
             **_usage(call),
-            at.INPUT_MESSAGES: around.json(input_messages(call.inputs)) if call.inputs else None,
-            at.OUTPUT_MESSAGES: around.json(output_messages(call.parts, _finish_reason(call)))
+            at.INPUT_MESSAGES: around.json(around.messages(call.inputs)) if call.inputs else None,
+            at.OUTPUT_MESSAGES: around.json(around.answer(call.parts, _finish_reason(call)))
             if call.parts
             else None,
-            at.SYSTEM_INSTRUCTIONS: around.json(system_instructions(call.shape.system))
+            at.SYSTEM_INSTRUCTIONS: around.json(around.system(call.shape.system))
             if call.shape and call.shape.system
             else None,
             at.TOOL_DEFINITIONS: around.json(tool_definitions(call.shape.tools))
@@ -324,6 +295,7 @@ def _model_call(call: ModelCall, around: Surroundings) -> SpanShape:
     )
     return _shape(
         call,
+        around,
         parent=id_of(call.owner),
         times=(call.started_at_ns, call.ended_at_ns),
         attributes=attributes,
@@ -401,8 +373,8 @@ def _tool_call(tool: ToolCall, around: Surroundings) -> SpanShape:
             at.TOOL_CALL_ID: tool.key,
             at.AGENT_NAME: agent,
             at.CONVERSATION_ID: _conversation_id(tool.turn),
-            at.TOOL_CALL_ARGUMENTS: around.json(tool.input),
-            at.TOOL_CALL_RESULT: around.json(tool.result) if tool.outcome == "completed" else None,
+            at.TOOL_CALL_ARGUMENTS: around.arguments(tool),
+            at.TOOL_CALL_RESULT: around.result(tool) if tool.outcome == "completed" else None,
             at.MCP_METHOD_NAME: "tools/call" if server else None,
             at.MCP_SERVER_NAME: server,
             at.TOOL_OUTCOME: tool.outcome,
@@ -417,6 +389,7 @@ def _tool_call(tool: ToolCall, around: Surroundings) -> SpanShape:
     )
     return _shape(
         tool,
+        around,
         parent=id_of(tool.owner),
         times=(tool.started_at_ns, tool.ran[1] if tool.ran else tool.ended_at_ns),
         attributes=attributes,
@@ -429,6 +402,7 @@ def _tool_call(tool: ToolCall, around: Surroundings) -> SpanShape:
 
 def _shape(
     node: Node,
+    around: Surroundings,
     *,
     parent: NodeId | None,
     times: tuple[int, int | None],
@@ -443,7 +417,10 @@ def _shape(
     error: str | None = None
     if failure is not None:
         attributes[at.ERROR_TYPE] = clean(failure.type)
-        error = prepare_text(failure.message or failure.type, budget_bytes=_ERROR_BYTES)
+        error = around.error(
+            failure.message or failure.type,
+            "tool_results" if isinstance(node, ToolCall) else "answers",
+        )
         told = _known({at.EXCEPTION_TYPE: failure.type, at.EXCEPTION_MESSAGE: error})
         events.append(ShapeEvent(name="exception", at_ns=ended_at_ns, attributes=told))
     return SpanShape(
@@ -453,11 +430,21 @@ def _shape(
         is_client=begun.is_client,
         started_at_ns=started_at_ns,
         ended_at_ns=max(started_at_ns, ended_at_ns),
-        attributes=attributes,
+        attributes=_within(attributes, around.rules.span_bytes),
         error=error,
         events=tuple(events),
         links=links,
     )
+
+
+def _within(attributes: dict[str, Value], span_bytes: int) -> dict[str, Value]:
+    """Cut content, the longest first, where it is too much for one span altogether."""
+    content = {
+        name: cast(str, value) for name, value in attributes.items() if name in at.CONTENT_KEYS
+    }
+    if sum(map(len, content.values())) * 4 <= span_bytes:  # no character has more bytes
+        return attributes
+    return attributes | cut_together(content, span_bytes)
 
 
 def _permission_event(wait: PermissionWait) -> ShapeEvent:
@@ -504,7 +491,7 @@ def _compaction_event(compaction: Compaction) -> ShapeEvent:
 def _answer(agent: Turn | Subagent, around: Surroundings) -> str | None:
     """The last thing that an agent said; `error` where it was not done saying it."""
     reason = "stop" if agent.outcome == "completed" else "error"
-    return around.json(output_messages(agent.answer, reason)) if agent.answer else None
+    return around.json(around.answer(agent.answer, reason)) if agent.answer else None
 
 
 def _conversation_id(turn: Turn) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from functools import partial
 
 import psutil
 from opentelemetry.sdk.resources import Resource
@@ -17,6 +18,7 @@ from opentelemetry.sdk.trace.sampling import Sampler
 from claude_otel import settings
 from claude_otel.capture.ownership import owner_of
 from claude_otel.capture.spool import delete_if_read
+from claude_otel.content import ContentRules
 from claude_otel.diagnostics import ConfigurationError, log
 from claude_otel.diagnostics import telemetry_must_not_break_the_host as guarded
 from claude_otel.emit import EmittedSpan, Emitter, TraceBook, remote_parent_of
@@ -24,8 +26,9 @@ from claude_otel.export.delivery import Delivery
 from claude_otel.model import events as ev
 from claude_otel.model.nodes import Closed, ToolCall, Turn
 from claude_otel.model.session import Session
-from claude_otel.semconv.spans import Server
+from claude_otel.semconv.surroundings import Server
 from claude_otel.state_folder import SessionFolder, write_private
+from claude_otel.worker.measuring import Measuring
 from claude_otel.worker.tail import SessionTail
 
 # An interactive session ignores its caller's trace context, as the CLI itself does.
@@ -53,6 +56,8 @@ class ServedSession:
         version: str,
         sampler: Sampler | None = None,
         limits: SpanLimits | None = None,
+        rules: ContentRules | None = None,
+        measuring: Measuring | None = None,
     ) -> None:
         self.folder = folder
         self.unrecognized: dict[str, int] = {}
@@ -60,6 +65,7 @@ class ServedSession:
         self._lock = lock
         self._delivery = delivery
         self._book = book
+        self._measuring = measuring
         self._failures = 0
         self._raises = settings.raises_own_failures()
         environ = _environ_of(folder)
@@ -78,6 +84,8 @@ class ServedSession:
             remote_parent=_remote_parent_of(environ),
             sampler=sampler,
             limits=limits,
+            measure=measuring.span if measuring else None,
+            rules=rules or ContentRules(),
         )
         self._begin()
 
@@ -196,7 +204,11 @@ class ServedSession:
         return {**self._tail.counts, **(self._session.unrecognized if self._session else {})}
 
     def _begin(self) -> None:
-        self._tail = SessionTail(self.folder.spool)
+        measuring, session_id = self._measuring, self.folder.session_id
+        self._tail = SessionTail(
+            self.folder.spool,
+            seen=partial(measuring.hooks, session_id) if measuring else None,
+        )
         self._session: Session | None = None
         self._process: int | None = None
         self._end_is_told = False

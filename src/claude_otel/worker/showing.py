@@ -17,15 +17,8 @@ from claude_otel.emit import span_id, trace_id_of
 from claude_otel.model.nodes import Closed, Turn
 from claude_otel.model.usage import Usage
 from claude_otel.pricing import Cost
-from claude_otel.semconv.spans import (
-    NodeId,
-    Server,
-    SpanShape,
-    Surroundings,
-    Value,
-    cost_of_turn,
-    span_for,
-)
+from claude_otel.semconv.spans import NodeId, SpanShape, Value, cost_of_turn, span_for
+from claude_otel.semconv.surroundings import Server, Surroundings
 from claude_otel.worker.replay import replay
 
 # Claude Code names a project's folder after its path: cut here, then `-` and a hash.

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
-from claude_otel.capture.spool import read_records
+from claude_otel.capture.spool import SpoolRecord, read_records
 from claude_otel.capture.transcript_tail import MOST_BYTES, TranscriptTail
 from claude_otel.model import events as ev
 from claude_otel.sources.hook_payload import events_from_payload, transcript_path_of
+
+Seen: TypeAlias = Callable[[Sequence[SpoolRecord]], None]
 
 
 class SessionTail:
     """A live session: its hooks' spool, and the transcript that they name."""
 
-    def __init__(self, spool: Path) -> None:
+    def __init__(self, spool: Path, *, seen: Seen | None = None) -> None:
+        """`seen` is told of the hooks' records of each look."""
         self.spool = spool
+        self._seen = seen
         self.offset = 0
         self.counts: Counter[str] = Counter()
         self.first_hook_ns: int | None = None
@@ -26,6 +31,8 @@ class SessionTail:
 
     def read(self) -> Iterator[ev.Event]:
         records, self.offset = read_records(self.spool, self.offset, counts=self.counts)
+        if records and self._seen is not None:
+            self._seen(records)
         for record in records:
             if self.first_hook_ns is None:
                 self.first_hook_ns = record.received_at_ns

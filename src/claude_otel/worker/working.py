@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
 from claude_otel import settings
+from claude_otel.content_rules import rules_of
 from claude_otel.diagnostics import log
 from claude_otel.diagnostics import telemetry_must_not_break_the_host as guarded
 from claude_otel.export import pipeline
 from claude_otel.export.delivery import Delivery
 from claude_otel.export.ledger import Ledger
+from claude_otel.export.metrics import meter_provider
 from claude_otel.state_folder import SessionFolder, StateFolder, WorkerFolder
 from claude_otel.worker import lock
+from claude_otel.worker.measuring import Measuring
 from claude_otel.worker.report import Report, flush_asked, is_news, write_report
 from claude_otel.worker.serve import ServedSession
 
@@ -42,8 +47,10 @@ class Worker:
         )
         self._delivery = Delivery(self._ledger, places, log)
         self._declared = configuration.declared
+        self._rules = rules_of(configuration.options)
         self._resource = pipeline.resource(self._declared)
         self._version = version("claude-otel")
+        self._measuring = self._begin_measuring()
         self._sessions: dict[str, ServedSession] = {}
         self._last_busy_s = time.monotonic()
         self._last_report_s = 0.0
@@ -77,6 +84,8 @@ class Worker:
 
     def close(self) -> None:
         self._delivery.close()
+        if self._measuring is not None:
+            self._measuring.close()
         for session in self._sessions.values():
             session.release()
         if not self._has_lost_its_lock():
@@ -84,6 +93,17 @@ class Worker:
         self._ledger.close()
 
     # -- parts of the above ----------------------------------------------------------
+
+    def _begin_measuring(self) -> Measuring | None:
+        provider = meter_provider(self._resource, self._declared)
+        if provider is None:
+            return None
+        return Measuring(provider, self._ledger, self._delivery, self._spool_sizes, self._version)
+
+    def _spool_sizes(self) -> Iterable[int]:
+        for folder in [session.folder for session in list(self._sessions.values())]:
+            with suppress(OSError):
+                yield folder.spool.stat().st_size
 
     def _must_stop(self) -> bool:
         """Whoever deletes the state folder wants none of it back, and no process to hold it."""
@@ -112,6 +132,8 @@ class Worker:
                     version=self._version,
                     sampler=self._declared and self._declared.sampler,
                     limits=self._declared and self._declared.limits,
+                    rules=self._rules,
+                    measuring=self._measuring,
                 )
                 self._last_busy_s = time.monotonic()
 
@@ -133,6 +155,8 @@ class Worker:
             kinds = ", ".join(f"{kind} ({n})" for kind, n in session.unrecognized.items())
             log.warning("session %s: not understood: %s", session.folder.session_id, kinds)
             self._ledger.note_unrecognized(session.unrecognized)
+            if self._measuring is not None:
+                self._measuring.unrecognized(session.unrecognized)
 
     def _report_now_and_then(self) -> None:
         asked = flush_asked(self._folder)

@@ -1,0 +1,150 @@
+"""Secrets that are known by what stands around them: private keys, URLs, headers, files of keys.
+
+What has a shape of its own is in `token_shapes.py`, what follows a telling name in
+`named_secrets.py`. Every pattern is anchored on a literal and takes time in proportion to what
+it reads.
+"""
+
+import re
+from base64 import b64decode
+from binascii import Error as NotBase64
+from bisect import bisect_left
+from collections.abc import Iterator
+
+from claude_otel.content.token_shapes import PLACEHOLDER, Found
+
+PRIVATE_KEY_KIND = "private-key"
+
+# An RSA key of 16384 bits is 12.7 kB of text; an OpenPGP secret key block may be larger.
+_LONGEST_PRIVATE_KEY = 24_000
+
+
+_PRIVATE_KEY_BEGIN = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,16} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
+_PRIVATE_KEY_END = re.compile(r"-----END (?:[A-Z0-9]{1,16} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
+# What follows a BEGIN whose END was cut off: base64 runs and what a reader, a diff or an
+# escaped string puts between the lines. Nothing comes after the star, so it never backtracks.
+_PRIVATE_KEY_BODY = re.compile(
+    r"(?:[^A-Za-z0-9+/=]{0,12}[0-9nrt]{0,8}[^A-Za-z0-9+/=]{0,4}[A-Za-z0-9+/=]{24,})*"
+)
+
+# user:password@host. The password runs to the last @ before the path or a space. No address
+# has a user longer than 256 characters, and the bound keeps the search linear.
+_URL_PASSWORD = re.compile(r"://[^\s/:@\"'`<>\\]{0,256}:([^\s/\"'`<>\\]{1,512})@")
+# https://TOKEN@host, as git remotes have it.
+_URL_TOKEN = re.compile(r"://([A-Za-z0-9_-]{20,256})@")
+_CURL_USER = re.compile(
+    r"curl [^\n|;]{0,200}?(?:-u|--user)[ =]{1,2}[\"']?[^\s:\"'$]{1,64}:([^\s\"'$]{1,128})"
+)
+_BEARER = re.compile(r"bearer\s{1,4}([A-Za-z0-9._~+/-]{20,}={0,2})", re.IGNORECASE)
+_BASIC = re.compile(r"basic\s{1,4}([A-Za-z0-9+/]{8,}={0,2})", re.IGNORECASE)
+
+
+def _framed(kind: str, literal: str, pattern: str) -> tuple[str, str, re.Pattern[str]]:
+    return kind, literal, re.compile(pattern, re.IGNORECASE)
+
+
+_QUOTES = r"[\\\"']{0,4}"
+# (kind, what is in the text in lower case, the pattern whose group is the secret)
+_FRAMED = (
+    _framed("signature", "sig=", r"[?&]sig=([A-Za-z0-9%+/=_-]{40,256})"),
+    _framed("signature", "x-amz-signature=", r"x-amz-signature=([0-9a-f]{64})"),
+    _framed(
+        PRIVATE_KEY_KIND,
+        "client-key-data",
+        rf"client-key-data{_QUOTES}\s{{0,4}}:\s{{0,4}}{_QUOTES}([a-z0-9+/=]{{40,}})",
+    ),
+    _framed(
+        PRIVATE_KEY_KIND,
+        "private-lines:",
+        r"private-lines: \d{1,4}(?:\r?\n|\\n)((?:[a-z0-9+/=]{4,64}(?:\r?\n|\\n)?){1,999})",
+    ),
+    _framed(  # .netrc
+        "password", "login ", r"\blogin\s{1,8}\S{1,128}\s{1,8}passw(?:or)?d\s{1,8}(\S{4,512})"
+    ),
+    _framed(
+        "cookie",
+        "cookie",
+        rf"\b(?:set-)?cookie{_QUOTES}\s{{0,4}}:\s{{0,4}}{_QUOTES}[\w.-]{{1,64}}="
+        r"([^\s\"'\\;]{8,4096}(?:; ?[\w.-]{1,64}=[^\s\"'\\;]{8,4096}){0,99})",
+    ),
+)
+_DOCKER_AUTH = re.compile(
+    r"\\{0,3}\"auth\\{0,3}\"\s{0,4}:\s{0,4}\\{0,3}\"([A-Za-z0-9+/]{8,1024}={0,2})"
+)
+
+
+def secrets_in_frames(text: str, lowered: str) -> Iterator[Found]:
+    """Yield what its surroundings give away. `lowered` is `text` in lower case."""
+    if "-----BEGIN " in text:
+        yield from _private_keys(text)
+    if "://" in text:
+        yield from _secrets_in_urls(text)
+    if "curl " in lowered:
+        for match in _CURL_USER.finditer(text):
+            if not match[1].isdigit():
+                yield Found(start=match.start(1), end=match.end(1), kind="password", rank=2)
+    yield from _secrets_after_a_scheme(text, lowered)
+    for kind, literal, pattern in _FRAMED:
+        if literal in lowered:
+            for match in pattern.finditer(text):
+                yield Found(start=match.start(1), end=match.end(1), kind=kind, rank=2)
+    if '"auth' in text:
+        for match in _DOCKER_AUTH.finditer(text):
+            if _is_user_and_password(match[1]):
+                yield Found(
+                    start=match.start(1), end=match.end(1), kind="basic-credentials", rank=2
+                )
+
+
+def _private_keys(text: str) -> Iterator[Found]:
+    ends = [match.start() for match in _PRIVATE_KEY_END.finditer(text)]
+    done = 0
+    for begin in _PRIVATE_KEY_BEGIN.finditer(text):
+        if begin.start() < done:
+            continue
+        start = begin.end()
+        nearest = bisect_left(ends, start)
+        if nearest < len(ends) and ends[nearest] - start <= _LONGEST_PRIVATE_KEY:
+            done = ends[nearest]
+        else:
+            body = _PRIVATE_KEY_BODY.match(text, start)
+            done = body.end() if body else start
+        if done > start:
+            yield Found(start=start, end=done, kind=PRIVATE_KEY_KIND, rank=4)
+
+
+def _secrets_in_urls(text: str) -> Iterator[Found]:
+    at = text.find("://")
+    while at >= 0:
+        match = _URL_PASSWORD.match(text, at)
+        if match and not PLACEHOLDER.fullmatch(match[1]):
+            yield Found(start=match.start(1), end=match.end(1), kind="url-password", rank=2)
+        match = match or _URL_TOKEN.match(text, at)
+        if match and match.re is _URL_TOKEN:
+            yield Found(start=match.start(1), end=match.end(1), kind="url-token", rank=2)
+        at = text.find("://", at + 3)
+
+
+def _secrets_after_a_scheme(text: str, lowered: str) -> Iterator[Found]:
+    """Yield `Bearer …` and `Basic …` wherever they stand, header or not."""
+    at = lowered.find("bearer")
+    while at >= 0:
+        match = _BEARER.match(text, at)
+        if match and any(character.isdigit() for character in match[1][:256]):
+            yield Found(start=match.start(1), end=match.end(1), kind="bearer-token", rank=2)
+        at = lowered.find("bearer", match.end() if match else at + 6)
+    at = lowered.find("basic")
+    while at >= 0:
+        match = _BASIC.match(text, at)
+        if match and _is_user_and_password(match[1]):
+            yield Found(start=match.start(1), end=match.end(1), kind="basic-credentials", rank=2)
+        at = lowered.find("basic", match.end() if match else at + 5)
+
+
+def _is_user_and_password(base64_text: str) -> bool:
+    if len(base64_text) > 1024:
+        return False
+    try:
+        return b":" in b64decode(base64_text + "=" * (-len(base64_text) % 4)).strip(b":")
+    except NotBase64:
+        return False

@@ -1,0 +1,83 @@
+"""What a session's nodes do not say themselves, and what of their words may leave.
+
+The user's own function sees every part first; then all is redacted and cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from claude_otel.content import ContentKind, ContentRules, prepare, prepare_text
+from claude_otel.model.nodes import ToolCall
+from claude_otel.model.parts import JSON, Message, Part, Text, ToolResult, ToolUse, text_of
+from claude_otel.semconv.messages import input_messages, output_messages, system_instructions
+
+_ERROR_BYTES: Final = 4096
+_WITHHELD: Final = "[withheld]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """Who is asked for the model's answers, and where. Address and port None: not known."""
+
+    provider: str = "anthropic"
+    address: str | None = "api.anthropic.com"
+    port: int | None = 443
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a session's nodes do not say themselves.
+
+    `user_id`: who ran Claude. `rules`: what the user adds to what may leave.
+    """
+
+    server: Server = Server()
+    user_id: str | None = None
+    rules: ContentRules = field(default_factory=ContentRules)
+
+    def json(self, value: object) -> str | None:
+        """`value` as JSON that may leave: clean, redacted, within the budget, valid."""
+        budget_bytes = self.rules.attribute_bytes
+        return prepare(value, budget_bytes=budget_bytes, patterns=self.rules.patterns)
+
+    def text(self, text: str, *, budget_bytes: int | None = None) -> str:
+        """`text` that may leave: clean, redacted, within the budget."""
+        budget_bytes = min(budget_bytes or self.rules.attribute_bytes, self.rules.attribute_bytes)
+        return prepare_text(text, budget_bytes=budget_bytes, patterns=self.rules.patterns)
+
+    def messages(self, messages: Sequence[Message]) -> list[JSON]:
+        """What was asked, as the user's own function leaves it."""
+        return input_messages([replace(one, parts=self._seen_of(one)) for one in messages])
+
+    def answer(self, parts: Sequence[Part], finish_reason: str) -> list[JSON]:
+        """What was answered, as the user's own function leaves it."""
+        return output_messages(self.rules.seen(tuple(parts), "answers"), finish_reason)
+
+    def system(self, parts: Sequence[Part]) -> list[JSON]:
+        """The system prompt, as the user's own function leaves it."""
+        return system_instructions(self.rules.seen(tuple(parts), "system_instructions"))
+
+    def arguments(self, tool: ToolCall) -> str | None:
+        """A tool call's arguments as JSON. None: there are none, or they stay here."""
+        told = ToolUse(id=tool.key, name=tool.name, input=tool.input)
+        (seen,) = self.rules.seen((told,), "tool_arguments") or (None,)
+        return self.json(seen.input) if isinstance(seen, ToolUse) else None
+
+    def result(self, tool: ToolCall) -> str | None:
+        """A tool call's result as JSON. None: there is none, or it stays here."""
+        told = ToolResult(id=tool.key, content=tool.result)
+        (seen,) = self.rules.seen((told,), "tool_results") or (None,)
+        return self.json(seen.content) if isinstance(seen, ToolResult) else None
+
+    def error(self, message: str, kind: ContentKind) -> str:
+        """An error's text, which quotes a tool or the model."""
+        seen = self.rules.seen((Text(text=message),), kind)
+        told = text_of(seen) or _WITHHELD
+        return self.text(told, budget_bytes=_ERROR_BYTES)
+
+    def _seen_of(self, message: Message) -> tuple[Part, ...]:
+        said: ContentKind = "answers" if message.role == "assistant" else "prompts"
+        return self.rules.seen(message.parts, said)

@@ -1,0 +1,139 @@
+"""What the spans of a story add to the convention's metrics, each once."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from story_routes import Reader, hook_events, load, story_folders, transcript_events
+
+from claude_otel.emit_metrics import Meters
+from claude_otel.export.ledger import Ledger
+from claude_otel.semconv import metrics
+from claude_otel.semconv.spans import SpanShape
+
+FOLDERS = {folder.parent.name: folder for folder in story_folders()}
+AGENTS = {"claude-code", "general-purpose"}
+
+
+class Told:
+    """A story's metrics, read as an exporter would."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.reader = InMemoryMetricReader()
+        self.meters = Meters(MeterProvider([self.reader], shutdown_on_exit=False), "0")
+        self.ledger = ledger
+        self.shapes: list[SpanShape] = []
+
+    def measure(self, shape: SpanShape, *, is_correction: bool) -> None:
+        is_new = not is_correction and self.ledger.note_measured(shape.id.kind, shape.id.key)
+        self.meters.measure(shape, is_new=is_new)
+        if is_new:
+            self.shapes.append(shape)
+
+    def play(self, name: str, **emitter: Any) -> None:
+        for session in load(FOLDERS[name]).sessions:
+            reader = Reader(session.session_id, measure=self.measure, **emitter)
+            reader.feed([*hook_events(session), *transcript_events(session)])
+            reader.finish()
+
+    def points(self, name: str) -> list[Any]:
+        data = self.reader.get_metrics_data()
+        return [
+            point
+            for resource in (data.resource_metrics if data else ())
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.name == name
+            for point in metric.data.data_points
+        ]
+
+
+@pytest.fixture
+def told(tmp_path: Path):
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    yield Told(ledger)
+    ledger.close()
+
+
+def total(points: list[Any]) -> float:
+    return sum(point.value if hasattr(point, "value") else point.sum for point in points)
+
+
+@pytest.mark.parametrize("name", ["nested_subagents", "retries", "thinking", "broken_stream"])
+def test_the_metrics_of_a_story_are_the_sums_of_its_spans(told: Told, name: str) -> None:
+    told.play(name)
+
+    def of(*kinds: str) -> list[SpanShape]:
+        return [shape for shape in told.shapes if shape.id.kind in kinds]
+
+    calls, tools, agents = of("model_call"), of("tool_call"), of("turn", "subagent")
+    for instrument, key in (
+        (metrics.INPUT_TOKENS, "gen_ai.usage.input_tokens"),
+        (metrics.OUTPUT_TOKENS, "gen_ai.usage.output_tokens"),
+        (metrics.CACHE_READ_TOKENS, "gen_ai.usage.cache_read.input_tokens"),
+        (metrics.CACHE_WRITE_TOKENS, "gen_ai.usage.cache_write.input_tokens"),
+    ):
+        points = told.points(instrument.name)
+        assert total(points) == sum(int(c.attributes.get(key, 0)) for c in calls)
+        assert {point.attributes["gen_ai.token.modality"] for point in points} <= {"unknown"}
+    for instrument, shapes in (
+        (metrics.INFERENCE_DURATION, calls),
+        (metrics.TOOL_DURATION, tools),
+        (metrics.AGENT_DURATION, agents),
+    ):
+        points = told.points(instrument.name)
+        assert sum(point.count for point in points) == len(shapes)
+        seconds = sum((shape.ended_at_ns - shape.started_at_ns) / 1e9 for shape in shapes)
+        assert total(points) == pytest.approx(seconds)
+        assert {tuple(point.explicit_bounds) for point in points} <= {instrument.buckets}
+    inference = told.points(metrics.AGENT_INFERENCE_CALLS.name)
+    assert sum(point.count for point in inference) == len(agents)
+    assert total(inference) == len(calls)
+    assert total(told.points(metrics.AGENT_TOOL_CALLS.name)) == len(tools)
+
+
+def test_an_agents_own_calls_are_not_its_subagents(told: Told) -> None:
+    told.play("nested_subagents")
+    by_agent = {
+        point.attributes["gen_ai.agent.name"]: (point.count, point.sum)
+        for point in told.points(metrics.AGENT_INFERENCE_CALLS.name)
+    }
+    owned = {
+        shape.id: sum(one.parent == shape.id for one in told.shapes if one.id.kind == "model_call")
+        for shape in told.shapes
+        if shape.id.kind in ("turn", "subagent")
+    }
+    assert by_agent["claude-code"] == (1, owned[next(i for i in owned if i.kind == "turn")])
+    assert sum(total for _, total in by_agent.values()) == sum(owned.values())
+
+
+def test_a_failed_call_is_told_apart_by_its_error(told: Told) -> None:
+    told.play("retries")
+    errors = {
+        point.attributes.get("error.type") for point in told.points(metrics.INFERENCE_DURATION.name)
+    }
+    assert errors == {None, "529"}
+
+
+def test_what_is_read_again_is_measured_once(told: Told) -> None:
+    told.play("parallel_tools")
+    before = total(told.points(metrics.INPUT_TOKENS.name))
+    told.play("parallel_tools")
+    assert total(told.points(metrics.INPUT_TOKENS.name)) == before > 0
+    assert sum(point.count for point in told.points(metrics.AGENT_DURATION.name)) == 1
+
+
+def test_what_the_sampler_drops_is_measured(told: Told) -> None:
+    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+
+    told.play("plain_answer", sampler=ALWAYS_OFF)
+    assert total(told.points(metrics.INPUT_TOKENS.name)) > 0
+
+
+def test_hooks_are_measured_from_where_they_were_left(told: Told) -> None:
+    assert told.ledger.measured_until("hooks", "s", 50) == 0
+    assert told.ledger.measured_until("hooks", "s", 40) == 50
+    assert told.ledger.measured_until("hooks", "s", 60) == 50
+    assert told.ledger.measured_until("hooks", "other", 1) == 0
