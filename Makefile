@@ -12,7 +12,9 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[mlflow,agent-sdk]' --group test --group lint
 	touch $@
 
+# Installs PostgreSQL (Debian's package) if there is none.
 test: $(STAMP)
+	tests/mlflow_stores/install-postgresql.sh
 	$(BIN)/python -m pytest
 
 lint: $(STAMP)

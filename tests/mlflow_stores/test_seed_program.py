@@ -1,0 +1,58 @@
+"""MLflow states the tokens that the API gave, on a server with users, on PostgreSQL.
+
+On SQLite `tests/end_to_end` says it of every story; every store, road and version: `matrix.py`.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from installation import EXPERIMENT, Installation
+from seed_stories import SEED_STORIES, tokens_sent
+from stored_facts import facts
+from stores import USER, MlflowServer, PostgresCluster
+
+CREDENTIALS = {"MLFLOW_TRACKING_USERNAME": USER[0], "MLFLOW_TRACKING_PASSWORD": USER[1]}
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    folder = tmp_path_factory.mktemp("server")
+    with (
+        PostgresCluster() as postgres,
+        MlflowServer(folder, postgres.uri, authentication=True) as server,
+        Installation(folder, tracking_uri=server.uri, variables=CREDENTIALS) as installation,
+    ):
+        yield installation
+
+
+@pytest.mark.parametrize("name", SEED_STORIES)
+def test_each_call_and_each_trace_has_the_tokens_of_the_apis_log(
+    name: str, installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in CREDENTIALS.items():
+        monkeypatch.setenv(variable, value)
+
+    runs, calls = installation.run(SEED_STORIES[name]())
+    traces = facts(installation.tracking_uri, EXPERIMENT, [str(run.session_id) for run in runs])
+
+    sent = tokens_sent(calls)
+    assert calls_told(traces) == sent
+    assert sum_of(trace["token_usage"] for trace in traces) == sum_of(sent.values())
+
+
+def calls_told(traces: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    return {
+        span["response_id"]: span["usage"]
+        for trace in traces
+        for span in trace["spans"]
+        if span["usage"] is not None
+    }
+
+
+def sum_of(usages: Any) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for usage in usages:
+        total.update(usage or {})
+    return dict(+total)
