@@ -3,8 +3,10 @@
 Played by `test_seed_program.py` on a server and by `matrix.py` on every store and version.
 """
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from claude_otel.testing import STORIES, Scenario, Story, ToolUse, Usage, reply
 from claude_otel.testing.calls import Call
@@ -63,3 +65,20 @@ def tokens_sent(calls: list[Call]) -> dict[str, dict[str, int]]:
                 "cache_creation_input_tokens": usage.cache_write_tokens,
             }
     return sent
+
+
+def calls_told(traces: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """What MLflow says of each call, in the same form; `traces` as `stored_facts` gives them."""
+    return {
+        span["response_id"]: span["usage"]
+        for trace in traces
+        for span in trace["spans"]
+        if span["usage"] is not None
+    }
+
+
+def sum_of(usages: Iterable[Mapping[str, int] | None]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for usage in usages:
+        total.update(usage or {})
+    return dict(+total)

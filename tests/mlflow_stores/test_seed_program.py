@@ -3,13 +3,11 @@
 On SQLite `tests/end_to_end` says it of every story; every store, road and version: `matrix.py`.
 """
 
-from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from installation import EXPERIMENT, Installation
-from seed_stories import SEED_STORIES, tokens_sent
+from seed_stories import SEED_STORIES, calls_told, sum_of, tokens_sent
 from stored_facts import facts
 from stores import USER, MlflowServer, PostgresCluster
 
@@ -40,19 +38,3 @@ def test_each_call_and_each_trace_has_the_tokens_of_the_apis_log(
     sent = tokens_sent(calls)
     assert calls_told(traces) == sent
     assert sum_of(trace["token_usage"] for trace in traces) == sum_of(sent.values())
-
-
-def calls_told(traces: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
-    return {
-        span["response_id"]: span["usage"]
-        for trace in traces
-        for span in trace["spans"]
-        if span["usage"] is not None
-    }
-
-
-def sum_of(usages: Any) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for usage in usages:
-        total.update(usage or {})
-    return dict(+total)
