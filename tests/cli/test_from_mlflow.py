@@ -39,7 +39,11 @@ def test_without_consent_nothing_is_taken_out_and_it_is_said_what_is_there(user:
     assert notes[-6:] == [
         f"{setting} in {user.shared} is ignored: a project's files do not decide where data goes; "
         "if you want it, say it yourself with `claude-otel setup` or in your own environment"
-        for setting in ("MLFLOW_CLAUDE_TRACING_ENABLED", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID")
+        for setting in (
+            "MLFLOW_CLAUDE_TRACING_ENABLED",
+            "MLFLOW_TRACKING_URI",
+            "MLFLOW_EXPERIMENT_ID",
+        )
     ] or notes[:5] == [
         "MLflow's own tracing is set up here; with ours, each turn is in MLflow twice.",
         f"  {user.local}: the plugin {PLUGIN}, on",
@@ -78,9 +82,9 @@ def test_what_the_user_says_now_comes_before_what_mlflow_had(user: User) -> None
 
     setup_environment_config(user.shared, "http://mlflow:5000", "7")
     user.says("setup", "-y", "--move-mlflow", "-u", "http://elsewhere:5000")
-    assert recorded(user.state, user.project) == {"MLFLOW_TRACKING_URI": "http://elsewhere:5000"} | {
-        "MLFLOW_EXPERIMENT_NAME": "mine"
-    }
+    assert recorded(user.state, user.project) == {
+        "MLFLOW_TRACKING_URI": "http://elsewhere:5000"
+    } | {"MLFLOW_EXPERIMENT_NAME": "mine"}
 
 
 def test_disable_gives_the_local_file_back_without_mlflows_part(user: User) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from export_story import START_NS, chat, context, text_message, tool, turn
-from mlflow_reading import USAGE_OF_ONE, delivered, read, usage_of
+from mlflow_reading import USAGE_OF_ONE, cost_of, delivered, read, usage_of
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import Link, SpanContext
@@ -35,7 +35,7 @@ def test_a_turn_becomes_a_whole_trace(mlflow_uri: str) -> None:
     assert trace.info.execution_duration == 3000
     assert trace.info.client_request_id == "prompt-1"
     assert trace.info.token_usage == USAGE_OF_ONE
-    assert trace.info.cost == {"input_cost": 0.001, "output_cost": 0.002, "total_cost": 0.003}
+    assert cost_of(trace.info) == {"input_cost": 0.001, "output_cost": 0.002, "total_cost": 0.003}
     assert trace.info.tags["mlflow.traceName"] == "invoke_agent claude-code"
     assert trace.info.tags["team"] == "blue"
     assert "service.name" not in trace.info.tags
@@ -110,7 +110,7 @@ def test_late_spans_join_and_the_totals_follow(mlflow_uri: str) -> None:
 
     info = read(mlflow_uri, trace_id).info
     assert info.token_usage == usage_of(3)
-    assert info.cost == {"input_cost": 0.003, "output_cost": 0.006, "total_cost": 0.009}
+    assert cost_of(info) == {"input_cost": 0.003, "output_cost": 0.006, "total_cost": 0.009}
     assert info.execution_duration == 3000
     assert info.request_preview == "What is in here?"
 
@@ -378,6 +378,25 @@ def test_a_span_that_cannot_be_read_is_refused(mlflow_uri: str) -> None:
 
     assert (outcome.delivered, outcome.retryable) == (False, False)
     assert "without a context" in str(outcome.error)
+
+
+def test_values_of_every_kind_come_back_as_they_were(mlflow_uri: str) -> None:
+    trace_id = 0xAD
+    given = {
+        "text": '{"a": 1}',
+        "none": None,
+        "yes": True,
+        "n": 7,
+        "x": 0.5,
+        "list": [1, "1", None],
+    }
+    exporter = MLflowSpanExporter(mlflow_uri, experiment_name="kinds")
+
+    delivered(exporter, tool(trace_id, span_id=3, arguments=given, result={"huge": 2**70 // 2**10}))
+
+    (span,) = read(mlflow_uri, trace_id).data.spans
+    assert span.inputs == given
+    assert span.outputs == {"huge": 2**60}
 
 
 def test_the_chat_view_gets_blocks_that_it_can_draw(mlflow_uri: str) -> None:

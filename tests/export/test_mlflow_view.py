@@ -56,3 +56,9 @@ def test_what_claude_code_says_before_the_prompt_is_a_message_of_its_own():
         ("user", [REMINDERS[0]["content"], REMINDERS[1]["content"]]),
         ("user", ["Fix it.", late["content"]]),
     ]
+
+
+def test_half_a_character_that_json_escapes_is_cleaned_and_a_whole_one_stays():
+    escaped = '{"half": "\\ud83d", "whole": "\\ud83d\\ude00"}'
+    said = attributes_in_mlflow(chat(1, span_id=2, attributes={"any.json": escaped}))
+    assert said["any.json"] == '{"half": "\ufffd", "whole": "\U0001f600"}'

@@ -35,6 +35,7 @@ TRACE_TOKEN_USAGE: Final = "mlflow.trace.tokenUsage"
 TRACE_COST: Final = "mlflow.trace.cost"
 
 PREVIEW_CHARACTERS: Final = 1000
+TAG_CHARACTERS: Final = 4096
 METADATA_CHARACTERS: Final = 250  # longer values: the server refuses the whole batch
 
 _SPAN_TYPES: Final[Mapping[str, str]] = {
@@ -60,6 +61,7 @@ _COMMAND: Final = re.compile(r"^<command-name>(?P<name>/[^<\n]+)</command-name>"
 _COMMAND_ARGUMENTS: Final = re.compile(
     r"<command-args>(?P<arguments>.*?)</command-args>", re.DOTALL
 )
+_SURROGATE_ESCAPE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 _REMINDER: Final = "<system-reminder>"
 
 _SESSION_NAMES: Final = ("session.id", key.CONVERSATION_ID)
@@ -107,7 +109,7 @@ def attributes_in_mlflow(span: ReadableSpan) -> dict[str, Any]:
     else:
         view |= _agent(span)
     said = {
-        name: _decoded(span, name) if name.startswith("mlflow.") else value
+        name: _decoded(span, name) if name.startswith("mlflow.") else _without_lone_escapes(value)
         for name, value in (span.attributes or {}).items()
     }
     for name in _SESSION_NAMES:
@@ -158,6 +160,18 @@ def resource_in_mlflow(span: ReadableSpan) -> Resource:
     """
     attributes = {k: v for k, v in span.resource.attributes.items() if k != SERVICE_NAME}
     return Resource(attributes, span.resource.schema_url)
+
+
+def trace_tags(root: ReadableSpan) -> dict[str, str]:
+    """Give the name of the trace that `root` opens, and its resource as not all stores do it."""
+    resource = resource_in_mlflow(root).attributes
+    tags = {
+        name: value if isinstance(value, str) else _dumped(value)
+        for name, value in resource.items()
+        if not name.startswith(("telemetry.sdk.", "mlflow.")) and len(name) <= METADATA_CHARACTERS
+    }
+    tags[TRACE_NAME_TAG] = root.name[:METADATA_CHARACTERS]
+    return {name: clean(value)[:TAG_CHARACTERS] for name, value in tags.items()}
 
 
 def trace_metadata(root: ReadableSpan) -> dict[str, str]:
@@ -417,6 +431,16 @@ def _decoded(span: ReadableSpan, name: str) -> Any:
         return cleaned(json.loads(value))
     except ValueError:
         return clean(value)
+
+
+def _without_lone_escapes(value: Any) -> Any:
+    """Clean JSON text that escapes half a character: MLflow decodes it, and then cannot show it."""
+    if not isinstance(value, str) or not _SURROGATE_ESCAPE.search(value):
+        return value
+    try:
+        return _dumped(cleaned(json.loads(value)))
+    except ValueError:
+        return value
 
 
 def _integer(span: ReadableSpan, name: str) -> int | None:

@@ -15,7 +15,6 @@ from typing import Final, Protocol
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
-from claude_otel.content import clean
 from claude_otel.export import mlflow_view as view
 
 _USAGE_NAMES: Final = (
@@ -139,7 +138,7 @@ def trace_record(spans: Sequence[ReadableSpan], known: Iterable[SpanFacts]) -> T
     if first.span_id in batch:
         span = batch[first.span_id][1]
         request = view.previews(span)[0]
-        tags[view.TRACE_NAME_TAG] = clean(span.name)[: view.METADATA_CHARACTERS]
+        tags = view.trace_tags(span)
     if last.span_id in batch:
         response = view.previews(batch[last.span_id][1])[1]
     return TraceRecord(
