@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint screenshots clean
+.PHONY: demo test lint screenshots mlflow-matrix clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -32,5 +32,10 @@ screenshots: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group screenshots
 	$(BIN)/python docs/screenshots/take.py
 
+# Installs older MLflows into .mlflow-versions; rewrites tests/mlflow_stores/matrix.md.
+mlflow-matrix: $(STAMP)
+	tests/mlflow_stores/install-postgresql.sh
+	$(BIN)/python tests/mlflow_stores/matrix.py
+
 clean:
-	rm -rf $(VENV) build dist demo
+	rm -rf $(VENV) build dist demo .mlflow-versions

@@ -35,6 +35,21 @@ from claude_otel.testing import find_claude  # noqa: E402
 
 NEWEST = importlib.metadata.version("mlflow")
 OLDER = ("3.6.0", "3.12.0")
+EXPORTER_TESTS = ("test_mlflow_exporter.py", "test_mlflow_stores.py")
+# What an MLflow cannot do, by the tests of the exporter that say it of newer ones.
+CANNOT: Mapping[str, Mapping[str, str]] = {
+    "3.6.0": {
+        "test_a_trace_is_in_progress_until_its_turn_ends": "sums no cached tokens while a turn "
+        "runs (they are there when it ends)",
+        "test_a_batch_may_hold_several_traces_in_any_order": "the same",
+        "test_links_are_kept": "keeps no links between spans",
+        "test_a_file_store_that_mlflow_does_not_allow": "allows file stores without being asked",
+    },
+    "3.12.0": {
+        "test_links_are_kept": "keeps no links between spans",
+        "test_a_file_store_that_mlflow_does_not_allow": "allows file stores without being asked",
+    },
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,9 +107,10 @@ def main() -> None:
         print(f"  {result.calls} calls, {result.spans} spans, {result.took_s:.0f} s")
         for line in (*result.wrong, *result.differs):
             print(f"  {line}", flush=True)
+    tested = {v: _test_exporter(v, python_of(v)) for v in (NEWEST, *OLDER) if not chosen}
     if not chosen:
-        (HERE / "matrix.md").write_text(_page(results), encoding="utf-8")
-    sys.exit(any(result.wrong for result in results))
+        (HERE / "matrix.md").write_text(_page(results, tested), encoding="utf-8")
+    sys.exit(any(result.wrong for result in results) or any("failed" in t for t in tested.values()))
 
 
 def python_of(version: str) -> Path:
@@ -108,6 +124,7 @@ def python_of(version: str) -> Path:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         # MLflow before 3.17 asks for SQLAlchemy below 3 and does not start with 2.1.
         wanted = [f"mlflow=={version}", "sqlalchemy<2.1", "-e", str(ROOT)]
+        wanted += ["pytest", "pytest-timeout", "hypothesis"]
         subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
         done.touch()
     return python
@@ -145,6 +162,17 @@ def _try(row: Row, python: Path, first: list[str] | None) -> tuple[Result, list[
         took_s=time.monotonic() - began,
     )
     return result, told
+
+
+def _test_exporter(version: str, python: Path) -> str:
+    """Run the exporter's own tests under that MLflow, both roads; pytest's last line."""
+    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "ignore"]
+    command += [str(HERE.parent / "export" / name) for name in EXPORTER_TESTS]
+    if cannot := CANNOT.get(version):
+        command += ["-k", " and ".join(f"not {name}" for name in cannot)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    print(done.stdout[-3000:] if done.returncode else done.stdout.splitlines()[-1], flush=True)
+    return done.stdout.splitlines()[-1].rpartition(" in ")[0]
 
 
 @contextmanager
@@ -209,7 +237,7 @@ def _comparable(name: str, traces: list[dict[str, Any]], installation: Installat
     return sorted(_OF_THE_SESSION.sub("ID", line) for line in stable if "_ms = " not in line)
 
 
-def _page(results: list[Result]) -> str:
+def _page(results: list[Result], tested: Mapping[str, str]) -> str:
     claude = subprocess.run([find_claude(), "--version"], env={}, capture_output=True, text=True)
     table = "\n".join(
         f"| {r.row.title} | {r.calls} | {r.spans} | {'equal' if not r.wrong else 'WRONG'} "
@@ -222,6 +250,13 @@ def _page(results: list[Result]) -> str:
         + "\n```"
         for r in results
         if r.differs
+    )
+    exporter = "\n".join(f"| {version} | {told} |" for version, told in tested.items())
+    cannot = "\n".join(
+        f"- MLflow {version} {what}"
+        for version, by_test in CANNOT.items()
+        for what in by_test.values()
+        if what != "the same"
     )
     return f"""# MLflow: versions, stores, users
 
@@ -237,6 +272,16 @@ inputs, outputs, model, events and links, against the first row.
 | MLflow | place | calls | spans | tokens | all else |
 |---|---|---|---|---|---|
 {table}
+
+The exporter's own tests (`tests/export/{"`, `tests/export/".join(EXPORTER_TESTS)}`), both roads:
+
+| MLflow | |
+|---|---|
+{exporter}
+
+What older ones cannot do:
+
+{cannot}
 {differences}"""
 
 
