@@ -62,8 +62,12 @@ def test_a_turn_becomes_a_whole_trace(mlflow_uri: str) -> None:
         "chat claude-sonnet-4-5": "CHAT_MODEL",
         "execute_tool Bash": "TOOL",
     }
-    assert spans["invoke_agent claude-code"].inputs == {"prompt": "What is in here?"}
-    assert spans["invoke_agent claude-code"].outputs == {"response": "Two files."}
+    assert spans["invoke_agent claude-code"].inputs == {
+        "messages": [{"role": "user", "content": "What is in here?"}]
+    }
+    assert spans["invoke_agent claude-code"].outputs == {
+        "messages": [{"role": "assistant", "content": "Two files."}]
+    }
     assert spans["execute_tool Bash"].inputs == {"command": "ls"}
     assert spans["execute_tool Bash"].outputs == "a.py\nb.py"
     assert spans["execute_tool Bash"].parent_id == spans["invoke_agent claude-code"].span_id

@@ -267,20 +267,23 @@ def _tool_call(span: ReadableSpan) -> dict[str, Any]:
 
 
 def _agent(span: ReadableSpan) -> dict[str, Any]:
+    """Messages, too: MLflow's judges and previews read a conversation from them, as text."""
     view: dict[str, Any] = {}
-    if asked := _readable(_messages(span, key.INPUT_MESSAGES)):
-        view[INPUTS] = {"prompt": asked}
-    if answered := _readable(_messages(span, key.OUTPUT_MESSAGES)):
-        view[OUTPUTS] = {"response": answered}
+    sides = {
+        INPUTS: ("user", _messages(span, key.INPUT_MESSAGES)),
+        OUTPUTS: ("assistant", _messages(span, key.OUTPUT_MESSAGES)),
+    }
+    for name, (role, messages) in sides.items():
+        blocks = [block for message in messages for block in _blocks(message)]
+        if not blocks:
+            continue
+        content: Any = blocks
+        if all(block["type"] == "text" for block in blocks):
+            content = "\n\n".join(block["text"] for block in blocks)
+        else:
+            view[MESSAGE_FORMAT] = "anthropic"
+        view[name] = {"messages": [{"role": role, "content": content}]}
     return view
-
-
-def _readable(messages: Sequence[Mapping[str, Any]]) -> Any:
-    """Give text where the messages are only text, else their blocks."""
-    blocks = [block for message in messages for block in _blocks(message)]
-    if all(block["type"] == "text" for block in blocks):
-        return "\n\n".join(block["text"] for block in blocks)
-    return blocks
 
 
 def _chat_tools(span: ReadableSpan) -> list[dict[str, Any]]:
