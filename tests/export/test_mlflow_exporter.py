@@ -230,6 +230,39 @@ def test_a_trace_under_a_remote_parent_ends_and_spans_all_its_turns(mlflow_uri: 
     assert info.token_usage == usage_of(2)
 
 
+@pytest.mark.parametrize("caller_ends", ["first", "last"])
+def test_a_trace_of_two_processes_is_the_callers_and_sums_both(
+    mlflow_uri: str, caller_ends: str
+) -> None:
+    trace_id = {"first": 0xC1, "last": 0xC2}[caller_ends]
+    request = context(5, trace_id, is_remote=True)
+    of_caller = [
+        chat(trace_id, span_id=2),
+        tool(trace_id, span_id=5),
+        turn(trace_id, prompt="Ask the other one.", answer="It says 42.", at_ms=(0, 9000)),
+    ]
+    of_callee = [
+        chat(trace_id, span_id=12, at_ms=(4000, 4500)),
+        turn(trace_id, span_id=11, parent=request, prompt="6 * 7", answer="42", error="odd"),
+    ]
+    caller = MLflowSpanExporter(mlflow_uri, experiment_name="two processes")
+    callee = MLflowSpanExporter(mlflow_uri, experiment_name="two processes")
+
+    for exporter, spans in (
+        [(caller, of_caller), (callee, of_callee)]
+        if caller_ends == "first"
+        else [(callee, of_callee), (caller, of_caller)]
+    ):
+        delivered(exporter, *spans)
+    delivered(callee, chat(trace_id, span_id=13, at_ms=(9500, 9900)))
+
+    info = read(mlflow_uri, trace_id).info
+    assert (info.state, info.execution_duration) == ("OK", 9000)
+    assert (info.request_preview, info.response_preview) == ("Ask the other one.", "It says 42.")
+    assert (info.client_request_id, info.token_usage) == ("prompt-1", usage_of(3))
+    assert cost_of(info)["total_cost"] == pytest.approx(0.009)
+
+
 def test_a_batch_may_hold_several_traces_in_any_order(mlflow_uri: str) -> None:
     exporter = MLflowSpanExporter(mlflow_uri, experiment_name="many")
 

@@ -6,7 +6,7 @@ calls what sets up a process (`set_tracking_uri` and the like).
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,15 @@ class ClientRoad:
             _write(client, _trace_info(record, location))
 
         return self._attempt(write)
+
+    def read_spans(self, trace_id: str) -> Sequence[Mapping[str, Any]] | Outcome:
+        found: list[Mapping[str, Any]] = []
+
+        def read(client: Any, location: str) -> None:
+            found.extend(span.to_dict() for span in client.get_trace(trace_id).data.spans)
+
+        outcome = self._attempt(read)
+        return found if outcome.delivered else outcome
 
     def close(self) -> None:
         self._client = None

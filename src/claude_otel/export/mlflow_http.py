@@ -74,6 +74,22 @@ class HttpRoad:
 
         return self._into_experiment(post)
 
+    def read_spans(self, trace_id: str) -> Sequence[Mapping[str, Any]] | Outcome:
+        answers: list[requests.Response] = []
+
+        def get(experiment_id: str) -> requests.Response:
+            # What MLflow's own UI reads, in every version.
+            path = "/ajax-api/2.0/mlflow/get-trace-artifact"
+            answers.append(self._get(path, {"request_id": trace_id}))
+            return answers[0]
+
+        outcome = self._into_experiment(get)
+        if outcome.delivered:
+            return answers[0].json()["spans"]
+        # Where a server does not say what others logged, our own notes must do.
+        is_untold = bool(answers) and answers[0].status_code in (403, 404)
+        return () if is_untold else _waiting(outcome)
+
     def close(self) -> None:
         self._session.close()
 

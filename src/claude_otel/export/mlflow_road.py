@@ -1,9 +1,9 @@
 """What the two roads into MLflow have in common."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from opentelemetry.sdk.trace import ReadableSpan
 
@@ -43,6 +43,10 @@ class Road(Protocol):
 
     def write_record(self, record: TraceRecord) -> Outcome:
         """Write a trace's record; again merges."""
+        ...
+
+    def read_spans(self, trace_id: str) -> Sequence[Mapping[str, Any]] | Outcome:
+        """Read a trace's spans as MLflow gives them; none where it has no such trace."""
         ...
 
     def close(self) -> None:

@@ -51,6 +51,7 @@ _SPAN_TYPES: Final[Mapping[str, str]] = {
     "plan": "CHAIN",
 }
 _MODEL_CALLS: Final = frozenset({"chat", "generate_content", "text_completion", "embeddings"})
+MODEL_CALL_TYPES: Final = frozenset(_SPAN_TYPES[operation] for operation in _MODEL_CALLS)
 _IMAGE_TYPES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 
 # How Claude Code words a turn that nobody typed, and a slash command (2.1.330).
