@@ -16,12 +16,12 @@ _ANSWERS_A_TURN = 32
 _TOOLS_AN_ANSWER = 12
 
 
-def late_subagent() -> Story:
-    """A background subagent that ends ten seconds after its turn."""
+def late_subagent(after_s: float = 10.5) -> Story:
+    """A background subagent that ends so long after its turn."""
     story = STORIES["background_subagent"]()
     (script,) = story.scenario.subagents
     first, *rest = script.replies
-    slow = replace(script, replies=(replace(first, delay_s=10.5), *rest))
+    slow = replace(script, replies=(replace(first, delay_s=after_s), *rest))
     return replace(story, name="late_subagent", scenario=replace(story.scenario, subagents=(slow,)))
 
 

@@ -9,19 +9,19 @@ import pytest
 from installation import EXPERIMENT, Installation
 from seed_stories import SEED_STORIES, calls_told, sum_of, tokens_sent
 from stored_facts import facts
-from stores import USER, MlflowServer, PostgresCluster
+from stores import USER, MlflowServer
 
 CREDENTIALS = {"MLFLOW_TRACKING_USERNAME": USER[0], "MLFLOW_TRACKING_PASSWORD": USER[1]}
 
 
 @pytest.fixture(scope="module")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    folder = tmp_path_factory.mktemp("server")
-    with (
-        PostgresCluster() as postgres,
-        MlflowServer(folder, postgres.uri, authentication=True) as server,
-        Installation(folder, tracking_uri=server.uri, variables=CREDENTIALS) as installation,
-    ):
+def installation(
+    server_with_users: MlflowServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Installation]:
+    folder = tmp_path_factory.mktemp("installation")
+    with Installation(
+        folder, tracking_uri=server_with_users.uri, variables=CREDENTIALS
+    ) as installation:
         yield installation
 
 

@@ -147,7 +147,9 @@ def embedded_store() -> str:
 
 
 def _road(uri: str, experiment: Experiment, environ: Mapping[str, str]) -> Road:
-    if uri.startswith(("http://", "https://")):
+    # Their signatures are made by MLflow's own plugins.
+    is_signed = environ.get("MLFLOW_TRACKING_AUTH") or environ.get("MLFLOW_TRACKING_AWS_SIGV4")
+    if uri.startswith(("http://", "https://")) and not is_signed:
         from claude_otel.export.mlflow_http import HttpRoad
 
         return HttpRoad(uri, experiment, environ=environ)

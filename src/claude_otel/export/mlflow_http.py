@@ -5,8 +5,12 @@ Needs no mlflow package. What the spans and the record say is decided in
 """
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
+from configparser import ConfigParser
+from configparser import Error as ConfigParserError
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any, Final, cast
 
 import requests
@@ -33,6 +37,8 @@ from claude_otel.export.outcome import (
 )
 from claude_otel.export.span_copy import encodable, rebuilt
 from claude_otel.export.trace_record import TraceRecord
+
+log = logging.getLogger("claude_otel")
 
 _TIMEOUT_S: Final = (5.0, 30.0)  # to connect, and between two bytes of an answer
 _JSON: Final = {"Content-Type": "application/json"}
@@ -153,7 +159,7 @@ class HttpRoad:
             raise _Unresolved(_waiting(_outcome(found)))
         experiment = found.json()["experiment"]
         if experiment.get("lifecycle_stage") == "deleted":
-            raise _Unresolved(_deleted(f"{name!r}"))
+            raise _Unresolved(_deleted(name))
         return str(experiment["experiment_id"])
 
     def _experiment_trouble(self, experiment_id: str) -> Outcome | None:
@@ -190,8 +196,9 @@ class _Unresolved(Exception):
 def _session(environ: Mapping[str, str]) -> requests.Session:
     """Build a session with MLflow's own variables for authentication and TLS."""
     session = requests.Session()
-    user = environ.get("MLFLOW_TRACKING_USERNAME")
-    password = environ.get("MLFLOW_TRACKING_PASSWORD")
+    kept = _kept_credentials(environ)
+    user = environ.get("MLFLOW_TRACKING_USERNAME") or kept.get("mlflow_tracking_username")
+    password = environ.get("MLFLOW_TRACKING_PASSWORD") or kept.get("mlflow_tracking_password")
     if user and password:
         session.auth = (user, password)
     elif token := environ.get("MLFLOW_TRACKING_TOKEN"):
@@ -205,6 +212,16 @@ def _session(environ: Mapping[str, str]) -> requests.Session:
     if client_certificate := environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH"):
         session.cert = client_certificate
     return session
+
+
+def _kept_credentials(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """What MLflow keeps in its file, where it has one."""
+    parser = ConfigParser(interpolation=None)
+    try:
+        parser.read(Path(environ.get("HOME") or Path.home()) / ".mlflow" / "credentials")
+    except (ConfigParserError, UnicodeDecodeError, OSError) as error:
+        log.warning("MLflow's credentials file cannot be read: %s", type(error).__name__)
+    return dict(parser["mlflow"]) if "mlflow" in parser else {}
 
 
 def _encoded(spans: Sequence[ReadableSpan]) -> bytes:
@@ -307,7 +324,10 @@ def _outcome(response: requests.Response) -> Outcome:
         case 200:
             return DELIVERED
         case 401 | 403:
-            advice = "Set MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN."
+            advice = (
+                "Set MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN, or "
+                "ask for permission on the experiment."
+            )
         case 404:
             advice = "Check that the tracking URI is an MLflow server of version 3 or later."
         case 501:
@@ -334,7 +354,7 @@ def _waiting(outcome: Outcome) -> Outcome:
 
 def _deleted(name: str) -> Outcome:
     return unavailable(
-        f"the MLflow experiment {name} is deleted or missing. Spans wait; restore it "
+        f"the MLflow experiment {name!r} is deleted or missing. Spans wait; restore it "
         "(mlflow experiments restore) or choose another with `claude-otel setup`."
     )
 
