@@ -53,6 +53,7 @@ _SPAN_TYPES: Final[Mapping[str, str]] = {
 _MODEL_CALLS: Final = frozenset({"chat", "generate_content", "text_completion", "embeddings"})
 MODEL_CALL_TYPES: Final = frozenset(_SPAN_TYPES[operation] for operation in _MODEL_CALLS)
 _IMAGE_TYPES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+_IMAGE_BESIDE: Final = {"type": "text", "text": "[image]"}
 
 # How Claude Code words a turn that nobody typed, and a slash command (2.1.330).
 _NOTIFICATION: Final = re.compile(
@@ -326,7 +327,17 @@ def _reminders_apart(parts: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 
 def _blocks(message: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [_block(part) for part in _dicts(message.get("parts"))]
+    blocks: list[dict[str, Any]] = []
+    for part in _dicts(message.get("parts")):
+        block = _block(part)
+        blocks.append(block)
+        if block["type"] == "tool_result" and isinstance(block["content"], list):
+            # Inside a tool's result the view shows the base64 of an image; beside it, the image.
+            content: list[dict[str, Any]] = block["content"]
+            images = [inner for inner in content if inner["type"] == "image"]
+            block["content"] = [_IMAGE_BESIDE if inner in images else inner for inner in content]
+            blocks += images
+    return blocks
 
 
 def _block(part: Mapping[str, Any]) -> dict[str, Any]:
