@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint screenshots backends clean
+.PHONY: demo test lint screenshots backends mlflow-matrix clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -12,7 +12,9 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[mlflow,agent-sdk,grpc,config-file]' --group test --group lint
 	touch $@
 
+# Installs PostgreSQL (Debian's package) if there is none.
 test: $(STAMP)
+	tests/mlflow_stores/install-postgresql.sh
 	$(BIN)/python -m pytest
 
 lint: $(STAMP)
@@ -36,5 +38,10 @@ backends: $(STAMP)
 	  && .venv-backends/bin/python -m pip install --quiet arize-phoenix rotel; }
 	$(BIN)/python benchmarks/backends.py --tools .venv-backends/bin
 
+# Installs older MLflows into .mlflow-versions; rewrites tests/mlflow_stores/matrix.md.
+mlflow-matrix: $(STAMP)
+	tests/mlflow_stores/install-postgresql.sh
+	$(BIN)/python tests/mlflow_stores/matrix.py
+
 clean:
-	rm -rf $(VENV) .venv-backends build dist demo
+	rm -rf $(VENV) .venv-backends build dist demo .mlflow-versions

@@ -7,6 +7,7 @@ README.md beside this file. Nothing leaves the machine; no key is needed.
 
 import importlib.metadata
 import io
+import json
 import os
 import shutil
 import socket
@@ -19,17 +20,20 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from urllib.error import URLError
+from urllib.parse import urlencode
 from urllib.request import urlopen
 
+from comparison import comparison
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
-from sessions import play_into
+from sessions import EXPERIMENT, MLFLOWS_OWN, play_into, play_under_mlflows_own
 
 from claude_otel.testing.claude_cli import find_claude
 
 FOLDER = Path(__file__).parent
 TRACE = {"width": 1440, "height": 800}
-LIST = {"width": 1600, "height": 640}
+CHAT = {"width": 1440, "height": 1000}
+LIST = {"width": 1800, "height": 640}
 _SERVER_STARTS_WITHIN_S = 90
 # MLflow says hello to those who see its UI for the first time.
 _SEEN_BEFORE = """
@@ -57,6 +61,7 @@ def main() -> None:
         sys.exit("There is no chromium here. Install it: docs/screenshots/install-chromium.sh")
     with tempfile.TemporaryDirectory(prefix="claude-otel-", ignore_cleanup_errors=True) as folder:
         store = play_into(Path(folder))
+        compared = comparison(store, play_under_mlflows_own(Path(folder), store))
         with _mlflow_server(store) as address, sync_playwright() as playwright:
             browser = playwright.chromium.launch(
                 executable_path=chromium, headless=True, args=list(_CHROMIUM_OPTIONS)
@@ -64,7 +69,7 @@ def main() -> None:
             _take_all(browser, address)
             version = browser.version
             browser.close()
-    _write_readme(version)
+    _write_readme(version, compared)
 
 
 def _take_all(browser: Browser, address: str) -> None:
@@ -74,7 +79,7 @@ def _take_all(browser: Browser, address: str) -> None:
 
     _open_list(page, address)
     page.get_by_label("Toggle sidebar").click()
-    _choose_columns(page, shown=("Cost",), hidden=("Tags",))
+    _choose_columns(page, shown=("Cost", "User"), hidden=("Tags",))
     _save(page, "traces")
 
     page.get_by_label("Group traces by session").click()
@@ -97,14 +102,33 @@ def _take_all(browser: Browser, address: str) -> None:
     page.get_by_text("exception.message").wait_for()
     _save(page, "failed-tool")
 
-    page.set_viewport_size({"width": 1440, "height": 1000})
+    page.set_viewport_size(CHAT)
     page.get_by_text("chat claude-").first.click()
     page.get_by_text("Reasoning").click()
     _save(page, "chat")
 
+    _open_list(page, address)
+    page.get_by_text("Which quarter in sales.png").click()
+    page.get_by_label("Full screen").click()
+    page.get_by_text("chat claude-").last.click()
+    page.get_by_text("Reasoning").click()
+    _save(page, "chat-image")
 
-def _open_list(page: Page, address: str) -> None:
-    page.goto(f"{address}/#/experiments/1/traces")
+    page.set_viewport_size(LIST)
+    _open_list(page, address, MLFLOWS_OWN)
+    _save(page, "mlflows-own-traces")
+    page.set_viewport_size(TRACE)
+    page.get_by_text("The total in cart.py").click()
+    page.get_by_label("Full screen").click()
+    page.wait_for_timeout(2_000)
+    _save(page, "mlflows-own-trace")
+
+
+def _open_list(page: Page, address: str, experiment: str = EXPERIMENT) -> None:
+    query = urlencode({"experiment_name": experiment})
+    with urlopen(f"{address}/api/2.0/mlflow/experiments/get-by-name?{query}") as answer:
+        found = json.load(answer)["experiment"]["experiment_id"]
+    page.goto(f"{address}/#/experiments/{found}/traces")
     page.get_by_text("The total in cart.py").wait_for()
 
 
@@ -171,7 +195,7 @@ def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
             time.sleep(0.3)
 
 
-def _write_readme(chromium: str) -> None:
+def _write_readme(chromium: str, compared: str) -> None:
     said = subprocess.run([find_claude(), "--version"], env={}, capture_output=True, text=True)
     (FOLDER / "README.md").write_text(
         f"""# What MLflow shows
@@ -189,7 +213,18 @@ Claude Code {said.stdout.split()[0]}. The sessions are stories of `claude_otel.t
 | `trace.png` | the tree of the demo: model calls with tokens and cost, tools, a subagent |
 | `timeline.png` | the same by time |
 | `chat.png` | a model call: prompt, instructions, thinking, the tools it called |
+| `chat-image.png` | a model call that was given an image, and thought about it |
 | `failed-tool.png` | a tool that failed, with its error |
+
+The story of `trace.png` once more, through the Agent SDK and traced by MLflow's own
+`mlflow.anthropic.autolog()`; what MLflow says of both:
+
+{compared}
+
+| | |
+|--|--|
+| `mlflows-own-traces.png` | the list |
+| `mlflows-own-trace.png` | the tree |
 """,
         encoding="utf-8",
     )

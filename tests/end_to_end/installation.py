@@ -55,19 +55,29 @@ class Played:
 class Installation:
     """`claude-otel setup` done for one user; leaving it ends the workers."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        tracking_uri: str | None = None,
+        variables: Mapping[str, str] | None = None,
+        python: Path = Path(sys.executable),
+    ) -> None:
+        """`variables` join those of every `claude`; `python` runs our commands and the worker."""
         self.home = ClaudeHome(root / "claude")
         self.state = StateFolder(root / "state")
         self.data = root / "data"
-        self.store = root / "mlflow.db"
+        self.tracking_uri = tracking_uri or f"sqlite:///{root}/mlflow.db"
         self.receiver = OtlpReceiver()
+        self._python = python
         self.environment = {
-            "MLFLOW_TRACKING_URI": f"sqlite:///{self.store}",
+            "MLFLOW_TRACKING_URI": self.tracking_uri,
             "MLFLOW_EXPERIMENT_NAME": EXPERIMENT,
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.receiver.uri,
             "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY",
             "OTEL_TRACES_EXPORTER": "mlflow,otlp",
             "USER": "ada",
+            **(variables or {}),
         }
 
     def __enter__(self) -> "Installation":
@@ -87,7 +97,7 @@ class Installation:
     def cli(self, *arguments: str, code: int = 0) -> str:
         """Run `claude-otel` as this user; what it printed."""
         done = subprocess.run(
-            [sys.executable, "-m", "claude_otel.cli", *arguments],
+            [str(self._python), "-m", "claude_otel.cli", *arguments],
             env=self.process_environment(),
             cwd=self.home.project,
             capture_output=True,
@@ -108,12 +118,7 @@ class Installation:
     def play(self, story: Story, *, env: Mapping[str, str] | None = None) -> Played:
         """Play a story, wait until all of it has arrived, read it back from everywhere."""
         environment = self.environment if env is None else dict(env)
-        shutil.rmtree(self.home.project)
-        self.home.project.mkdir()
-        with ScriptedApi(story.scenario) as api:
-            runs = play_story(story, api=api, home=self.home, env=environment)
-            calls = api.calls
-        self.wait_until_delivered()
+        runs, calls = self.run(story, env=environment)
         sessions = {run.session_id for run in runs}
         return Played(
             story=story,
@@ -122,6 +127,20 @@ class Installation:
             otlp=[s for s in self.receiver.spans if s.session_id in sessions],
             mlflow=self.traces(sessions) if "MLFLOW_TRACKING_URI" in environment else [],
         )
+
+    def run(
+        self, story: Story, *, env: Mapping[str, str] | None = None
+    ) -> tuple[tuple[ClaudeRun, ...], list[Call]]:
+        """Play a story and wait until all of it has arrived: the runs, and the API's log."""
+        shutil.rmtree(self.home.project)
+        self.home.project.mkdir()
+        with ScriptedApi(story.scenario) as api:
+            runs = play_story(
+                story, api=api, home=self.home, env=self.environment if env is None else env
+            )
+            calls = api.calls
+        self.wait_until_delivered()
+        return runs, calls
 
     def wait_until_delivered(self, timeout_s: float = 60) -> None:
         """A session's folder goes when it is over and every destination has all of it."""
@@ -138,7 +157,7 @@ class Installation:
     def traces(self, sessions: set[str | None]) -> list[Any]:
         from mlflow.tracking import MlflowClient
 
-        client = MlflowClient(f"sqlite:///{self.store}")
+        client = MlflowClient(self.tracking_uri)
         experiment = client.get_experiment_by_name(EXPERIMENT)
         assert experiment is not None
         found = client.search_traces(locations=[experiment.experiment_id], max_results=500)

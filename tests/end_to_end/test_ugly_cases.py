@@ -172,7 +172,7 @@ def test_a_secret_that_was_said_and_run_leaves_nowhere_and_stays_in_no_file_of_o
     bodies = b"".join(installation.receiver.bodies)
     assert b"[redacted:github" in bodies
     assert secret.encode() not in bodies
-    for folder in (installation.state.path, installation.data, installation.store.parent):
+    for folder in (installation.state.path, installation.data, installation.state.path.parent):
         for path in folder.rglob("*"):
             of_claude = installation.home.root in path.parents
             if path.is_file() and not of_claude:

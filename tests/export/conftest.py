@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from export_receivers import GrpcReceiver, MlflowServer, OtlpReceiver
+from export_receivers import GrpcReceiver, OtlpReceiver
+from stores import MlflowServer
 
 from claude_otel.export.ledger import Ledger
 
@@ -70,7 +71,7 @@ def mlflow_server(
     folder = tmp_path_factory.mktemp("server")
     database = folder / "server.db"
     shutil.copy(_empty_mlflow_database, database)
-    server = MlflowServer(folder, database)
+    server = MlflowServer(folder, f"sqlite:///{database}")
     server.start()
     yield server
     server.kill()

@@ -1,16 +1,9 @@
-"""Receivers as processes and threads of their own: an MLflow server, an OTLP endpoint."""
+"""An OTLP endpoint in a thread of this process, with scripted answers."""
 
-import os
-import socket
-import subprocess
-import sys
 import threading
-import time
-import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -21,55 +14,6 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     TraceServiceServicer,
     add_TraceServiceServicer_to_server,
 )
-
-
-class MlflowServer:
-    """A real `mlflow server` on loopback that can be killed and started again."""
-
-    def __init__(self, folder: Path, database: Path) -> None:
-        self._folder = folder
-        self._database = database
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self._port}"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
-        command += ["--port", str(self._port), "--workers", "1"]
-        command += ["--backend-store-uri", f"sqlite:///{self._database}"]
-        command += ["--artifacts-destination", str(self._folder / "artifacts")]
-        self._process = subprocess.Popen(
-            command,
-            cwd=self._folder,
-            env={
-                "HOME": str(self._folder),
-                "PATH": os.defpath,
-                "MLFLOW_DISABLE_TELEMETRY": "true",
-                "MLFLOW_MODEL_CATALOG_URI": "",
-                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            },
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                with urllib.request.urlopen(f"{self.uri}/health", timeout=2):
-                    return
-            except OSError:
-                assert self._process.poll() is None, "mlflow server ended by itself"
-                assert time.monotonic() < deadline, "mlflow server did not come up"
-                time.sleep(0.2)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            os.killpg(self._process.pid, 9)
-            self._process.wait()
-            self._process = None
-
 
 Answer = tuple[int, dict[str, str], bytes]
 

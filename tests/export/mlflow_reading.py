@@ -1,7 +1,9 @@
 """Reading back what MLflow has, and what one call of the story costs."""
 
+import json
+
 import mlflow
-from mlflow.entities import Trace
+from mlflow.entities import Trace, TraceInfo
 from opentelemetry.sdk.trace import ReadableSpan
 
 from claude_otel.export.mlflow import MLflowSpanExporter
@@ -29,3 +31,8 @@ def read(uri: str, trace_id: int) -> Trace:
 def delivered(exporter: MLflowSpanExporter, *spans: ReadableSpan) -> None:
     outcome = exporter.send(spans)
     assert outcome.delivered, outcome.error
+
+
+def cost_of(info: TraceInfo) -> dict[str, float]:
+    """Where every MLflow has it; its own property is newer."""
+    return json.loads(info.trace_metadata["mlflow.trace.cost"])

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from export_receivers import MlflowServer, OtlpReceiver, names_of
+from export_receivers import OtlpReceiver, names_of
 from export_story import chat, emitted, tool, turn
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTracePartialSuccess,
     ExportTraceServiceResponse,
 )
 from opentelemetry.sdk.trace import ReadableSpan
+from stores import MlflowServer
 
 from claude_otel.destinations import MlflowSetting, OtlpSetting
 from claude_otel.export.delivery import Delivery

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from export_receivers import MlflowServer
 from export_story import chat, tool, turn
 from mlflow_reading import delivered, read, usage_of
 from opentelemetry.sdk.trace.export import SpanExportResult
+from stores import MlflowServer
 
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export.mlflow import MLflowSpanExporter

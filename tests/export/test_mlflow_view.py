@@ -56,3 +56,32 @@ def test_what_claude_code_says_before_the_prompt_is_a_message_of_its_own():
         ("user", [REMINDERS[0]["content"], REMINDERS[1]["content"]]),
         ("user", ["Fix it.", late["content"]]),
     ]
+
+
+def test_half_a_character_that_json_escapes_is_cleaned_and_a_whole_one_stays():
+    escaped = '{"half": "\\ud83d", "whole": "\\ud83d\\ude00"}'
+    said = attributes_in_mlflow(chat(1, span_id=2, attributes={"any.json": escaped}))
+    assert said["any.json"] == '{"half": "\ufffd", "whole": "\U0001f600"}'
+
+
+def test_an_image_that_a_tool_gave_stands_beside_its_result():
+    image = {
+        "type": "image",
+        "source": {"type": "base64", "media_type": "image/png", "data": "aQ=="},
+    }
+    given = [{"type": "text", "text": "The chart:"}, image]
+    result = {"type": "tool_call_response", "id": "toolu_1", "response": given}
+    asked = [{"role": "user", "parts": [result]}]
+
+    shown = attributes_in_mlflow(chat(1, span_id=2, asked=asked))["mlflow.spanInputs"]
+
+    texts = [{"type": "text", "text": text} for text in ("The chart:", "[image]")]
+    assert shown["messages"] == [
+        {
+            "role": "user",
+            "content": [
+                {"type": "tool_result", "tool_use_id": "toolu_1", "content": texts},
+                image,
+            ],
+        }
+    ]

@@ -19,7 +19,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from claude_otel.capture import hook, registration
+from claude_otel.capture import hook, mlflow_setup, registration
+from claude_otel.capture.mlflow_setup import MlflowSetup
 from claude_otel.capture.registration import Undo
 from claude_otel.declarative import CONFIG_FILE
 from claude_otel.destinations import ADDRESSES, absolute_tracking_uri
@@ -74,9 +75,11 @@ def plan_setup(
     values: Mapping[str, str],
     state: StateFolder,
     data: DataFolder,
+    without_mlflow: bool = False,
 ) -> Plan:
     """Register our hooks in the file and record `values` for the project (None: the user).
 
+    `without_mlflow` takes MLflow's own set-up out of it in the same change.
     Raises ConfigurationError when the file cannot be edited or a value not be used.
     """
     merged = _merged(recorded(state, project), values, base=project or Path.cwd())
@@ -90,9 +93,10 @@ def plan_setup(
     )
     undo = _read_undos(state).get(str(settings_file))
     with _about(settings_file):
-        text, undo = registration.register(
-            None if before is None else _text(before), wanted, registration.ours(data.hook), undo
-        )
+        text = None if before is None else _text(before)
+        if text is not None and without_mlflow:
+            text = _without_mlflow(text)
+        text, undo = registration.register(text, wanted, registration.ours(data.hook), undo)
     if before is None:
         undo = replace(undo, folder_created=not settings_file.parent.exists())
     ours = Path(hook.__file__).read_bytes()
@@ -126,6 +130,33 @@ def plan_disable(settings_file: Path, *, state: StateFolder, data: DataFolder) -
         after=None if gone else _bytes(text, before),
         undo=undo if gone else None,
     )
+
+
+def find_mlflow(settings_file: Path) -> MlflowSetup | None:
+    """MLflow's own set-up in the file, if any. Raises ConfigurationError if it cannot be read."""
+    content = _read(settings_file)
+    if content is None:
+        return None
+    with _about(settings_file):
+        try:
+            found = mlflow_setup.find(_text(content))
+        except ValueError as error:
+            raise ConfigurationError(f"it is not valid JSON ({error}); correct it") from error
+    return found if found.is_there else None
+
+
+def plan_without_mlflow(settings_file: Path, *, state: StateFolder) -> Plan:
+    """Take MLflow's own set-up out of a file in which nothing of ours changes.
+
+    Raises ConfigurationError when the file cannot be edited.
+    """
+    before = _read(settings_file)
+    undo = _read_undos(state).get(str(settings_file))
+    if before is None:
+        return Plan(settings_file=settings_file, before=None, after=None, undo=undo)
+    with _about(settings_file):
+        after = _bytes(_without_mlflow(_text(before)), before)
+    return Plan(settings_file=settings_file, before=before, after=after, undo=undo)
 
 
 def is_registered(settings_file: Path, *, data: DataFolder) -> bool:
@@ -214,6 +245,15 @@ def _merged(old: Mapping[str, str], new: Mapping[str, str], *, base: Path) -> di
         merged.pop("MLFLOW_EXPERIMENT_ID", None)
         merged.pop("MLFLOW_EXPERIMENT_NAME", None)
     return merged | dict(new)
+
+
+def _without_mlflow(text: str) -> str:
+    try:
+        return mlflow_setup.take_out(text)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"it is not valid JSON ({error}); correct it and run the command again"
+        ) from error
 
 
 def _change_settings(plan: Plan, state: StateFolder) -> Path | None:

@@ -17,6 +17,7 @@ from claude_otel.capture.installation import (
     is_tracked_by_git,
     plan_setup,
 )
+from claude_otel.cli import from_mlflow
 from claude_otel.cli.scope import Target, target_of, target_options
 from claude_otel.content_choice import CONTENT_LEVELS
 from claude_otel.destinations import MlflowSetting, content_text, described, setting_of
@@ -28,6 +29,7 @@ Examples:
   claude-otel setup --user -u http://localhost:5000     everywhere, into that MLflow
   claude-otel setup ~/code/project --otlp http://localhost:4318
   claude-otel setup --user --config otel-config.yaml    all that OpenTelemetry can say
+  claude-otel setup --move-mlflow                       in place of `mlflow autolog claude`
   claude-otel setup --dry-run                           show the change, make none
 """
 
@@ -45,6 +47,12 @@ Examples:
     help="OpenTelemetry's declarative configuration: all of the above, and more, in one file.",
 )
 @click.option("--content", type=click.Choice(CONTENT_LEVELS), help="How much of what was said.")
+@click.option(
+    "--move-mlflow/--keep-mlflow",
+    default=None,
+    help="Take MLflow's own tracing out and go on with its address, or leave it. "
+    "At a terminal it is asked.",
+)
 @click.option("--dry-run", is_flag=True, help="Show the change and make none.")
 @click.option("-y", "--non-interactive", is_flag=True, help="Ask nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Say what was done as JSON.")
@@ -58,6 +66,7 @@ def command(
     otlp: str | None,
     config: Path | None,
     content: str | None,
+    move_mlflow: bool | None,
     dry_run: bool,
     non_interactive: bool,
     as_json: bool,
@@ -85,18 +94,32 @@ def command(
         "OTEL_CONFIG_FILE": str(config) if config else None,
         "CLAUDE_OTEL_CONTENT": content,
     }
+    values = {name: value for name, value in said.items() if value}
+    found = from_mlflow.find(target)
+    moves = from_mlflow.is_wanted_out(found, move_mlflow, asks=asks)
+    if moves and not (tracking_uri or otlp):
+        values |= from_mlflow.destination(found, values)
+    notes += from_mlflow.notes(target, found, moved=moves)
     state, data = settings.state_folder(), settings.data_folder()
     plan = plan_setup(
         target.settings_file,
         project=target.project,
-        values={name: value for name, value in said.items() if value},
+        values=values,
         state=state,
         data=data,
+        without_mlflow=moves,
     )
+    others: list[Plan] = from_mlflow.plans(target, found, state) if moves else []
     if dry_run:
-        _show_dry_run(plan, notes, as_json=as_json)
+        _show_dry_run([plan, *others], notes, as_json=as_json)
         return
     backup = carry_out(plan, state=state, data=data)
+    for other in others:
+        other_backup = carry_out(other, state=state, data=data)
+        notes.append(
+            f"took MLflow's own tracing out of {other.settings_file}; "
+            f"as it was before: {other_backup}"
+        )
     configuration = settings.resolve(
         settings.own_environment(), project=target.project, state=state, data=data
     )
@@ -161,16 +184,19 @@ def _missing_packages(configuration: Configuration) -> list[str]:
     ]
 
 
-def _show_dry_run(plan: Plan, notes: list[str], *, as_json: bool) -> None:
+def _show_dry_run(plans: list[Plan], notes: list[str], *, as_json: bool) -> None:
+    diff = "\n".join(plan.diff() for plan in plans if plan.diff())
+    is_empty = all(plan.is_empty for plan in plans)
     if as_json:
-        click.echo(json.dumps({"changed": not plan.is_empty, "diff": plan.diff(), "notes": notes}))
+        click.echo(json.dumps({"changed": not is_empty, "diff": diff, "notes": notes}))
         return
-    for line in plan.diff().splitlines():
+    for line in diff.splitlines():
         click.secho(line, fg={"+": "green", "-": "red"}.get(line[:1]))
-    for name, value in (plan.values or {}).items():
-        click.echo(f"recorded: {name}={settings.mask(name, value)}")
+    for plan in plans:
+        for name, value in (plan.values or {}).items():
+            click.echo(f"recorded: {name}={settings.mask(name, value)}")
     _show_notes(notes)
-    click.echo("Nothing was changed." if not plan.is_empty else "There is nothing to change.")
+    click.echo("Nothing was changed." if not is_empty else "There is nothing to change.")
 
 
 def _show(

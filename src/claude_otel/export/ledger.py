@@ -255,7 +255,8 @@ class Ledger:
         """Give the facts of the trace's spans that the destination has taken."""
         rows = self._read(
             "SELECT trace_id, span_id, started_at_ns, ended_at_ns, is_root, failed, usage, cost, "
-            "client_request_id FROM spans "
+            "client_request_id, (SELECT parent_span_id FROM turns WHERE turns.kind=spans.kind "
+            "AND turns.key=spans.key) FROM spans "
             "WHERE destination=? AND trace_id=? AND state='delivered'",
             (destination, _hex(trace_id, 32)),
         )
@@ -476,7 +477,7 @@ def _row(destination: str, span: Settled, now: int) -> tuple[Any, ...]:
 
 
 def _facts(row: Sequence[Any]) -> SpanFacts:
-    trace_id, span_id, started, ended, is_root, failed, usage, cost, client_request_id = row
+    trace_id, span_id, started, ended, is_root, failed, usage, cost, prompt, parent = row
     return SpanFacts(
         trace_id=int(trace_id, 16),
         span_id=int(span_id, 16),
@@ -486,7 +487,8 @@ def _facts(row: Sequence[Any]) -> SpanFacts:
         failed=bool(failed),
         usage=None if usage is None else json.loads(usage),
         cost=None if cost is None else json.loads(cost),
-        client_request_id=client_request_id,
+        client_request_id=prompt,
+        remote_parent_id=None if parent is None else int(parent, 16),
     )
 
 

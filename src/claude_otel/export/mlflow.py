@@ -18,8 +18,16 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from claude_otel import settings
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export.mlflow_road import Experiment, Road
+from claude_otel.export.mlflow_view import trace_id_in_mlflow
 from claude_otel.export.outcome import DELIVERED, Outcome, refused, unavailable
-from claude_otel.export.trace_record import InMemoryTotals, TraceTotals, facts_of, trace_record
+from claude_otel.export.trace_record import (
+    InMemoryTotals,
+    SpanFacts,
+    TraceTotals,
+    facts_of,
+    facts_of_stored,
+    trace_record,
+)
 
 log = logging.getLogger("claude_otel")
 
@@ -33,7 +41,8 @@ class MLflowSpanExporter(SpanExporter):
     MLFLOW_EXPERIMENT_NAME, else it is the user's own SQLite store and the
     Default experiment; an experiment that does not exist is created by name.
     Raises `ConfigurationError` where the store needs the missing mlflow package.
-    `trace_totals` holds what is known of earlier spans (default: in memory).
+    `trace_totals` holds what is known of earlier spans (default: in memory, and
+    what other processes have logged of a trace is read from MLflow when it ends).
     """
 
     def __init__(
@@ -51,6 +60,7 @@ class MLflowSpanExporter(SpanExporter):
             experiment_name = own.get("MLFLOW_EXPERIMENT_NAME") or None
         self._road = _road(uri, Experiment(id=experiment_id, name=experiment_name), own)
         self._totals = InMemoryTotals() if trace_totals is None else trace_totals
+        self._shares_traces = trace_totals is None
         self._shutdown = threading.Event()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -88,7 +98,10 @@ class MLflowSpanExporter(SpanExporter):
                 group = [
                     s for s, fact in zip(spans, facts, strict=True) if fact.trace_id == trace_id
                 ]
-                record = trace_record(group, self._totals.spans_of(trace_id))
+                known = self._known(trace_id, [f for f in facts if f.trace_id == trace_id])
+                if isinstance(known, Outcome):
+                    return known
+                record = trace_record(group, known)
                 if record is not None:
                     outcome = self._road.write_record(record)
             if outcome.delivered:
@@ -99,6 +112,25 @@ class MLflowSpanExporter(SpanExporter):
         except Exception as error:  # never the spans' fault: whoever refuses them says so
             log.exception("failed while giving spans to MLflow")
             return unavailable(f"our own mistake: {type(error).__name__}: {error}. Spans wait.")
+
+    def _known(self, trace_id: int, new: Sequence[SpanFacts]) -> Sequence[SpanFacts] | Outcome:
+        """What MLflow has of the trace: from our own notes, and where others add to it, from it.
+
+        A caller in another process logs into the same trace, and so may whom an
+        application calls: its record must sum up all, and is not ours to name.
+        """
+        known = tuple(self._totals.spans_of(trace_id))
+        roots = [facts for facts in (*known, *new) if facts.is_root]
+        if not roots or not (
+            self._shares_traces or any(root.remote_parent_id is not None for root in roots)
+        ):
+            return known
+        stored = self._road.read_spans(trace_id_in_mlflow(trace_id))
+        if isinstance(stored, Outcome):
+            return stored
+        ours = {facts.span_id for facts in known}
+        others = (facts_of_stored(span) for span in stored)
+        return (*(facts for facts in others if facts.span_id not in ours), *known)
 
     def shutdown(self) -> None:
         self._shutdown.set()
@@ -115,7 +147,9 @@ def embedded_store() -> str:
 
 
 def _road(uri: str, experiment: Experiment, environ: Mapping[str, str]) -> Road:
-    if uri.startswith(("http://", "https://")):
+    # Their signatures are made by MLflow's own plugins.
+    is_signed = environ.get("MLFLOW_TRACKING_AUTH") or environ.get("MLFLOW_TRACKING_AWS_SIGV4")
+    if uri.startswith(("http://", "https://")) and not is_signed:
         from claude_otel.export.mlflow_http import HttpRoad
 
         return HttpRoad(uri, experiment, environ=environ)

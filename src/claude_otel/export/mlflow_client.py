@@ -6,14 +6,14 @@ calls what sets up a process (`set_tracking_uri` and the like).
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 
 from claude_otel.diagnostics import ConfigurationError
-from claude_otel.export.mlflow_road import Experiment
+from claude_otel.export.mlflow_road import STORES_OWN_TAGS, Experiment, merges_records
 from claude_otel.export.mlflow_view import (
     attributes_in_mlflow,
     resource_in_mlflow,
@@ -44,6 +44,15 @@ class ClientRoad:
             _write(client, _trace_info(record, location))
 
         return self._attempt(write)
+
+    def read_spans(self, trace_id: str) -> Sequence[Mapping[str, Any]] | Outcome:
+        found: list[Mapping[str, Any]] = []
+
+        def read(client: Any, location: str) -> None:
+            found.extend(span.to_dict() for span in client.get_trace(trace_id).data.spans)
+
+        outcome = self._attempt(read)
+        return found if outcome.delivered else outcome
 
     def close(self) -> None:
         self._client = None
@@ -122,33 +131,40 @@ def require_mlflow() -> None:
 
 
 def _log(client: Any, location: str, spans: Sequence[ReadableSpan]) -> None:
-    converted = [_as_stored(span) for span in spans]
-    try:
-        client.log_spans(location, converted)
-    except NotImplementedError:  # a file store: whole traces only, as artifacts
-        by_trace: dict[str, list[Any]] = {}
-        for span in converted:
-            by_trace.setdefault(span.trace_id, []).append(span)
-        for trace_id, group in by_trace.items():
+    by_trace: dict[str, list[Any]] = {}
+    for span in map(_as_stored, spans):
+        by_trace.setdefault(span.trace_id, []).append(span)
+    for trace_id, group in by_trace.items():  # MLflow before 3.13 takes one trace at a time
+        try:
+            client.log_spans(location, group)
+        except NotImplementedError:  # a file store: whole traces only, as artifacts
             _upload(client, location, trace_id, group)
 
 
 def _write(client: Any, info: Any) -> None:
     """Write a trace's record; again merges."""
+    from mlflow import __version__
     from mlflow.exceptions import MlflowException
 
-    if hasattr(client.store, "_save_trace_info"):  # a file store refuses a second record
+    is_file_store = hasattr(client.store, "_save_trace_info")  # it refuses a second record
+    is_database = hasattr(client.store, "ManagedSessionMaker")
+    if is_file_store or (is_database and not merges_records(__version__)):
         try:
-            known, folder = client.store._get_trace_info_and_dir(info.trace_id)
-        except MlflowException:
+            known = client.get_trace_info(info.trace_id)
+        except MlflowException:  # there is none
             pass
         else:
+            own = STORES_OWN_TAGS if is_database else ()
+            tags = {name: value for name, value in known.tags.items() if name not in own}
             info.trace_metadata = {**known.trace_metadata, **info.trace_metadata}
-            info.tags = {**known.tags, **info.tags}
+            info.tags = {**tags, **info.tags}
             info.request_preview = info.request_preview or known.request_preview
             info.response_preview = info.response_preview or known.response_preview
-            client.store._save_trace_info(info, folder, overwrite=True)
-            return
+            if is_file_store:  # keeps assessments elsewhere
+                _, folder = client.store._get_trace_info_and_dir(info.trace_id)
+                client.store._save_trace_info(info, folder, overwrite=True)
+                return
+            info.assessments = known.assessments
     client.start_trace(info)
 
 

@@ -5,17 +5,27 @@ Needs no mlflow package. What the spans and the record say is decided in
 """
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
+from configparser import ConfigParser
+from configparser import Error as ConfigParserError
 from datetime import datetime, timezone
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, cast
 
 import requests
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.proto.common.v1.common_pb2 import (
+    AnyValue,
+    ArrayValue,
+    KeyValue,
+    KeyValueList,
+)
 from opentelemetry.sdk.trace import ReadableSpan
 
 from claude_otel.content import clean
 from claude_otel.destinations import mask
-from claude_otel.export.mlflow_road import Experiment
+from claude_otel.export.mlflow_road import STORES_OWN_TAGS, Experiment, merges_records
 from claude_otel.export.mlflow_view import attributes_in_mlflow, resource_in_mlflow
 from claude_otel.export.outcome import (
     DELIVERED,
@@ -27,6 +37,8 @@ from claude_otel.export.outcome import (
 )
 from claude_otel.export.span_copy import encodable, rebuilt
 from claude_otel.export.trace_record import TraceRecord
+
+log = logging.getLogger("claude_otel")
 
 _TIMEOUT_S: Final = (5.0, 30.0)  # to connect, and between two bytes of an answer
 _JSON: Final = {"Content-Type": "application/json"}
@@ -42,11 +54,12 @@ class HttpRoad:
         self._shown = mask("", self._base)  # what is said is kept in the log and the ledger
         self._experiment = experiment
         self._experiment_id = experiment.id
+        self._merges: bool | None = None
         self._session = _session(environ)
 
     def log_spans(self, spans: Sequence[ReadableSpan]) -> Outcome:
         try:
-            body = encode_spans([_as_sent(span) for span in spans]).SerializeToString()
+            body = _encoded(spans)
         except Exception as error:
             return refused(f"the span cannot be encoded: {error}")
 
@@ -59,10 +72,29 @@ class HttpRoad:
 
     def write_record(self, record: TraceRecord) -> Outcome:
         def post(experiment_id: str) -> requests.Response:
-            body = json.dumps(_record_body(record, experiment_id)).encode()
+            info = _record_info(record, experiment_id)
+            if not self._server_merges():
+                info = _joined(self._known(record.trace_id), info)
+            body = json.dumps({"trace": {"trace_info": info}}).encode()
             return self._post("/api/3.0/mlflow/traces", data=body, headers=_JSON)
 
         return self._into_experiment(post)
+
+    def read_spans(self, trace_id: str) -> Sequence[Mapping[str, Any]] | Outcome:
+        answers: list[requests.Response] = []
+
+        def get(experiment_id: str) -> requests.Response:
+            # What MLflow's own UI reads, in every version.
+            path = "/ajax-api/2.0/mlflow/get-trace-artifact"
+            answers.append(self._get(path, {"request_id": trace_id}))
+            return answers[0]
+
+        outcome = self._into_experiment(get)
+        if outcome.delivered:
+            return answers[0].json()["spans"]
+        # Where a server does not say what others logged, our own notes must do.
+        is_untold = bool(answers) and answers[0].status_code in (403, 404)
+        return () if is_untold else _waiting(outcome)
 
     def close(self) -> None:
         self._session.close()
@@ -93,6 +125,23 @@ class HttpRoad:
                 "_USERNAME, _PASSWORD or _TOKEN."
             )
 
+    def _server_merges(self) -> bool:
+        if self._merges is None:
+            told = self._get("/version", {})
+            if told.status_code >= 500:
+                raise _Unresolved(_waiting(_outcome(told)))
+            self._merges = told.status_code == 200 and merges_records(told.text)
+        return self._merges
+
+    def _known(self, trace_id: str) -> dict[str, Any]:
+        """What the server has of a trace's record."""
+        found = self._get(f"/api/3.0/mlflow/traces/{trace_id}", {})
+        if found.status_code == 404:
+            return {}
+        if found.status_code != 200:
+            raise _Unresolved(_waiting(_outcome(found)))
+        return found.json()["trace"]["trace_info"]
+
     def _resolve(self) -> str:
         """Find the experiment by its name, or create it."""
         name = self._experiment.name
@@ -110,7 +159,7 @@ class HttpRoad:
             raise _Unresolved(_waiting(_outcome(found)))
         experiment = found.json()["experiment"]
         if experiment.get("lifecycle_stage") == "deleted":
-            raise _Unresolved(_deleted(f"{name!r}"))
+            raise _Unresolved(_deleted(name))
         return str(experiment["experiment_id"])
 
     def _experiment_trouble(self, experiment_id: str) -> Outcome | None:
@@ -147,8 +196,9 @@ class _Unresolved(Exception):
 def _session(environ: Mapping[str, str]) -> requests.Session:
     """Build a session with MLflow's own variables for authentication and TLS."""
     session = requests.Session()
-    user = environ.get("MLFLOW_TRACKING_USERNAME")
-    password = environ.get("MLFLOW_TRACKING_PASSWORD")
+    kept = _kept_credentials(environ)
+    user = environ.get("MLFLOW_TRACKING_USERNAME") or kept.get("mlflow_tracking_username")
+    password = environ.get("MLFLOW_TRACKING_PASSWORD") or kept.get("mlflow_tracking_password")
     if user and password:
         session.auth = (user, password)
     elif token := environ.get("MLFLOW_TRACKING_TOKEN"):
@@ -164,27 +214,77 @@ def _session(environ: Mapping[str, str]) -> requests.Session:
     return session
 
 
-def _as_sent(span: ReadableSpan) -> ReadableSpan:
-    """Add MLflow's attributes as JSON strings, which the server takes as they are."""
-    sent = encodable(span)
-    attributes = {
-        name: json.dumps(value, ensure_ascii=False)
-        if name.startswith("mlflow.") and not isinstance(value, str)
-        else value
-        for name, value in attributes_in_mlflow(sent).items()
-    }
-    return rebuilt(
-        sent,
-        name=sent.name,
-        attributes=attributes,
-        events=sent.events,
-        links=sent.links,
-        status=sent.status,
-        resource=resource_in_mlflow(sent),
-    )
+def _kept_credentials(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """What MLflow keeps in its file, where it has one."""
+    parser = ConfigParser(interpolation=None)
+    try:
+        parser.read(Path(environ.get("HOME") or Path.home()) / ".mlflow" / "credentials")
+    except (ConfigParserError, UnicodeDecodeError, OSError) as error:
+        log.warning("MLflow's credentials file cannot be read: %s", type(error).__name__)
+    return dict(parser["mlflow"]) if "mlflow" in parser else {}
 
 
-def _record_body(record: TraceRecord, experiment_id: str) -> dict[str, Any]:
+def _encoded(spans: Sequence[ReadableSpan]) -> bytes:
+    """Encode spans with MLflow's attributes as structures: each MLflow dumps them once itself.
+
+    As JSON strings, older ones would show them as text and ignore the tokens in them (3.6).
+    """
+    plain: list[ReadableSpan] = []
+    of_mlflow: list[dict[str, Any]] = []
+    for span in spans:
+        sent = encodable(span)
+        view = attributes_in_mlflow(sent)
+        of_mlflow.append({name: view.pop(name) for name in [*view] if name.startswith("mlflow.")})
+        plain.append(
+            rebuilt(
+                sent,
+                name=sent.name,
+                attributes=view,
+                events=sent.events,
+                links=sent.links,
+                status=sent.status,
+                resource=resource_in_mlflow(sent),
+            )
+        )
+    by_id = {_ids(span): values for span, values in zip(plain, of_mlflow, strict=True)}
+    request = encode_spans(plain)
+    for resource_spans in request.resource_spans:
+        for scope_spans in resource_spans.scope_spans:
+            for encoded in scope_spans.spans:
+                for name, value in by_id[encoded.trace_id, encoded.span_id].items():
+                    encoded.attributes.add(key=name, value=_any_value(value))
+    return request.SerializeToString()
+
+
+def _ids(span: ReadableSpan) -> tuple[bytes, bytes]:
+    context = span.get_span_context()
+    assert context is not None  # checked when the facts were read
+    return context.trace_id.to_bytes(16, "big"), context.span_id.to_bytes(8, "big")
+
+
+def _any_value(value: Any) -> AnyValue:
+    """Encode what JSON can say; OpenTelemetry's own encoder takes no null."""
+    match value:
+        case None:
+            return AnyValue()
+        case bool():
+            return AnyValue(bool_value=value)
+        case int() if -(2**63) <= value < 2**63:
+            return AnyValue(int_value=value)
+        case float():
+            return AnyValue(double_value=value)
+        case Mapping():
+            pairs = cast(Mapping[str, Any], value).items()
+            named = [KeyValue(key=str(name), value=_any_value(inner)) for name, inner in pairs]
+            return AnyValue(kvlist_value=KeyValueList(values=named))
+        case list() | tuple():
+            items = [_any_value(inner) for inner in cast(Sequence[Any], value)]
+            return AnyValue(array_value=ArrayValue(values=items))
+        case _:
+            return AnyValue(string_value=str(value))
+
+
+def _record_info(record: TraceRecord, experiment_id: str) -> dict[str, Any]:
     seconds, milliseconds = divmod(record.requested_at_ns // 10**6, 1000)
     requested_at = datetime.fromtimestamp(seconds, tz=timezone.utc)
     info: dict[str, Any] = {
@@ -202,7 +302,19 @@ def _record_body(record: TraceRecord, experiment_id: str) -> dict[str, Any]:
     for name in ("request_preview", "response_preview", "client_request_id"):
         if (value := getattr(record, name)) is not None:
             info[name] = value
-    return {"trace": {"trace_info": info}}
+    return info
+
+
+def _joined(known: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Any]:
+    """Say again what a server that does not merge would forget."""
+    tags = {k: v for k, v in known.get("tags", {}).items() if k not in STORES_OWN_TAGS}
+    metadata = known.get("trace_metadata", {})
+    return {
+        **{k: v for k, v in known.items() if k not in ("request", "response")},
+        **info,
+        "trace_metadata": {**metadata, **info["trace_metadata"]},
+        "tags": {**tags, **info["tags"]},
+    }
 
 
 def _outcome(response: requests.Response) -> Outcome:
@@ -212,7 +324,10 @@ def _outcome(response: requests.Response) -> Outcome:
         case 200:
             return DELIVERED
         case 401 | 403:
-            advice = "Set MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN."
+            advice = (
+                "Set MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN, or "
+                "ask for permission on the experiment."
+            )
         case 404:
             advice = "Check that the tracking URI is an MLflow server of version 3 or later."
         case 501:
@@ -239,7 +354,7 @@ def _waiting(outcome: Outcome) -> Outcome:
 
 def _deleted(name: str) -> Outcome:
     return unavailable(
-        f"the MLflow experiment {name} is deleted or missing. Spans wait; restore it "
+        f"the MLflow experiment {name!r} is deleted or missing. Spans wait; restore it "
         "(mlflow experiments restore) or choose another with `claude-otel setup`."
     )
 

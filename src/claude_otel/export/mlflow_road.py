@@ -1,13 +1,29 @@
 """What the two roads into MLflow have in common."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Final, Protocol
 
 from opentelemetry.sdk.trace import ReadableSpan
 
 from claude_otel.export.outcome import Outcome
 from claude_otel.export.trace_record import TraceRecord
+
+# Set by the store itself; given twice in one record they would collide with its own.
+STORES_OWN_TAGS: Final = frozenset({"mlflow.artifactLocation", "mlflow.trace.spansLocation"})
+
+_MERGES_SINCE: Final = (3, 13)
+
+
+def merges_records(version: str) -> bool:
+    """Whether an MLflow adds a second record to the first one.
+
+    Before 3.13 a database store puts it in place of the first: what is not said again is lost
+    (previews, feedback that somebody gave), or the store refuses the record.
+    """
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    return numbers is not None and (int(numbers[1]), int(numbers[2])) >= _MERGES_SINCE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +43,10 @@ class Road(Protocol):
 
     def write_record(self, record: TraceRecord) -> Outcome:
         """Write a trace's record; again merges."""
+        ...
+
+    def read_spans(self, trace_id: str) -> Sequence[Mapping[str, Any]] | Outcome:
+        """Read a trace's spans as MLflow gives them; none where it has no such trace."""
         ...
 
     def close(self) -> None:

@@ -35,6 +35,7 @@ TRACE_TOKEN_USAGE: Final = "mlflow.trace.tokenUsage"
 TRACE_COST: Final = "mlflow.trace.cost"
 
 PREVIEW_CHARACTERS: Final = 1000
+TAG_CHARACTERS: Final = 4096
 METADATA_CHARACTERS: Final = 250  # longer values: the server refuses the whole batch
 
 _SPAN_TYPES: Final[Mapping[str, str]] = {
@@ -50,7 +51,9 @@ _SPAN_TYPES: Final[Mapping[str, str]] = {
     "plan": "CHAIN",
 }
 _MODEL_CALLS: Final = frozenset({"chat", "generate_content", "text_completion", "embeddings"})
+MODEL_CALL_TYPES: Final = frozenset(_SPAN_TYPES[operation] for operation in _MODEL_CALLS)
 _IMAGE_TYPES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+_IMAGE_BESIDE: Final = {"type": "text", "text": "[image]"}
 
 # How Claude Code words a turn that nobody typed, and a slash command (2.1.330).
 _NOTIFICATION: Final = re.compile(
@@ -60,6 +63,7 @@ _COMMAND: Final = re.compile(r"^<command-name>(?P<name>/[^<\n]+)</command-name>"
 _COMMAND_ARGUMENTS: Final = re.compile(
     r"<command-args>(?P<arguments>.*?)</command-args>", re.DOTALL
 )
+_SURROGATE_ESCAPE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 _REMINDER: Final = "<system-reminder>"
 
 _SESSION_NAMES: Final = ("session.id", key.CONVERSATION_ID)
@@ -107,7 +111,7 @@ def attributes_in_mlflow(span: ReadableSpan) -> dict[str, Any]:
     else:
         view |= _agent(span)
     said = {
-        name: _decoded(span, name) if name.startswith("mlflow.") else value
+        name: _decoded(span, name) if name.startswith("mlflow.") else _without_lone_escapes(value)
         for name, value in (span.attributes or {}).items()
     }
     for name in _SESSION_NAMES:
@@ -158,6 +162,18 @@ def resource_in_mlflow(span: ReadableSpan) -> Resource:
     """
     attributes = {k: v for k, v in span.resource.attributes.items() if k != SERVICE_NAME}
     return Resource(attributes, span.resource.schema_url)
+
+
+def trace_tags(root: ReadableSpan) -> dict[str, str]:
+    """Give the name of the trace that `root` opens, and its resource as not all stores do it."""
+    resource = resource_in_mlflow(root).attributes
+    tags = {
+        name: value if isinstance(value, str) else _dumped(value)
+        for name, value in resource.items()
+        if not name.startswith(("telemetry.sdk.", "mlflow.")) and len(name) <= METADATA_CHARACTERS
+    }
+    tags[TRACE_NAME_TAG] = root.name[:METADATA_CHARACTERS]
+    return {name: clean(value)[:TAG_CHARACTERS] for name, value in tags.items()}
 
 
 def trace_metadata(root: ReadableSpan) -> dict[str, str]:
@@ -253,20 +269,23 @@ def _tool_call(span: ReadableSpan) -> dict[str, Any]:
 
 
 def _agent(span: ReadableSpan) -> dict[str, Any]:
+    """Messages, too: MLflow's judges and previews read a conversation from them, as text."""
     view: dict[str, Any] = {}
-    if asked := _readable(_messages(span, key.INPUT_MESSAGES)):
-        view[INPUTS] = {"prompt": asked}
-    if answered := _readable(_messages(span, key.OUTPUT_MESSAGES)):
-        view[OUTPUTS] = {"response": answered}
+    sides = {
+        INPUTS: ("user", _messages(span, key.INPUT_MESSAGES)),
+        OUTPUTS: ("assistant", _messages(span, key.OUTPUT_MESSAGES)),
+    }
+    for name, (role, messages) in sides.items():
+        blocks = [block for message in messages for block in _blocks(message)]
+        if not blocks:
+            continue
+        content: Any = blocks
+        if all(block["type"] == "text" for block in blocks):
+            content = "\n\n".join(block["text"] for block in blocks)
+        else:
+            view[MESSAGE_FORMAT] = "anthropic"
+        view[name] = {"messages": [{"role": role, "content": content}]}
     return view
-
-
-def _readable(messages: Sequence[Mapping[str, Any]]) -> Any:
-    """Give text where the messages are only text, else their blocks."""
-    blocks = [block for message in messages for block in _blocks(message)]
-    if all(block["type"] == "text" for block in blocks):
-        return "\n\n".join(block["text"] for block in blocks)
-    return blocks
 
 
 def _chat_tools(span: ReadableSpan) -> list[dict[str, Any]]:
@@ -308,7 +327,17 @@ def _reminders_apart(parts: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 
 def _blocks(message: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [_block(part) for part in _dicts(message.get("parts"))]
+    blocks: list[dict[str, Any]] = []
+    for part in _dicts(message.get("parts")):
+        block = _block(part)
+        blocks.append(block)
+        if block["type"] == "tool_result" and isinstance(block["content"], list):
+            # Inside a tool's result the view shows the base64 of an image; beside it, the image.
+            content: list[dict[str, Any]] = block["content"]
+            images = [inner for inner in content if inner["type"] == "image"]
+            block["content"] = [_IMAGE_BESIDE if inner in images else inner for inner in content]
+            blocks += images
+    return blocks
 
 
 def _block(part: Mapping[str, Any]) -> dict[str, Any]:
@@ -417,6 +446,16 @@ def _decoded(span: ReadableSpan, name: str) -> Any:
         return cleaned(json.loads(value))
     except ValueError:
         return clean(value)
+
+
+def _without_lone_escapes(value: Any) -> Any:
+    """Clean JSON text that escapes half a character: MLflow decodes it, and then cannot show it."""
+    if not isinstance(value, str) or not _SURROGATE_ESCAPE.search(value):
+        return value
+    try:
+        return _dumped(cleaned(json.loads(value)))
+    except ValueError:
+        return value
 
 
 def _integer(span: ReadableSpan, name: str) -> int | None:

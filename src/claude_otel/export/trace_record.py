@@ -6,17 +6,18 @@ again after each late span. No content is kept here: a late record leaves out
 the previews, and MLflow keeps those that it has.
 """
 
+import base64
 import json
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
-from claude_otel.content import clean
 from claude_otel.export import mlflow_view as view
+from claude_otel.semconv import attributes as key
 
 _USAGE_NAMES: Final = (
     "input_tokens",
@@ -33,7 +34,8 @@ class SpanFacts:
     """What a trace's record needs of one span; no content.
 
     `usage` and `cost` (US dollars) have MLflow's names and are None for a span
-    that is not a model call, or where they are not known.
+    that is not a model call, or where they are not known. A root has no parent
+    in its process; `remote_parent_id` is the one that it has in another.
     """
 
     trace_id: int
@@ -45,6 +47,7 @@ class SpanFacts:
     usage: Mapping[str, int] | None = None
     cost: Mapping[str, float] | None = None
     client_request_id: str | None = None
+    remote_parent_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +112,38 @@ def facts_of(span: ReadableSpan) -> SpanFacts:
         usage=view.token_usage(span),
         cost=view.cost(span),
         client_request_id=view.client_request_id(span) if root else None,
+        remote_parent_id=span.parent.span_id if root and span.parent is not None else None,
     )
+
+
+def facts_of_stored(span: Mapping[str, Any]) -> SpanFacts:
+    """Read the same from a span as MLflow gives it back: ids in base64, attributes in JSON."""
+    said = {name: _loaded(value) for name, value in span["attributes"].items()}
+    is_model_call = said.get(view.SPAN_TYPE) in view.MODEL_CALL_TYPES
+    started_at_ns = int(span["start_time_unix_nano"])
+    root = not span.get("parent_span_id")
+    return SpanFacts(
+        trace_id=_number(span["trace_id"]),
+        span_id=_number(span["span_id"]),
+        started_at_ns=started_at_ns,
+        ended_at_ns=int(span.get("end_time_unix_nano") or started_at_ns),
+        is_root=root,
+        failed=span["status"]["code"] == "STATUS_CODE_ERROR",
+        usage=said.get(view.CHAT_USAGE) if is_model_call else None,
+        cost=said.get(view.LLM_COST) if is_model_call else None,
+        client_request_id=said.get(key.PROMPT_ID) if root else None,
+    )
+
+
+def _loaded(value: Any) -> Any:
+    try:
+        return json.loads(value)
+    except (TypeError, ValueError):
+        return value
+
+
+def _number(identifier: str) -> int:
+    return int.from_bytes(base64.b64decode(identifier), "big")
 
 
 def trace_record(spans: Sequence[ReadableSpan], known: Iterable[SpanFacts]) -> TraceRecord | None:
@@ -117,13 +151,18 @@ def trace_record(spans: Sequence[ReadableSpan], known: Iterable[SpanFacts]) -> T
 
     `known` are the spans delivered before; one that is sent again counts once.
     Under a remote parent a trace has a root for each turn: the record spans all,
-    fails if one failed, shows the first request and the last response.
+    fails if one failed, shows the first request and the last response. Where that
+    parent is known too, the trace is its own process's, and so is what it says.
     """
     batch = {facts.span_id: (facts, span) for span in spans for facts in (facts_of(span),)}
     everything = {facts.span_id: facts for facts in known}
     everything |= {span_id: facts for span_id, (facts, _) in batch.items()}
     roots = sorted(
-        (facts for facts in everything.values() if facts.is_root),
+        (
+            facts
+            for facts in everything.values()
+            if facts.is_root and facts.remote_parent_id not in everything
+        ),
         key=lambda facts: (facts.started_at_ns, facts.span_id),
     )
     if not roots:
@@ -139,7 +178,7 @@ def trace_record(spans: Sequence[ReadableSpan], known: Iterable[SpanFacts]) -> T
     if first.span_id in batch:
         span = batch[first.span_id][1]
         request = view.previews(span)[0]
-        tags[view.TRACE_NAME_TAG] = clean(span.name)[: view.METADATA_CHARACTERS]
+        tags = view.trace_tags(span)
     if last.span_id in batch:
         response = view.previews(batch[last.span_id][1])[1]
     return TraceRecord(
@@ -162,7 +201,8 @@ def _totals(spans: Iterable[SpanFacts]) -> dict[str, str]:
         for name, tokens in (span.usage or {}).items():
             usage[name] = usage.get(name, 0) + tokens
         for name, amount in (span.cost or {}).items():
-            dollars[name] = dollars.get(name, 0.0) + amount
+            if name in _COST_NAMES:
+                dollars[name] = dollars.get(name, 0.0) + amount
     totals: dict[str, str] = {}
     if usage:
         totals[view.TRACE_TOKEN_USAGE] = json.dumps(
@@ -170,5 +210,7 @@ def _totals(spans: Iterable[SpanFacts]) -> dict[str, str]:
         )
     if dollars:
         # Sums of floats end in noise; ten digits hold a ten-billionth of a dollar.
-        totals[view.TRACE_COST] = json.dumps({n: round(dollars[n], 10) for n in _COST_NAMES})
+        totals[view.TRACE_COST] = json.dumps(
+            {n: round(dollars.get(n, 0.0), 10) for n in _COST_NAMES}
+        )
     return totals

@@ -1,0 +1,114 @@
+"""MLflow's own tracing of Claude Code in a settings file: found, and taken out.
+
+What `mlflow autolog claude` writes (3.17.2): its variables in `env`, a plugin, and in
+older versions a Stop hook. Text in, text out; everything else stays byte for byte.
+Whether it is taken out, and from which files, is the command's to ask.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from claude_otel.capture import json_edit
+
+SWITCH: Final = "MLFLOW_CLAUDE_TRACING_ENABLED"
+PLUGIN: Final = "mlflow-tracing@mlflow-plugins"
+
+_DESTINATION: Final = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
+_HOOK_COMMANDS: Final = ("mlflow autolog claude", "mlflow.claude_code.hooks")
+
+_Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MlflowSetup:
+    """What of MLflow's own set-up a settings file holds.
+
+    `variables` are those of MLflow's in `env`, without the switch; `plugin` says that the file
+    has its plugin, on or off; `hooks` are (event, command) of its retired hooks.
+    """
+
+    switch: str | None
+    variables: Mapping[str, str]
+    plugin: bool | None
+    hooks: tuple[tuple[str, str], ...]
+
+    @property
+    def is_there(self) -> bool:
+        """Variables alone are nobody's: they are MLflow's for every program."""
+        return self.switch is not None or self.plugin is not None or bool(self.hooks)
+
+    @property
+    def destination(self) -> dict[str, str]:
+        """Where it delivers to: an id names the experiment better than a name does."""
+        found = {name: value for name, value in self.variables.items() if value}
+        if "MLFLOW_EXPERIMENT_ID" in found:
+            found.pop("MLFLOW_EXPERIMENT_NAME", None)
+        return found
+
+
+def find(text: str) -> MlflowSetup:
+    """Raises ValueError where the text is not JSON."""
+    settings = _object(json_edit.parse(text))
+    env = _object(settings.get("env"))
+    plugin = _object(settings.get("enabledPlugins")).get(PLUGIN)
+    return MlflowSetup(
+        switch=None if SWITCH not in env else str(env[SWITCH]),
+        variables={name: str(env[name]) for name in _DESTINATION if name in env},
+        plugin=None if plugin is None else bool(plugin),
+        hooks=tuple((str(path[1]), command) for path, command in _hooks(settings)),
+    )
+
+
+def take_out(text: str) -> str:
+    """The text without it, and without the containers that this leaves empty.
+
+    Raises ValueError where the text is not JSON.
+    """
+    found = find(text)
+    if not found.is_there:
+        return text
+    if found.switch is not None:
+        for name in (SWITCH, *found.variables):
+            text = json_edit.remove(text, ("env", name))
+        text = _without_if_empty(text, ("env",))
+    if found.plugin is not None:
+        text = json_edit.remove(text, ("enabledPlugins", PLUGIN))
+        text = _without_if_empty(text, ("enabledPlugins",))
+    # From the last to the first, so that the places of the others stay.
+    for path, _ in reversed(list(_hooks(_object(json_edit.parse(text))))):
+        text = json_edit.remove(text, path)
+        for length in (4, 3, 2, 1):  # its list, group, event, and "hooks" itself
+            if length != 3:
+                text = _without_if_empty(text, path[:length])
+            elif "hooks" not in _at(text, path[:length]):
+                text = json_edit.remove(text, path[:length])
+    return text
+
+
+def _hooks(settings: Mapping[str, Any]) -> Iterator[tuple[_Path, str]]:
+    for event, groups in _object(settings.get("hooks")).items():
+        for n, group in enumerate(_list(groups)):
+            for m, handler in enumerate(_list(_object(group).get("hooks"))):
+                command = _object(handler).get("command")
+                if isinstance(command, str) and any(own in command for own in _HOOK_COMMANDS):
+                    yield ("hooks", event, n, "hooks", m), command
+
+
+def _without_if_empty(text: str, path: _Path) -> str:
+    return text if _at(text, path) else json_edit.remove(text, path)
+
+
+def _at(text: str, path: _Path) -> Any:
+    value: Any = json_edit.parse(text)
+    for step in path:
+        value = value[step]
+    return value
+
+
+def _object(value: object) -> dict[str, Any]:
+    return cast(dict[str, Any], value) if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return cast(list[Any], value) if isinstance(value, list) else []

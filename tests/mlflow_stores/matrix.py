@@ -1,0 +1,289 @@
+"""`make mlflow-matrix`: the same sessions through every MLflow, store and road; writes matrix.md.
+
+Each row is one MLflow and one place: the real `claude` is traced into it as `setup` leaves it
+(the worker runs under that row's MLflow), and that MLflow reads back what it has. A row holds when
+every call and trace states the tokens of the scripted API's log, and when all else that it says is
+what the first row says. MLflow versions are installed into .mlflow-versions.
+"""
+
+import argparse
+import difflib
+import importlib.metadata
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+sys.path.append(str(HERE.parent / "end_to_end"))
+
+from installation import EXPERIMENT, Installation  # noqa: E402
+from seed_stories import SEED_STORIES, calls_told, sum_of, tokens_sent  # noqa: E402
+from stores import USER, MlflowServer, PostgresCluster  # noqa: E402
+
+from claude_otel.testing import find_claude  # noqa: E402
+
+NEWEST = importlib.metadata.version("mlflow")
+OLDER = ("3.6.0", "3.12.0")
+EXPORTER_TESTS = ("test_mlflow_exporter.py", "test_mlflow_stores.py")
+# What an MLflow cannot do, by the tests of the exporter that say it of newer ones.
+CANNOT: Mapping[str, Mapping[str, str]] = {
+    "3.6.0": {
+        "test_a_trace_is_in_progress_until_its_turn_ends": "sums no cached tokens while a turn "
+        "runs (they are there when it ends)",
+        "test_a_batch_may_hold_several_traces_in_any_order": "the same",
+        "test_links_are_kept": "keeps no links between spans",
+        "test_a_file_store_that_mlflow_does_not_allow": "allows file stores without being asked",
+    },
+    "3.12.0": {
+        "test_links_are_kept": "keeps no links between spans",
+        "test_a_file_store_that_mlflow_does_not_allow": "allows file stores without being asked",
+    },
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """`place`: sqlite, file, or what a server stands on; `users`: it asks who is there."""
+
+    version: str
+    place: str
+    users: bool = False
+
+    @property
+    def title(self) -> str:
+        return f"{self.version} | {self.place}{', with users' if self.users else ''}"
+
+
+ROWS = (
+    Row(version=NEWEST, place="SQLite file"),
+    Row(version=NEWEST, place="server on SQLite"),
+    Row(version=NEWEST, place="server on SQLite", users=True),
+    Row(version=NEWEST, place="server on PostgreSQL"),
+    Row(version=NEWEST, place="server on PostgreSQL", users=True),
+    Row(version=NEWEST, place="file store"),
+    *(Row(version=v, place=p) for v in OLDER for p in ("SQLite file", "server on SQLite")),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """`wrong` are figures that are not the API's, `differs` lines that differ from the first row's.
+
+    `calls` and `spans` count what was compared.
+    """
+
+    row: Row
+    calls: int
+    spans: int
+    wrong: list[str]
+    differs: list[str]
+    took_s: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", help="rows whose title contains this; writes nothing")
+    chosen = parser.parse_args().only
+    results: list[Result] = []
+    first: list[str] | None = None
+    for row in ROWS:
+        if chosen and chosen not in row.title and row != ROWS[0]:
+            continue
+        print(row.title, flush=True)
+        result, told = _try(row, python_of(row.version), first)
+        first = told if first is None else first
+        results.append(result)
+        print(f"  {result.calls} calls, {result.spans} spans, {result.took_s:.0f} s")
+        for line in (*result.wrong, *result.differs):
+            print(f"  {line}", flush=True)
+    tested = {v: _test_exporter(v, python_of(v)) for v in (NEWEST, *OLDER) if not chosen}
+    if not chosen:
+        (HERE / "matrix.md").write_text(_page(results, tested), encoding="utf-8")
+    sys.exit(any(result.wrong for result in results) or any("failed" in t for t in tested.values()))
+
+
+def python_of(version: str) -> Path:
+    """The interpreter of an environment with that MLflow and this package; made once."""
+    if version == NEWEST:
+        return Path(sys.executable)
+    folder = ROOT / ".mlflow-versions" / version
+    python = folder / "bin" / "python"
+    done = folder / "installed"
+    if not done.exists():
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        # MLflow before 3.17 asks for SQLAlchemy below 3 and does not start with 2.1.
+        wanted = [f"mlflow=={version}", "sqlalchemy<2.1", "-e", str(ROOT)]
+        wanted += ["pytest", "pytest-timeout", "hypothesis"]
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
+        done.touch()
+    return python
+
+
+def _try(row: Row, python: Path, first: list[str] | None) -> tuple[Result, list[str]]:
+    began = time.monotonic()
+    wrong: list[str] = []
+    told: list[str] = []
+    calls_seen = spans_seen = 0
+    with _installation(row, python) as installation:
+        for name, story in SEED_STORIES.items():
+            runs, calls = installation.run(story())
+            traces = _read(python, installation, [str(run.session_id) for run in runs])
+            sent = tokens_sent(calls)
+            if calls_told(traces) != sent:
+                wrong.append(f"{name}: the calls say {calls_told(traces)}, the API {sent}")
+            sums = sum_of(trace["token_usage"] for trace in traces)
+            if sums != sum_of(sent.values()):
+                wrong.append(f"{name}: the traces say {sums}, the API {sum_of(sent.values())}")
+            calls_seen += len(sent)
+            spans_seen += sum(len(trace["spans"]) for trace in traces)
+            told += _comparable(name, traces, installation)
+    differs = [
+        line
+        for line in difflib.unified_diff(first or told, told, lineterm="", n=0)
+        if not line.startswith(("---", "+++", "@@"))
+    ]
+    result = Result(
+        row=row,
+        calls=calls_seen,
+        spans=spans_seen,
+        wrong=wrong,
+        differs=differs,
+        took_s=time.monotonic() - began,
+    )
+    return result, told
+
+
+def _test_exporter(version: str, python: Path) -> str:
+    """Run the exporter's own tests under that MLflow, both roads; pytest's last line."""
+    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "ignore"]
+    command += [str(HERE.parent / "export" / name) for name in EXPORTER_TESTS]
+    if cannot := CANNOT.get(version):
+        command += ["-k", " and ".join(f"not {name}" for name in cannot)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    print(done.stdout[-3000:] if done.returncode else done.stdout.splitlines()[-1], flush=True)
+    return done.stdout.splitlines()[-1].rpartition(" in ")[0]
+
+
+@contextmanager
+def _installation(row: Row, python: Path) -> Iterator[Installation]:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="claude-otel-")))
+        variables: dict[str, str] = {}
+        match row.place:
+            case "SQLite file":
+                uri = f"sqlite:///{folder}/mlflow.db"
+            case "file store":
+                uri = (folder / "mlruns").as_uri()
+                variables["MLFLOW_ALLOW_FILE_STORE"] = "true"
+            case "server on SQLite":
+                uri = _serve(stack, row, folder, python, f"sqlite:///{folder}/server.db")
+            case _:
+                postgres = stack.enter_context(PostgresCluster())
+                uri = _serve(stack, row, folder, python, postgres.uri)
+        if row.users:
+            name, password = USER
+            variables |= {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": password}
+        yield stack.enter_context(
+            Installation(folder, tracking_uri=uri, variables=variables, python=python)
+        )
+
+
+def _serve(stack: ExitStack, row: Row, folder: Path, python: Path, store: str) -> str:
+    server = MlflowServer(folder, store, python=python, authentication=row.users)
+    return stack.enter_context(server).uri
+
+
+def _read(python: Path, installation: Installation, sessions: list[str]) -> list[dict[str, Any]]:
+    command = [str(python), str(HERE / "stored_facts.py")]
+    command += [installation.tracking_uri, EXPERIMENT, *sessions]
+    own = {k: v for k, v in installation.environment.items() if k.startswith("MLFLOW_")}
+    done = subprocess.run(
+        command,
+        env={"PATH": os.defpath, "HOME": str(installation.home.path), **own} | _QUIET,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+_QUIET: Mapping[str, str] = {"MLFLOW_MODEL_CATALOG_URI": "", "MLFLOW_DISABLE_TELEMETRY": "true"}
+# What is another one in each session: ids, times, the folder of the row.
+_OF_THE_SESSION = re.compile(
+    r"tr-[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?:msg|toolu|req)_\w+"
+    r"|\ba[0-9a-f]{16}\b|(?i:duration\w*)\W+[\d.]+|<usage>.*?</usage>"
+)
+
+
+def _comparable(name: str, traces: list[dict[str, Any]], installation: Installation) -> list[str]:
+    lines: list[str] = []
+    folder = str(installation.home.root.parent)
+    for number, trace in enumerate(traces):
+        spans = sorted(json.dumps(span, sort_keys=True) for span in trace.pop("spans"))
+        own = [f"{key} = {json.dumps(trace[key], sort_keys=True)}" for key in sorted(trace)]
+        lines += [f"{name} {number}: {line}" for line in (*own, *spans)]
+    stable = (line.replace(folder, "FOLDER") for line in lines)
+    return sorted(_OF_THE_SESSION.sub("ID", line) for line in stable if "_ms = " not in line)
+
+
+def _page(results: list[Result], tested: Mapping[str, str]) -> str:
+    claude = subprocess.run([find_claude(), "--version"], env={}, capture_output=True, text=True)
+    table = "\n".join(
+        f"| {r.row.title} | {r.calls} | {r.spans} | {'equal' if not r.wrong else 'WRONG'} "
+        f"| {'the same' if not r.differs else f'{len(r.differs)} lines differ'} |"
+        for r in results
+    )
+    differences = "\n".join(
+        f"\n## {r.row.title.replace(' |', ',')}\n\n```diff\n"
+        + "\n".join(line[:300] for line in r.differs[:20])
+        + "\n```"
+        for r in results
+        if r.differs
+    )
+    exporter = "\n".join(f"| {version} | {told} |" for version, told in tested.items())
+    cannot = "\n".join(
+        f"- MLflow {version} {what}"
+        for version, by_test in CANNOT.items()
+        for what in by_test.values()
+        if what != "the same"
+    )
+    return f"""# MLflow: versions, stores, users
+
+Written {datetime.now(timezone.utc).date()} by `make mlflow-matrix`, with Claude Code {
+        claude.stdout.split()[0]
+    }, {len(SEED_STORIES)} sessions a row:
+{", ".join(SEED_STORIES)}.
+
+*Tokens*: of each call and of the traces together, against the log of the API that answered them.
+*All else*: names, states, previews, costs, metadata, and of each span its type, place, status,
+inputs, outputs, model, events and links, against the first row.
+
+| MLflow | place | calls | spans | tokens | all else |
+|---|---|---|---|---|---|
+{table}
+
+The exporter's own tests (`tests/export/{"`, `tests/export/".join(EXPORTER_TESTS)}`), both roads:
+
+| MLflow | |
+|---|---|
+{exporter}
+
+What older ones cannot do:
+
+{cannot}
+{differences}"""
+
+
+if __name__ == "__main__":
+    main()
