@@ -50,15 +50,23 @@ class LiveEmitter:
     """The spans of one connection to Claude.
 
     `above`: what the connection was opened under; turns that nobody started stand there.
+    `measure`: given the shape of each span that ends, sampled or not.
     """
 
     def __init__(
-        self, tracer: Tracer, around: Surroundings, visible: Visible, above: Context
+        self,
+        tracer: Tracer,
+        around: Surroundings,
+        visible: Visible,
+        above: Context,
+        *,
+        measure: Callable[[SpanShape], None],
     ) -> None:
         self._tracer = tracer
         self._around = around
         self._visible = visible
         self._above = above
+        self._measure = measure
         self._lock = threading.RLock()
         self._open: dict[Key, Span] = {}
         self._contexts: OrderedDict[Key, Context] = OrderedDict()
@@ -108,19 +116,17 @@ class LiveEmitter:
                 if key in self._contexts and key not in self._open:
                     continue  # it has ended: what has left cannot be called back
                 self._started(change.node)
-                span = self._open[key]
-                if span.is_recording():
-                    self.end(key, self._visible(span_for(change.node, self._around)))
-                else:
-                    self.end(key, None)
+                shape = span_for(change.node, self._around)
+                self._measure(shape)
+                self.end(key, self._visible(shape))
 
     def end(self, key: Key, shape: SpanShape | None) -> None:
-        """End the open span of `key` as `shape` says; None for one that nobody records."""
+        """End the open span of `key` as `shape` says; None: nobody knows how it ended."""
         with self._lock:
             span = self._open.pop(key, None)
             if span is None:
                 return
-            if shape is not None:
+            if shape is not None and span.is_recording():
                 self._fill(span, shape)
             span.end(shape.ended_at_ns if shape is not None else None)
             ended = NonRecordingSpan(span.get_span_context())

@@ -18,6 +18,7 @@ from opentelemetry.context import Context
 from opentelemetry.instrumentation.instrumentor import (  # pyright: ignore[reportMissingTypeStubs]
     BaseInstrumentor,
 )
+from opentelemetry.metrics import get_meter_provider
 from opentelemetry.sdk.trace import TracerProvider as SdkProvider
 from opentelemetry.trace import (
     TracerProvider,
@@ -34,12 +35,14 @@ from claude_otel.capture.agent_sdk.tracing_thread import LAST_WORDS_S, TracingTh
 from claude_otel.capture.agent_sdk.wrappers import Wrappers
 from claude_otel.capture.ownership import Claims
 from claude_otel.content_choice import content_of
+from claude_otel.content_rules import rules_of
 from claude_otel.diagnostics import log
-from claude_otel.emit import SCOPE, budget_bytes
+from claude_otel.emit import SCOPE, within_limits
 from claude_otel.emit_live import LiveEmitter, Visible
+from claude_otel.emit_metrics import Meters
 from claude_otel.export.mlflow_parent import is_mlflows_trace, under_mlflow
 from claude_otel.export.projection import projected_shape
-from claude_otel.semconv.spans import Server, Surroundings
+from claude_otel.semconv.surroundings import Server, Surroundings
 
 _thread = TracingThread()
 
@@ -56,7 +59,8 @@ class _Pipeline:
 class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
     """Traces every `query()` and `ClaudeSDKClient` of this process.
 
-    `instrument(tracer_provider=…)`: the provider that spans go to, the global one by default.
+    `instrument(tracer_provider=…, meter_provider=…)`: where spans and the conventions' client
+    metrics go, the global ones by default.
     Content is recorded only where OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT says so.
     """
 
@@ -70,7 +74,10 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
             visible=partial(projected_shape, level=level, without=without),
             current=otel_context.get_current,
         )
-        self._tracer = get_tracer(SCOPE, version("claude-otel"), self._pipeline.provider)
+        own_version = version("claude-otel")
+        self._tracer = get_tracer(SCOPE, own_version, self._pipeline.provider)
+        self._meters = Meters(kwargs.get("meter_provider") or get_meter_provider(), own_version)
+        self._rules = within_limits(rules_of(settings.own_environment()), None)
         self._raises = settings.raises_own_failures()
         self._claims = Claims(settings.state_folder())
         self._wrappers = Wrappers(
@@ -88,9 +95,10 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
         server = Server(provider=endpoint.provider, address=endpoint.address, port=endpoint.port)
         emitter = LiveEmitter(
             self._tracer,
-            Surroundings(server=server, budget_bytes=budget_bytes()),
+            Surroundings(server=server, rules=self._rules),
             self._pipeline.visible,
             above,
+            measure=partial(self._meters.measure, is_new=True),
         )
         recording = Recording(
             emitter,
@@ -114,7 +122,7 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
 def instrument(**kwargs: Any) -> None:
     """Trace the Agent SDK with the application's own OpenTelemetry.
 
-    Takes what OpenTelemetry instrumentors take: `tracer_provider`. Nothing is exported that
+    Takes what OpenTelemetry instrumentors take: `tracer_provider`, `meter_provider`. Nothing is exported that
     the application does not export; without a provider of its own, nothing at all.
     """
     ClaudeAgentSdkInstrumentor().instrument(**kwargs)

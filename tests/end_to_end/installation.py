@@ -18,7 +18,7 @@ from otlp_receiver import OtlpReceiver, ReceivedSpan
 from claude_otel.state_folder import StateFolder
 from claude_otel.testing import ClaudeHome, ScriptedApi, Story, play_story
 from claude_otel.testing.calls import Call
-from claude_otel.testing.claude_cli import ClaudeRun
+from claude_otel.testing.claude_run import ClaudeRun
 
 EXPERIMENT = "end to end"
 

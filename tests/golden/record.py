@@ -10,116 +10,32 @@ machine, ids and dates out of the recording, shortens what is long, and writes
 
 import argparse
 import json
-import os
 import re
 import shutil
-import sys
 import tempfile
-import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+from recording import record
 from story_routes import GOLDEN, load, read_all, tree_json
 
-from claude_otel.testing import STORIES, ClaudeHome, ScriptedApi, play_story
+from claude_otel.testing import STORIES
+from claude_otel.testing.versions import install_claude, installed_version
 
-KEPT = {
-    "api_error": "a request is refused at once and for good; the turn fails",
-    "background_subagent": "a background subagent reports after Stop and starts a turn",
-    "bad_request": "a 400, repeated with fewer parameters until Claude Code gives up",
-    "broken_stream": "a stream breaks in the middle and is asked for again, not streaming",
-    "compaction": "two prompts with /compact between; its call leaves no record",
-    "denied_tool": "a tool call that a rule forbids",
-    "foreground_subagent": "a subagent that its caller waits for",
-    "fork": "a session, and another one that begins as its copy",
-    "interrupted_and_resumed": "interrupted before the first answer, then resumed",
-    "interrupted_call": "interrupted while the model answers",
-    "interrupted_tool": "interrupted while a tool runs",
-    "killed": "the process is killed while a tool runs",
-    "killed_call": "the process is killed while the model answers",
-    "large_result": "a tool's output too large for the request",
-    "lost_connection": "the connection is lost before the answer's first byte, then retried",
-    "max_tokens": "an answer that is cut off by its limit and continued",
-    "nested_subagents": "two parallel subagents, one of which launches a third",
-    "parallel_tools": "two tools of one answer, one of which fails",
-    "plain_answer": "one prompt, one answer",
-    "rate_limit": "a 429 with retry-after, then an answer",
-    "refusal": "the model refuses",
-    "resume": "a session that is resumed for a second prompt",
-    "retries": "529 twice, then an answer",
-    "server_error": "500 until Claude Code gives up",
-    "server_tool": "a web search that the provider runs",
-    "several_prompts": "three prompts in one session",
-    "thinking": "an answer with thinking before a tool call",
-}
 BEGIN = datetime(2026, 11, 23, 12, 0, tzinfo=timezone.utc)
 LONGEST = 200
 # What is parsed out of a text, or found again within another one, stays whole.
 WHOLE = ("<task-notification>", "This session is being continued from a previous conversation")
-_HOOK = """import sys,os,time,fcntl
-t=time.time_ns(); d=sys.stdin.buffer.read()
-f=os.open(sys.argv[1],os.O_WRONLY|os.O_APPEND|os.O_CREAT,0o600); fcntl.flock(f,fcntl.LOCK_EX)
-p=os.environ.get("CLAUDE_PID","0").encode()
-os.write(f,b"%d %s %s\\n"%(t,p,d.strip().replace(b"\\n",b" ")))
-"""
-_HOOKS = [
-    "SessionStart",
-    "UserPromptSubmit",
-    "PreToolUse",
-    "PostToolUse",
-    "PostToolUseFailure",
-    "PermissionRequest",
-    "PermissionDenied",
-    "Notification",
-    "SubagentStart",
-    "SubagentStop",
-    "PreCompact",
-    "PostCompact",
-    "Stop",
-    "StopFailure",
-    "CwdChanged",
-    "ConfigChange",
-    "SessionEnd",
-]
 
 
-def play(story_name: str, folder: Path) -> None:
-    """Play one story with the real binary; its files as it left them."""
-    story, hook = STORIES[story_name](), folder / "hook.py"
-    hook.write_text(_HOOK)
-    command = {
-        "type": "command",
-        "command": os.path.realpath(sys.executable),
-        "args": ["-I", "-S", str(hook), str(folder / "hooks.txt")],
-        "timeout": 10,
-    }
-    hooks = {
-        name: [{"hooks": [command if name == "SessionEnd" else {**command, "async": True}]}]
-        for name in _HOOKS
-    }
-    with ScriptedApi(story.scenario, keep_bodies=False) as api, ClaudeHome() as home:
-        home.write_settings({"hooks": hooks})
-        api.log_to(folder / "calls.jsonl")
-        play_story(story, api=api, home=home)
-        time.sleep(0.5)  # the last hooks are asynchronous
-        for number, path in enumerate(home.transcripts(), start=1):
-            name = "transcript.jsonl" if number == 1 else f"transcript-{number}.jsonl"
-            shutil.copy(path, folder / name)
-            if path.with_suffix("").exists():
-                shutil.copytree(path.with_suffix(""), folder, dirs_exist_ok=True)
-
-
-def keep(story_name: str, raw: Path) -> Path:
-    """Write the golden story of a recording; return its folder."""
+def keep(story_name: str, raw: Path, version: str, golden: Path = GOLDEN) -> Path:
+    """Write the golden story of a recording under `golden`; return its folder."""
     transcripts = sorted(raw.glob("transcript*.jsonl"), key=lambda p: (len(p.name), p.name))
-    version = next(
-        r["version"] for line in _lines(transcripts[0]) if "version" in (r := json.loads(line))
-    )
-    out = GOLDEN / story_name / version
+    out = golden / story_name / version
     shutil.rmtree(out, ignore_errors=True)
     (out / "subagents").mkdir(parents=True)
     agents = sorted(raw.glob("subagents/*.jsonl"), key=lambda p: _first_time(p.read_text()))
-    names = _Names(_first_time(transcripts[0].read_text()))
+    names = _Names(_first_call(raw / "calls.jsonl"))
     for path in [*transcripts, *agents]:
         target = out / ("subagents" if path in agents else "") / names.in_text(path.name)
         lines = [_record(json.loads(line), names) for line in _lines(path)]
@@ -138,9 +54,11 @@ def keep(story_name: str, raw: Path) -> Path:
     (out / "hooks.jsonl").write_text("".join(spool))
     calls = [_short(names.in_value(json.loads(line))) for line in _lines(raw / "calls.jsonl")]
     (out / "calls.jsonl").write_text("".join(map(_line, calls)))
+    story = STORIES[story_name]()
+    mode = "at a terminal" if story.is_interactive else "in print mode"
     (out / "README.md").write_text(
-        f"{story_name}: {KEPT[story_name]}.\n"
-        f"Played by claude {version} (print mode) against the scripted API, all hooks registered.\n"
+        f"{story_name}: {(STORIES[story_name].__doc__ or '').splitlines()[0]}\n"
+        f"Played by claude {version} {mode} against the scripted API, all hooks registered.\n"
         f"Written by tests/golden/record.py: ids, paths and dates replaced, long texts shortened.\n"
     )
     if not agents:
@@ -171,8 +89,8 @@ class _Names:
         (re.compile(r"\S*/python[\d.]* -I -S \S+ \S+"), "python -I -S hook.py"),
     )
 
-    def __init__(self, first_time: str) -> None:
-        shift = BEGIN - datetime.fromisoformat(first_time.replace("Z", "+00:00"))
+    def __init__(self, first_call: datetime) -> None:
+        shift = BEGIN - first_call
         self._shift = shift
         self.shift_ns = shift // timedelta(milliseconds=1) * 1_000_000
         self._ids: dict[str, str] = {}
@@ -247,6 +165,11 @@ def _short(value, *, longest: int = LONGEST, most: int | None = None):
     return value
 
 
+def _first_call(calls: Path) -> datetime:
+    first = min(json.loads(line)["received_at_ns"] for line in _lines(calls))
+    return datetime.fromtimestamp(first // 1_000_000 / 1000, tz=timezone.utc)
+
+
 def _first_time(text: str) -> str:
     return _Names._TIME.search(text)[0]
 
@@ -261,13 +184,16 @@ def _line(value) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Record golden stories with the real claude.")
+    parser.add_argument("--version", help="of claude; default: the installed one")
     parser.add_argument("--raw", type=Path, help="recordings made before: DIR/<story>/")
-    parser.add_argument("stories", nargs="*", help="default: all that are kept")
+    parser.add_argument("stories", nargs="*", help="default: all")
     given = parser.parse_args()
-    for name in given.stories or KEPT:
+    version = given.version or installed_version()
+    claude = install_claude(version)
+    for name in given.stories or STORIES:
         if given.raw is not None:
-            print(keep(name, given.raw / name))
+            print(keep(name, given.raw / name, version))
             continue
         with tempfile.TemporaryDirectory() as played:
-            play(name, Path(played))
-            print(keep(name, Path(played)))
+            record(name, Path(played), claude)
+            print(keep(name, Path(played), version))

@@ -55,16 +55,20 @@ class Story:
 
 
 def story_folders() -> list[Path]:
-    return sorted(path.parent for path in GOLDEN.glob("*/*/transcript.jsonl"))
+    return sorted(path.parent for path in GOLDEN.glob("*/*/calls.jsonl"))
 
 
 def load(folder: Path) -> Story:
     sessions: list[Recorded] = []
     spool = (folder / "hooks.jsonl").read_bytes().splitlines(keepends=True)
     paths = sorted(folder.glob("transcript*.jsonl"), key=lambda p: (len(p.name), p.name))
-    for number, path in enumerate(paths):
-        content = path.read_bytes()
-        session_id = json.loads(content.splitlines()[-1])["sessionId"]
+    contents = [path.read_bytes() for path in paths]
+    ids = [json.loads(content.splitlines()[-1])["sessionId"] for content in contents]
+    for line in spool:  # a session that leaves no transcript has its hooks all the same
+        if (told := json.loads(line.split(b" ", 2)[2])["session_id"]) not in ids:
+            ids.append(told)
+            contents.append(b"")
+    for number, (session_id, content) in enumerate(zip(ids, contents, strict=True)):
         agents = sorted((folder / "subagents").glob("*")) if number == 0 else []
         sessions.append(
             Recorded(
@@ -149,6 +153,10 @@ class Reader:
 
 def transcript_only(story: Story) -> list[Reading]:
     return [_at_once(s.session_id, transcript_events(s)) for s in story.sessions]
+
+
+def hooks_only(story: Story) -> list[Reading]:
+    return [_at_once(s.session_id, hook_events(s)) for s in story.sessions]
 
 
 def hooks_then_transcript(story: Story) -> list[Reading]:

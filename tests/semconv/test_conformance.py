@@ -22,7 +22,16 @@ def _was_cut_off(span: ReadableSpan) -> bool:
     return (span.attributes or {}).get("claude.usage.incomplete") is True
 
 
+def _sums_up(span: ReadableSpan) -> bool:
+    return (span.attributes or {}).get("gen_ai.conversation.compacted") is True
+
+
 DEVIATIONS = [
+    Deviation(
+        rule="without gen_ai.response.id",
+        reason="Claude Code writes no record of the answer that sums a conversation up",
+        applies=_sums_up,
+    ),
     *(
         Deviation(
             rule=f"without gen_ai.{key}",

@@ -7,6 +7,7 @@ from story_routes import Recorded, load, story_folders
 
 from claude_otel.model.events import (
     AnswerCutOff,
+    CommandReturned,
     CostStated,
     Ignored,
     InputAdded,
@@ -223,13 +224,15 @@ def test_a_prompt_that_a_fork_copied_belongs_to_the_conversation_it_came_from():
         (user("x", isCompactSummary=True), InputAdded),
         (user("x", sourceToolUseID="toolu_1"), InputAdded),
         (user("x", isVisibleInTranscriptOnly=True), Ignored),
-        (user("<local-command-stdout>done</local-command-stdout>"), Ignored),
-        (user("<bash-stdout>done</bash-stdout>"), Ignored),
+        (user("<local-command-stdout>done</local-command-stdout>"), CommandReturned),
+        (user("<bash-stdout>done</bash-stdout>"), CommandReturned),
+        (user("/compact"), Ignored),
         (user("[Request interrupted by user]"), Interrupted),
         (user("x", agentId="a1", parentUuid=None), SubagentPrompted),
         (user("x", agentId="a1", parentUuid="u0"), InputAdded),
         (user([{"type": "tool_result", "tool_use_id": "toolu_1", "content": "x"}]), ToolReturned),
         (user("x"), PromptSubmitted),
+        (user("/custom", promptSource="typed"), PromptSubmitted),
         (user("<command-name>/model</command-name>"), PromptSubmitted),
     ],
 )

@@ -99,8 +99,25 @@ class Belonging:
             owner.launched_by = self.tools.get(owner.tool_use_id or "")
             owner = owner.launched_by.owner if owner.launched_by is not None else owner.turn
 
-    def turn_of_submission(self, event: ev.PromptSubmitted) -> Turn:
+    def take_over(self, tool: ToolCall, owner: Turn | Subagent, turn: Turn) -> None:
+        """The transcript says whose a call is that a hook told of without naming its prompt."""
+        was_placed, tool.is_placed = tool.is_placed, True
+        if was_placed or tool.turn is turn or tool.is_closed:
+            return
+        before = tool.turn
+        before.tool_use_ids.discard(tool.key)
+        tool.turn, tool.owner = turn, owner
+        turn.tool_use_ids.add(tool.key)
+        turn.permission_waits += [w for w in before.permission_waits if w.tool_use_id == tool.key]
+        before.permission_waits = [w for w in before.permission_waits if w.tool_use_id != tool.key]
+        for agent in self.agents.values():
+            if agent.tool_use_id == tool.key:
+                self.place(agent, turn)
+
+    def turn_of_submission(self, event: ev.PromptSubmitted) -> Turn | None:
         """The turn that this prompt began, as told by its record or by a hook.
+
+        None: a hook tells of a prompt that was typed while that turn ran, under its id.
 
         A fork rewrites the prompt ids of all the lines that it copies to that of
         its own first prompt, so an id alone does not tell which prompt a hook means.
@@ -111,6 +128,8 @@ class Belonging:
                 return turn
             if event.prompt_id is not None and turn.prompt_id != event.prompt_id:
                 continue
+            if by_hook and turn.submitted_at_ns is not None and event.prompt_id is not None:
+                return turn if event.at_ns == turn.submitted_at_ns else None
             hook_ns = event.at_ns if by_hook else turn.submitted_at_ns
             record_ns = turn.started_at_ns if by_hook else event.at_ns
             if turn.record_id is None and turn.submitted_at_ns is None:
@@ -140,6 +159,8 @@ class Belonging:
         agent_id: str | None,
         at_ns: int,
         prompt_id: str | None = None,
+        *,
+        is_placed: bool = True,
     ) -> ToolCall:
         tool = self.tools.get(tool_use_id)
         if tool is None:
@@ -150,6 +171,7 @@ class Belonging:
                 owner = turn = self.turn_of_prompt(prompt_id, at_ns)
             tool = ToolCall(key=tool_use_id, turn=turn, owner=owner, agent_id=agent_id, name=name)
             tool.touched_ns = self.now_ns
+            tool.is_placed = is_placed or prompt_id is not None
             self.tools[tool_use_id] = self.open_tools[tool_use_id] = tool
             turn.tool_use_ids.add(tool_use_id)
         return tool

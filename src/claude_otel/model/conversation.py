@@ -13,6 +13,7 @@ from claude_otel.model.events import (
     ModelResponded,
     RequestFailed,
     RequestMessage,
+    RequestPrepared,
     RequestSent,
     RequestShape,
 )
@@ -40,11 +41,14 @@ class Conversation:
     last_fact_ns: int = 0
     open_calls: dict[str, ModelCall] = field(default_factory=dict[str, ModelCall])
     last_text: str = ""
+    last_model: str | None = None
+    last_stop_reason: str | None = None
     last_answer: tuple[Part, ...] = ()
     _pending: dict[str, _Pending] = field(default_factory=dict[str, _Pending])
     _shapes: dict[str, RequestShape] = field(default_factory=dict[str, RequestShape])
     _messages: dict[str, Message] = field(default_factory=dict[str, Message])
     _said: list[Message] = field(default_factory=list[Message])
+    _sees_requests: bool = False
     _shape_told: tuple[str, str] | None = None
 
     def says(self, message: Message) -> None:
@@ -65,9 +69,14 @@ class Conversation:
         else:
             self._messages[record.hash] = record.message
 
+    def prepares(self, part: RequestPrepared) -> None:
+        """Where no record states when a request left: no earlier than its parts were made."""
+        self.last_fact_ns = max(self.last_fact_ns, part.at_ns)
+
     def sends(self, request: RequestSent, owner: Turn | Subagent, turn: Turn) -> list[ModelCall]:
         """Take a request; return the calls that it makes final (it follows them)."""
         final = [*self._give_up(None, request.at_ns, SUPERSEDED), *self.open_calls.values()]
+        self._sees_requests, self.last_stop_reason = True, None
         inputs = self._inputs_of(request)
         self._said = list(inputs)
         self._pending[request.id] = _Pending(
@@ -102,7 +111,7 @@ class Conversation:
         """Close the waiting request as failed; without one, state the failure alone."""
         failure = Failure(type=record.error_type, message=record.message)
         failed = self._give_up(None, record.at_ns, failure)
-        if not failed and record.record_id is not None and not record.is_final:
+        if not failed and record.record_id is not None and self._is_unheard_of(record):
             failed = [
                 ModelCall(
                     key=record.record_id,
@@ -119,6 +128,16 @@ class Conversation:
             ]
         self.last_fact_ns = max(self.last_fact_ns, record.at_ns)
         return failed
+
+    def _is_unheard_of(self, record: RequestFailed) -> bool:
+        """Versions that record no requests: their last failure is an attempt of its own.
+
+        Not so where it says what became of an answer that was refused or that broke off.
+        """
+        if not record.is_final:
+            return True
+        cut_off = any(call.stop_reason is None for call in self.open_calls.values())
+        return not (self._sees_requests or cut_off or self.last_stop_reason == "refusal")
 
     def ends(self, turn: Turn, at_ns: int, outcome: Outcome) -> list[ModelCall]:
         """Nothing more will come for `turn`: return its calls that are still open."""
@@ -221,7 +240,8 @@ class Conversation:
         call.speed = record.speed or call.speed
         call.inference_geo = record.inference_geo or call.inference_geo
         call.stop_reason = record.stop_reason or call.stop_reason
-        call.model = record.model or call.model
+        call.model = self.last_model = record.model or call.model
+        self.last_stop_reason = call.stop_reason
         call.requested_model = record.requested_model or call.requested_model
         call.request_id = record.request_id or call.request_id
         call.effort = record.effort or call.effort

@@ -43,7 +43,8 @@ class SessionStarted(Event):
 class PromptSubmitted(Event):
     """A prompt began a turn. `record_id` is None when a hook says so.
 
-    `is_command`: the words of a slash command, which may start no turn at all.
+    `is_command`: the words of a slash command, which may start no turn at all; `command`: its
+    name, with the slash.
     `conversation_id` differs from the session's own on lines that a fork copied.
     """
 
@@ -55,6 +56,7 @@ class PromptSubmitted(Event):
     permission_mode: str | None = None
     place: Place | None = None
     is_command: bool = False
+    command: str | None = None
     conversation_id: str | None = None
 
 
@@ -68,9 +70,33 @@ class SubagentPrompted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputAdded(Event):
-    """Something else that the next request carries (a reminder, a summary)."""
+    """Something else that the next request carries (a reminder, a summary).
+
+    `is_summary`: what a compaction made of the conversation before.
+    """
 
     message: Message
+    is_summary: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptQueued(Event):
+    """A prompt typed while Claude worked, told to it within the running turn."""
+
+    parts: tuple[Part, ...]
+    origin: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestPrepared(Event):
+    """Something that the next request carries was put together: it left no earlier."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandReturned(Event):
+    """A slash command has said what it had to say."""
+
+    prompt_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,8 +238,8 @@ class FirstChunk(Event):
 class ToolReturned(Event):
     """A tool returned or failed; None where this source does not say.
 
-    `duration_ms` is the execution alone. `decision` and `decision_source` say
-    how it was permitted. `subagent_id`: the agent that this call launched.
+    `duration_ms` is the execution alone. `decision`, `decision_source` and
+    `decision_reason` say how it was permitted. `subagent_id`: the agent that this call launched.
     """
 
     tool_use_id: str
@@ -225,6 +251,7 @@ class ToolReturned(Event):
     duration_ms: int | None = None
     decision: str | None = None
     decision_source: str | None = None
+    decision_reason: str | None = None
     subagent_id: str | None = None
     subagent_in_background: bool = False
     from_hook: bool = False
@@ -323,10 +350,13 @@ class Interrupted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compacted(Event):
+    """The conversation was summed up, in a call that leaves no record of its own."""
+
     trigger: str | None = None
     record_id: str | None = None
     duration_ms: int | None = None
-    summary: str | None = None
+    tokens_before: int | None = None
+    tokens_after: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

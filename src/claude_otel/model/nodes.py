@@ -11,7 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from claude_otel.model.events import HookRan, Place, RequestSent, RequestShape, TurnResulted
+from claude_otel.model.events import (
+    Compacted,
+    HookRan,
+    Place,
+    PromptQueued,
+    RequestSent,
+    RequestShape,
+    TurnResulted,
+)
 from claude_otel.model.parts import JSON, Message, Part
 from claude_otel.model.usage import Usage
 
@@ -25,7 +33,7 @@ Outcome: TypeAlias = Literal[
 turn. `abandoned`: its process went away and nobody said how.
 """
 
-StartSource: TypeAlias = Literal["api-request", "previous-record", "own-record"]
+StartSource: TypeAlias = Literal["api-request", "previous-record", "own-record", "compaction"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,10 +71,15 @@ class PermissionWait:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Compaction:
-    at_ns: int
-    trigger: str | None
-    duration_ms: int | None
+class Residual:
+    """What the CLI states beyond the calls known: calls that left no record, its estimates.
+
+    `stated_cost_usd`: what it states since the statement before, of which `calls` are known.
+    """
+
+    usage: Usage
+    stated_cost_usd: float
+    calls: tuple[CallUsage, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -91,14 +104,17 @@ class Turn:
     usage_by_call: dict[str, CallUsage] = field(default_factory=dict[str, CallUsage])
     tool_use_ids: set[str] = field(default_factory=set[str])
     permission_waits: list[PermissionWait] = field(default_factory=list[PermissionWait])
-    compactions: list[Compaction] = field(default_factory=list[Compaction])
+    compactions: list[Compacted] = field(default_factory=list[Compacted])
+    queued: list[PromptQueued] = field(default_factory=list[PromptQueued])
     hooks: list[HookRan] = field(default_factory=list[HookRan])
     result: TurnResulted | None = None
-    residual: Usage | None = None
+    residual: Residual | None = None
+    command: str | None = None
 
     # The state machine's own.
     told_key: str | None = None  # it has left under this key, and keeps it
     is_command: bool = False
+    cut_off_calls: int = 0
     has_work: bool = False
     submitted_at_ns: int | None = None
     stop: Outcome | None = None
@@ -132,12 +148,14 @@ class ModelCall:
     `history_offset`: how many messages the request held before `inputs`.
     `shape` is given where system prompt or tools are new to this agent's turn.
     `output_is_unknown`: the answer was whole, but only the tokens of its input were told.
+    `is_compaction`: it summed the conversation up; `usage` is what the CLI's totals tell.
     """
 
     key: str
     turn: Turn
     owner: Turn | Subagent
     agent_id: str | None
+    is_compaction: bool = False
     request: RequestSent | None = None
     shape: RequestShape | None = None
     inputs: tuple[Message, ...] = ()
@@ -193,9 +211,12 @@ class ToolCall:
     result: JSON = None
     decision: str | None = None
     decision_source: str | None = None
+    decision_reason: str | None = None
     outcome: Outcome | None = None
     failure: Failure | None = None
 
+    was_stopped: bool = False
+    is_placed: bool = True  # else a hook told of it that named no prompt
     input_of_hooks: JSON = None
     result_is_read: bool = False
     touched_ns: int = 0

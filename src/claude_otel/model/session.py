@@ -20,11 +20,11 @@ from typing import Final
 
 from claude_otel.model import events as ev
 from claude_otel.model.belonging import SETTLE_NS, Belonging
+from claude_otel.model.compaction import Compactions
 from claude_otel.model.early import Early
 from claude_otel.model.nodes import (
     CallUsage,
     Closed,
-    Compaction,
     Failure,
     ModelCall,
     Node,
@@ -35,6 +35,7 @@ from claude_otel.model.nodes import (
 )
 from claude_otel.model.parts import Message, ToolResult, ToolUse
 from claude_otel.model.statement import Statements
+from claude_otel.model.unnamed import Unnamed
 from claude_otel.model.usage import Usage
 
 PATIENCE_NS = 5_000_000_000
@@ -66,6 +67,8 @@ class Session:
         self._now_ns = 0
         self._closed_calls: set[str] = set()
         self._statements = Statements(self._is_reported)
+        self._compactions = Compactions()
+        self._unnamed = Unnamed()
         self._residual_is_stale = False
         self._has_transcript = False
         self._held: list[Closed] = []
@@ -93,8 +96,8 @@ class Session:
     def settle(self, now_ns: int) -> list[Closed]:
         """Let `now_ns` be the time; return the nodes that have become final by waiting."""
         self._now_ns = self._whose.now_ns = max(self._now_ns, now_ns)
-        self._tell_residual()
-        closed: list[Closed] = []
+        closed = self._tell_residual()
+        self._take_unnamed_stops()
         for call in self._open_calls():
             if call.stop_reason is not None and self._rested(call.touched_ns):
                 closed += self._close_call(call)
@@ -113,8 +116,9 @@ class Session:
 
     def finish(self) -> list[Closed]:
         """No more facts will come: close whatever is open, saying how it ended."""
-        self._tell_residual()
-        return self._release(self._close_all(), is_last=True)
+        closed = self._tell_residual()
+        self._take_unnamed_stops(is_last=True)
+        return self._release([*closed, *self._close_all()], is_last=True)
 
     @property
     def stated(self) -> ev.CostStated | None:
@@ -124,7 +128,7 @@ class Session:
     @property
     def is_idle(self) -> bool:
         """Nothing is open, so nothing would be lost by forgetting this session's facts."""
-        return not self._whose.open_tools and not any(
+        return not (self._whose.open_tools or self._compactions.waiting) and not any(
             not node.is_closed or node.is_dirty
             for node in (*self.turns, *self._whose.agents.values())
         )
@@ -172,6 +176,20 @@ class Session:
                 return self._on_failure(event)
             case ev.InputAdded():
                 self._whose.conversation(event.agent_id).says(event.message)
+                if event.is_summary:
+                    self._compactions.summed_up(event.message.parts)
+            case ev.RequestPrepared():
+                self._whose.conversation(event.agent_id).prepares(event)
+            case ev.PromptQueued():
+                owner, turn = self._whose.owner(event.agent_id, event.at_ns)
+                turn.queued.append(event)
+                message = Message(role="user", parts=event.parts)
+                self._whose.conversation(event.agent_id).says(message)
+            case ev.CommandReturned():
+                turn = self._whose.named(event.prompt_id) or self._whose.reading
+                if turn is not None and turn.is_command:
+                    self._touch(turn, event.at_ns)
+                    self._stop(turn, "completed", event.at_ns, is_read=True)
             case ev.AnswerCutOff():
                 self._whose.conversation(event.agent_id).cuts_off()
             case ev.ToolScheduled():
@@ -211,6 +229,8 @@ class Session:
             case ev.TurnStopped(agent_id=str()):
                 agent = self._whose.agent(event.agent_id, event.at_ns)
                 self._stop(agent, "completed", event.at_ns, is_read=event.is_transcript)
+            case ev.TurnStopped(prompt_id=None, is_transcript=False):
+                self._unnamed.stops(event, self._now_ns)
             case ev.TurnStopped():
                 turn = self._whose.named(event.prompt_id) or self._whose.reading
                 if turn is not None:
@@ -226,12 +246,9 @@ class Session:
             case ev.Interrupted():
                 self._on_interrupt(event)
             case ev.Compacted():
-                if self._whose.reading is not None:
-                    self._whose.reading.compactions.append(
-                        Compaction(
-                            at_ns=event.at_ns, trigger=event.trigger, duration_ms=event.duration_ms
-                        )
-                    )
+                owner, turn = self._whose.owner(event.agent_id, event.at_ns)
+                model = self._whose.conversation(event.agent_id).last_model
+                self._compactions.take(event, owner, turn, model)
             case ev.CostStated():
                 self._statements.take(event, self.turns)
                 self._residual_is_stale = True
@@ -250,14 +267,16 @@ class Session:
     def _on_prompt(self, event: ev.PromptSubmitted) -> list[Closed]:
         by_hook = event.record_id is None
         turn = self._whose.turn_of_submission(event)
+        if turn is None:
+            return []  # typed while Claude works: its record tells what becomes of it
         turn.prompt_id = turn.prompt_id or event.prompt_id
         turn.prompt = event.parts if not by_hook or not turn.prompt else turn.prompt
         turn.permission_mode = event.permission_mode or turn.permission_mode
         turn.place = turn.place if by_hook and turn.place else event.place or turn.place
-        self._touch(turn, event.at_ns)
         if by_hook:
-            turn.submitted_at_ns = event.at_ns
+            turn.submitted_at_ns, turn.touched_ns = event.at_ns, self._now_ns
             return []
+        self._touch(turn, event.at_ns)
         self._has_transcript = True
         self._begins_again(event.at_ns)
         previous, self._whose.reading = self._whose.reading, turn
@@ -265,17 +284,20 @@ class Session:
         self._keep_told_key(turn)
         turn.started_at_ns = event.at_ns
         turn.origin, turn.source = event.origin or turn.origin, event.source or turn.source
-        turn.is_command = event.is_command
+        turn.is_command, turn.command = event.is_command, event.command
+        self._compactions.prompted(turn)
         turn.conversation_id = event.conversation_id
         self._take_results()
         closed: list[Closed] = []
         if previous is not None and previous is not turn:
-            outcome = previous.stop or previous.outcome or "completed"
+            said = "completed" if previous.is_command else self._last_said(previous, None)
+            outcome = previous.stop or previous.outcome or said
             if not previous.is_closed:
                 self._stop(previous, outcome, previous.last_fact_ns, is_read=True)
             ended = self._whose.conversation(None).ends(previous, previous.last_fact_ns, outcome)
             closed = [c for call in ended for c in self._close_call(call)]
         self._whose.conversation(None).last_fact_ns = event.at_ns
+        self._whose.conversation(None).last_stop_reason = None
         self._whose.conversation(None).says(Message(role="user", parts=event.parts))
         return closed
 
@@ -311,6 +333,7 @@ class Session:
         for part in event.parts:
             if isinstance(part, ToolUse):
                 tool = self._whose.tool(part.id, part.name, event.agent_id, event.at_ns)
+                self._whose.take_over(tool, owner, turn)
                 tool.name, tool.input = part.name, part.input
                 tool.requested_at_ns = event.at_ns
                 self._whose.match_asks()
@@ -331,7 +354,12 @@ class Session:
         if event.agent_id is not None:
             self._whose.agent(event.agent_id, event.at_ns, prompt_id=event.prompt_id)
         tool = self._whose.tool(
-            event.tool_use_id, event.name, event.agent_id, event.at_ns, event.prompt_id
+            event.tool_use_id,
+            event.name,
+            event.agent_id,
+            event.at_ns,
+            event.prompt_id,
+            is_placed=False,
         )
         tool.input = event.input if tool.input is None else tool.input
         tool.input_of_hooks = event.input
@@ -341,7 +369,12 @@ class Session:
 
     def _on_tool_returned(self, event: ev.ToolReturned) -> None:
         tool = self._whose.tool(
-            event.tool_use_id, event.name or "unknown", event.agent_id, event.at_ns, event.prompt_id
+            event.tool_use_id,
+            event.name or "unknown",
+            event.agent_id,
+            event.at_ns,
+            event.prompt_id,
+            is_placed=not event.from_hook,
         )
         if not event.from_hook and not tool.result_is_read:
             self._hear_result(event, tool)
@@ -353,6 +386,7 @@ class Session:
         tool.duration_ms = event.duration_ms if tool.duration_ms is None else tool.duration_ms
         tool.decision = event.decision or tool.decision
         tool.decision_source = event.decision_source or tool.decision_source
+        tool.decision_reason = event.decision_reason or tool.decision_reason
         if event.subagent_id is not None:
             self._link_agent(event, tool)
         if not event.from_hook or tool.ended_at_ns is None:
@@ -462,22 +496,25 @@ class Session:
         owner.failure = Failure(type="interrupted")
         self._touch(owner, event.at_ns)
         for tool in self._whose.open_tools.values():
-            # Esc while a tool ran and "no" in a dialog are recorded alike, but for the dialog.
-            if tool.owner is owner and tool.outcome == "denied" and tool.asked_at_ns is None:
-                tool.outcome = "interrupted"
-                tool.failure = Failure(
-                    type="interrupted", message=tool.failure.message if tool.failure else None
-                )
+            tool.was_stopped = tool.was_stopped or tool.owner is owner
         self._stop(owner, "interrupted", event.at_ns, is_read=True)
 
     def residual(self) -> Usage | None:
         """What the last stated totals hold beyond the calls known: what left no record."""
         return self._statements.residual(self._open_calls())
 
-    def _tell_residual(self) -> None:
-        if self._residual_is_stale:
-            self._residual_is_stale = False
-            self._statements.tell(self._open_calls())
+    def _tell_residual(self) -> list[Closed]:
+        if not self._residual_is_stale:
+            return []
+        self._residual_is_stale = False
+        told = self._statements.tell(self._open_calls(), self._compactions.waiting)
+        self._compactions.waiting = [c for c in self._compactions.waiting if c not in told]
+        return [closed for call in told for closed in self._close_call(call)]
+
+    def _take_unnamed_stops(self, *, is_last: bool = False) -> None:
+        talk = self._whose.conversation(None)
+        for turn, stop in self._unnamed.of(self.turns, talk.last_text, self._now_ns, is_last):
+            self._stop(turn, "completed", stop.at_ns, text=stop.last_text)
 
     def _open_calls(self) -> list[ModelCall]:
         talks = self._whose.conversations.values()
@@ -579,6 +616,8 @@ class Session:
             call.owner.has_closed_work = True
         if call.outcome is None:
             call.outcome = "completed" if call.stop_reason is not None else "abandoned"
+        if call.usage is not None and call.stop_reason is None and not call.is_compaction:
+            call.turn.cut_off_calls += 1
         if call.usage is not None and call.stop_reason is not None:
             call.turn.usage_by_call[call.key] = CallUsage(
                 model=call.model,
@@ -594,6 +633,12 @@ class Session:
 
     def _close_tool(self, tool: ToolCall) -> list[Closed]:
         self._whose.open_tools.pop(tool.key, None)
+        if tool.outcome == "denied" and tool.was_stopped and tool.asked_at_ns is None:
+            # Esc while a tool ran and "no" in a dialog are recorded alike, but for the dialog.
+            tool.outcome = "interrupted"
+            tool.failure = Failure(
+                type="interrupted", message=tool.failure.message if tool.failure else None
+            )
         began = [a.started_at_ns for a in self._whose.agents.values() if a.tool_use_id == tool.key]
         tool.turn.has_work = True
         tool.seen_running_at_ns = min(filter(None, began), default=None)
@@ -610,7 +655,7 @@ class Session:
             return []
         outcome = agent.stop or agent.outcome
         if outcome is None:
-            outcome = "completed" if agent.has_finished else "abandoned"
+            outcome = "completed" if agent.has_finished else self._last_said(agent, agent.key)
         closed = self._close_work(agent, agent.key, outcome)
         launcher = agent.launched_by = self._whose.tools.get(agent.tool_use_id or "")
         agent.outcome = outcome
@@ -623,7 +668,7 @@ class Session:
         return [*closed, self._closed(agent)]
 
     def _close_turn(self, turn: Turn) -> list[Closed]:
-        outcome = turn.stop or turn.outcome or "abandoned"
+        outcome = turn.stop or turn.outcome or self._last_of(turn)
         closed: list[Closed] = []
         if outcome in _CUT_SHORT:
             for agent in self._whose.agents.values():
@@ -642,6 +687,19 @@ class Session:
         turn.told_key = turn.key
         return [*closed, self._closed(turn)]
 
+    def _last_of(self, turn: Turn) -> Outcome:
+        return self._last_said(turn, None) if turn is self._whose.reading else "abandoned"
+
+    def _last_said(self, owner: Turn | Subagent, agent_id: str | None) -> Outcome:
+        """How work ended of which nobody says so: with the model's last word, or with none."""
+        talk = self._whose.conversation(agent_id)
+        is_open = any(
+            tool.owner is owner and tool.ended_at_ns is None
+            for tool in self._whose.open_tools.values()
+        )
+        is_said = talk.last_stop_reason not in (None, "tool_use", "pause_turn")
+        return "completed" if is_said and not is_open else "abandoned"
+
     def _close_work(
         self, owner: Turn | Subagent, agent_id: str | None, outcome: Outcome
     ) -> list[Closed]:
@@ -658,7 +716,7 @@ class Session:
         return closed
 
     def _close_all(self) -> list[Closed]:
-        closed: list[Closed] = []
+        closed = [c for call in self._compactions.rest() for c in self._close_call(call)]
         for agent in self._whose.agents.values():
             if not agent.is_closed or agent.is_dirty:
                 closed += self._close_agent(agent)
@@ -687,7 +745,7 @@ class Session:
         turn = node if isinstance(node, Turn) else node.turn
         if turn.record_id is None and turn.prompt_id is None and not turn.has_work:
             return False  # made for a fact whose turn was not known yet
-        if turn.is_command and not turn.usage_by_call and not turn.tool_use_ids:
+        if turn.is_command and not (turn.usage_by_call or turn.tool_use_ids or turn.compactions):
             return False
         return self._is_of_now(turn)
 

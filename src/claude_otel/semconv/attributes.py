@@ -68,6 +68,7 @@ CLI_VERSION: Final = "claude.cli.version"
 PERMISSION_MODE: Final = "claude.permission_mode"
 
 PROMPT_ID: Final = "claude.prompt.id"
+PROMPT_COMMAND: Final = "claude.prompt.command"
 PROMPT_SOURCE: Final = "claude.prompt.source"
 TURN_ORIGIN: Final = "claude.turn.origin"
 TURN_OUTCOME: Final = "claude.turn.outcome"
@@ -81,6 +82,7 @@ TURN_STATED_COST_USD: Final = "claude.turn.stated_cost_usd"
 TURN_END_REASON: Final = "claude.turn.end_reason"
 TURN_STRUCTURED_OUTPUT: Final = "claude.turn.structured_output"
 TURN_MODEL_CALLS: Final = "claude.turn.model_calls"
+TURN_FROM_HOOKS_ONLY: Final = "claude.turn.from_hooks_only"
 TURN_TOOL_CALLS: Final = "claude.turn.tool_calls"
 
 REQUEST_ID: Final = "claude.request.id"
@@ -96,6 +98,7 @@ TOOL_PERMISSION_WAIT_MS: Final = "claude.tool.permission_wait_ms"
 TOOL_PERMISSION_AMBIGUOUS: Final = "claude.tool.permission.ambiguous"
 TOOL_PERMISSION_DECISION: Final = "claude.tool.permission.decision"
 TOOL_PERMISSION_SOURCE: Final = "claude.tool.permission.source"
+TOOL_PERMISSION_REASON: Final = "claude.tool.permission.reason"
 TOOL_OUTCOME: Final = "claude.tool.outcome"
 MCP_SERVER_NAME: Final = "claude.mcp.server.name"
 
@@ -110,6 +113,8 @@ HOOK_DECISION: Final = "claude.hook.decision"
 
 COMPACTION_TRIGGER: Final = "claude.compaction.trigger"
 COMPACTION_DURATION_MS: Final = "claude.compaction.duration_ms"
+COMPACTION_TOKENS_BEFORE: Final = "claude.compaction.tokens_before"
+COMPACTION_TOKENS_AFTER: Final = "claude.compaction.tokens_after"
 TRUNCATED: Final = "claude.content.truncated"
 
 CONTENT_KEYS: Final = frozenset(

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias, cast
 
 from claude_otel.content import clean, cut_together
-from claude_otel.model.events import HookRan
+from claude_otel.model.events import Compacted, HookRan
 from claude_otel.model.nodes import (
     CallUsage,
-    Compaction,
     Failure,
     ModelCall,
     Node,
     PermissionWait,
+    Residual,
     Subagent,
     ToolCall,
     Turn,
@@ -150,7 +150,8 @@ def id_of(node: Node) -> NodeId:
 def cost_of_turn(turn: Turn) -> Cost | None:
     """The sum over the turn's calls; None as soon as one has no known price."""
     total: Cost | None = None
-    for call in turn.usage_by_call.values():
+    # In the order of their times: sums of floats depend on theirs.
+    for call in sorted(turn.usage_by_call.values(), key=lambda call: call.at_ns):
         cost = _cost(call)
         if cost is None:
             return None
@@ -204,17 +205,14 @@ def _turn(turn: Turn, around: Surroundings) -> SpanShape:
             at.TURN_END_REASON: result and result.reason,
             at.TURN_STRUCTURED_OUTPUT: around.json(structured),
             at.OUTPUT_TYPE: None if structured is None else "json",
-            at.SESSION_RESIDUAL: turn.residual
-            and around.json(
-                {
-                    "input_tokens": turn.residual.input_tokens,
-                    "output_tokens": turn.residual.output_tokens,
-                }
-            ),
+            at.SESSION_RESIDUAL: turn.residual and around.json(_residual(turn.residual)),
+            at.PROMPT_COMMAND: turn.command,
+            at.TURN_FROM_HOOKS_ONLY: True if turn.record_id is None else None,
         }
     )
     events = [*map(_permission_event, turn.permission_waits)]
-    events += [*map(_compaction_event, turn.compactions), *map(_hook_event, turn.hooks)]
+    events += [*map(_compaction_event, turn.compactions), *_queued_events(turn, around)]
+    events += [*map(_hook_event, turn.hooks)]
     return _shape(
         turn,
         around,
@@ -276,6 +274,7 @@ def _model_call(call: ModelCall, around: Surroundings) -> SpanShape:
             if call.first_chunk_ms is None
             else call.first_chunk_ms / 1e3,
             at.REQUEST_ID: call.request_id,
+            at.CONVERSATION_COMPACTED: call.is_compaction or None,
             at.HISTORY_OFFSET: call.history_offset,
             at.START_SOURCE: call.start_source,
             at.THINKING_DURATION_MS: call.thinking_ms,
@@ -313,6 +312,8 @@ def _call_name(model: str | None) -> str:
 
 def _finish_reason(call: ModelCall) -> str:
     """In the convention's words; of an answer that was whole, but unsaid how: by what it holds."""
+    if call.is_compaction:
+        return "stop"  # unsaid; its summary was taken for whole
     if call.stop_reason is None and call.output_is_unknown and call.outcome == "completed":
         return "tool_call" if any(isinstance(p, ToolUse) for p in call.parts) else "stop"
     return finish_reason(call.stop_reason)
@@ -324,7 +325,7 @@ def _usage(call: ModelCall) -> dict[str, Value | None]:
     """
     usage = call.usage
     if usage is None:
-        return {}
+        return {at.USAGE_INCOMPLETE: True} if call.is_compaction else {}
     if call.output_is_unknown and call.outcome == "completed":
         return {
             at.USAGE_INCOMPLETE: True,
@@ -333,7 +334,7 @@ def _usage(call: ModelCall) -> dict[str, Value | None]:
             at.USAGE_CACHE_WRITE: usage.cache_write_input_tokens,
             at.USAGE_CACHE_WRITE_1H: usage.cache_write_1h_input_tokens or None,
         }
-    if call.stop_reason is None:
+    if call.stop_reason is None and not call.is_compaction:
         return {
             at.USAGE_INCOMPLETE: True,
             at.USAGE_PARTIAL_INPUT: usage.input_tokens,
@@ -384,6 +385,7 @@ def _tool_call(tool: ToolCall, around: Surroundings) -> SpanShape:
             at.TOOL_PERMISSION_AMBIGUOUS: tool.asked_is_ambiguous or None,
             at.TOOL_PERMISSION_DECISION: tool.decision,
             at.TOOL_PERMISSION_SOURCE: tool.decision_source,
+            at.TOOL_PERMISSION_REASON: tool.decision_reason,
             at.START_SOURCE: tool.start_source,
         }
     )
@@ -475,7 +477,38 @@ def _hook_event(hook: HookRan) -> ShapeEvent:
     )
 
 
-def _compaction_event(compaction: Compaction) -> ShapeEvent:
+def _residual(residual: Residual) -> dict[str, int | float]:
+    """The dollars are left out where a known call has no known price."""
+    told: dict[str, int | float] = {
+        "input_tokens": residual.usage.input_tokens,
+        "output_tokens": residual.usage.output_tokens,
+    }
+    known = [_cost(call) for call in residual.calls]
+    if all(cost is not None for cost in known):
+        priced = sum(cost.total_usd for cost in known if cost is not None)
+        told["cost_usd"] = round(residual.stated_cost_usd - priced, 9)
+    return told
+
+
+def _queued_events(turn: Turn, around: Surroundings) -> list[ShapeEvent]:
+    return [
+        ShapeEvent(
+            name="claude.prompt.queued",
+            at_ns=queued.at_ns,
+            attributes=_known(
+                {
+                    at.TURN_ORIGIN: queued.origin,
+                    at.INPUT_MESSAGES: around.json(
+                        around.messages((Message(role="user", parts=queued.parts),))
+                    ),
+                }
+            ),
+        )
+        for queued in turn.queued
+    ]
+
+
+def _compaction_event(compaction: Compacted) -> ShapeEvent:
     return ShapeEvent(
         name="claude.compaction",
         at_ns=compaction.at_ns,
@@ -483,6 +516,8 @@ def _compaction_event(compaction: Compaction) -> ShapeEvent:
             {
                 at.COMPACTION_TRIGGER: compaction.trigger,
                 at.COMPACTION_DURATION_MS: compaction.duration_ms,
+                at.COMPACTION_TOKENS_BEFORE: compaction.tokens_before,
+                at.COMPACTION_TOKENS_AFTER: compaction.tokens_after,
             }
         ),
     )

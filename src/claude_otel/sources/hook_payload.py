@@ -66,6 +66,7 @@ def _prompt(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
         permission_mode=text(raw, "permission_mode"),
         place=ev.Place(cwd=text(raw, "cwd")),
         is_command=words.startswith("/"),
+        command=words.split()[0] if words.startswith("/") else None,
     )
     if words.startswith("<task-notification>"):
         yield from notification(words, at_ns, prompt_id)

@@ -59,10 +59,8 @@ IGNORED: Final[dict[str, str]] = {
     "tag": "display only",
     "tools-used": "each tool call has its own records",
     "worktree-state": "cwd is on every record",
-    "attachment": "what requests carried; api-request-blob repeats it exactly",
     "system/informational": "a notice to the user",
     "system/model_refusal_no_fallback": "the refused call itself has stop_reason refusal",
-    "system/local_command": "output of a local command; no model call",
 }
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -70,7 +68,13 @@ _END_NS = 1 << 63
 _INTERRUPTED = "[Request interrupted by user"
 _REFUSED = "The user doesn't want to proceed with this tool use"
 _CUT_OFF = "Your response above was cut off mid-stream"
-_COMMAND = re.compile(r"\s*<(command-name|command-message|command-args)>")
+_COMMAND = re.compile(r"\s*<(command-name|command-message|command-args|bash-input)>")
+# Where no record says how a call was decided (before 2.1.33x): in print mode nobody is asked.
+_NOT_GRANTED = re.compile(
+    r"needs approval\.|requires approval|was blocked\. For security"
+    r"|but you haven't granted it|Permission to use \w+ .*denied"
+)
+_COMMAND_NAME = re.compile(r"<command-name>\s*(/[^<\s]+)")
 _LOCAL_OUTPUT = re.compile(r"\s*<(local-command-stdout|local-command-stderr|bash-stdout)>")
 _TAG = re.compile(r"<(task-id|tool-use-id|status)>([^<]*)</\1>")
 
@@ -168,8 +172,10 @@ def _user(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
     elif words.startswith(_INTERRUPTED):
         during_tool = "for tool use" in words
         yield ev.Interrupted(at_ns=at_ns, agent_id=agent_id, during_tool=during_tool)
-    elif _LOCAL_OUTPUT.match(words) or raw.get("isVisibleInTranscriptOnly") is True:
-        yield ev.Ignored(at_ns=at_ns, kind="user/local output")
+    elif _LOCAL_OUTPUT.match(words):
+        yield ev.CommandReturned(at_ns=at_ns, agent_id=agent_id, prompt_id=text(raw, "promptId"))
+    elif raw.get("isVisibleInTranscriptOnly") is True and raw.get("isCompactSummary") is not True:
+        yield ev.Ignored(at_ns=at_ns, kind="user/shown only")
     elif agent_id is not None and raw.get("parentUuid") is None:
         prompt_id = text(raw, "promptId")
         yield ev.SubagentPrompted(at_ns=at_ns, agent_id=agent_id, prompt_id=prompt_id, parts=parts)
@@ -182,7 +188,8 @@ def _user(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
         message = Message(role="user", parts=parts)
         if words.startswith(_CUT_OFF) and raw.get("turnCompanion") is True:
             yield ev.AnswerCutOff(at_ns=at_ns, agent_id=agent_id)
-        yield ev.InputAdded(at_ns=at_ns, agent_id=agent_id, message=message)
+        is_summary = raw.get("isCompactSummary") is True
+        yield ev.InputAdded(at_ns=at_ns, agent_id=agent_id, message=message, is_summary=is_summary)
     else:
         yield from _prompt(raw, at_ns, parts, words)
 
@@ -190,6 +197,10 @@ def _user(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
 def _prompt(raw: Raw, at_ns: int, parts: tuple[Part, ...], words: str) -> Iterator[ev.Event]:
     origin = text(section(raw, "origin"), "kind")
     prompt_id = text(raw, "promptId")
+    if words.startswith("/") and origin is None and text(raw, "promptSource") is None:
+        # Some versions (2.1.281) write down what was typed, too.
+        yield ev.Ignored(at_ns=at_ns, kind="user/typed command")
+        return
     forked_from = text(section(raw, "forkedFrom"), "sessionId")
     branch = text(raw, "gitBranch") or None
     yield ev.PromptSubmitted(
@@ -208,6 +219,7 @@ def _prompt(raw: Raw, at_ns: int, parts: tuple[Part, ...], words: str) -> Iterat
             entrypoint=text(raw, "entrypoint"),
         ),
         is_command=_COMMAND.match(words) is not None,
+        command=found[1] if (found := _COMMAND_NAME.search(words)) else None,
         conversation_id=forked_from or text(raw, "sessionId"),
     )
     if origin == "task-notification":
@@ -232,20 +244,34 @@ def _tool_returned(raw: Raw, at_ns: int, agent_id: str | None, part: ToolResult)
     outcome = section(raw, "toolUseResult")
     decision = section(raw, "permissionDecision")
     words = _words_of(part.content)
-    refused = part.is_error and words.startswith(_REFUSED)
+    refused = part.is_error and (
+        words.startswith(_REFUSED)
+        or (not words.startswith("Exit code") and _NOT_GRANTED.search(words) is not None)
+    )
     return ev.ToolReturned(
         at_ns=at_ns,
         agent_id=agent_id,
         tool_use_id=part.id,
         result=words if part.is_error else part.content,
         is_error=part.is_error,
-        was_interrupted=outcome.get("interrupted") is True or words.startswith(_INTERRUPTED),
+        was_interrupted=outcome.get("interrupted") is True
+        or (part.is_error and words.rpartition("\n")[2].startswith(_INTERRUPTED)),
         decision=text(decision, "decision") or ("reject" if refused else None),
         decision_source=text(decision, "source"),
+        decision_reason=_decision_reason(decision),
         subagent_id=text(outcome, "agentId"),
         subagent_in_background=text(outcome, "status") == "async_launched",
         prompt_id=text(raw, "promptId"),
     )
+
+
+def _decision_reason(decision: Raw) -> str | None:
+    """What decided: a rule (and whose), a mode, a hook, a classifier; `unknown` says nothing."""
+    reason = text(decision, "reasonType") or text(decision, "reasonCode")
+    source = text(decision, "ruleSource")
+    if reason in (None, "unknown"):
+        return None
+    return f"{reason}:{source}" if source else reason
 
 
 def _words_of(content: Any) -> str:
@@ -276,7 +302,16 @@ def _compact_boundary(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
         record_id=text(raw, "uuid"),
         trigger=text(metadata, "trigger"),
         duration_ms=whole(metadata, "durationMs"),
+        tokens_before=whole(metadata, "preTokens"),
+        tokens_after=whole(metadata, "postTokens"),
     )
+
+
+def _local_command(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
+    if _LOCAL_OUTPUT.match(text(raw, "content") or ""):
+        yield ev.CommandReturned(at_ns=at_ns, agent_id=text(raw, "agentId"))
+    else:
+        yield ev.Ignored(at_ns=at_ns, kind="system/local_command")
 
 
 def _request(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
@@ -347,6 +382,34 @@ def _cost_state(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
     )
 
 
+# Made for the next request just before it leaves; what it says is in the request's own blobs.
+_PREPARED = frozenset(
+    {
+        "date",
+        "environment",
+        "prompt_snapshot",
+        "queued_command",
+        "session_context",
+        "todo_reminder",
+        "total_tokens_reminder",
+    }
+)
+
+
+def _attachment(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
+    attachment, agent_id = section(raw, "attachment"), text(raw, "agentId")
+    kind = text(attachment, "type") or "no type"
+    if kind in _PREPARED:
+        yield ev.RequestPrepared(at_ns=at_ns, agent_id=agent_id)
+    if kind == "queued_command":
+        parts = parts_of(attachment.get("prompt"))
+        origin = text(section(attachment, "origin"), "kind")
+        if parts and text(attachment, "commandMode") == "prompt":
+            yield ev.PromptQueued(at_ns=at_ns, agent_id=agent_id, parts=parts, origin=origin)
+    elif kind not in _PREPARED:
+        yield ev.Ignored(at_ns=at_ns, kind=f"attachment/{kind}")
+
+
 def _permission_mode(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
     mode = text(raw, "permissionMode")
     if mode is not None:
@@ -355,11 +418,13 @@ def _permission_mode(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
 
 RECORDS: Final[dict[str, Callable[[Raw, int], Iterator[ev.Event]]]] = {
     "assistant": _assistant,
+    "attachment": _attachment,
     "user": _user,
     "system/api_error": _api_error,
     "system/stop_hook_summary": _turn_end,
     "system/turn_duration": _turn_end,
     "system/compact_boundary": _compact_boundary,
+    "system/local_command": _local_command,
     "api-request": _request,
     "api-request-shape": _request_shape,
     "api-request-blob": _request_blob,

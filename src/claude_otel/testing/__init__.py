@@ -1,7 +1,7 @@
 """PUBLIC: what tests of this package, and of your own agents, are made of.
 
-A scripted Messages API on loopback, a launcher of the real `claude`, a pytest
-plugin that offers both. Nothing in the package imports this folder.
+A scripted Messages API on loopback, a launcher of the real `claude` (print mode
+and pseudo-terminal), a pytest plugin that offers both. Nothing in the package imports this folder.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from .calls import usage_by_model as usage_by_model
     from .claude_cli import ClaudeNotFoundError as ClaudeNotFoundError
     from .claude_cli import ClaudeProcess as ClaudeProcess
-    from .claude_cli import ClaudeRun as ClaudeRun
     from .claude_cli import find_claude as find_claude
     from .claude_cli import run_claude as run_claude
     from .claude_cli import start_claude as start_claude
     from .claude_home import ClaudeHome as ClaudeHome
+    from .claude_run import ClaudeRun as ClaudeRun
     from .scenario import BrokenStream as BrokenStream
     from .scenario import Failure as Failure
     from .scenario import Pause as Pause
@@ -39,18 +39,20 @@ if TYPE_CHECKING:
     from .story import Step as Step
     from .story import Story as Story
     from .story import play_story as play_story
+    from .terminal import ClaudeTerminal as ClaudeTerminal
+    from .terminal import open_terminal as open_terminal
 
 _HOME_OF = {
     "calls": ("Call", "CalledTool", "total_usage", "usage_by_model"),
     "claude_cli": (
         "ClaudeNotFoundError",
         "ClaudeProcess",
-        "ClaudeRun",
         "find_claude",
         "run_claude",
         "start_claude",
     ),
     "claude_home": ("ClaudeHome",),
+    "claude_run": ("ClaudeRun",),
     "scenario": (
         "BrokenStream",
         "Failure",
@@ -69,6 +71,7 @@ _HOME_OF = {
     "scripted_api": ("ScriptedApi",),
     "stories": ("STORIES",),
     "story": ("Step", "Story", "play_story"),
+    "terminal": ("ClaudeTerminal", "open_terminal"),
 }
 _MODULE_OF = {name: module for module, names in _HOME_OF.items() for name in names}
 

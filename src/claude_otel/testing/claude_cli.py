@@ -1,7 +1,7 @@
 """Runs the real `claude`, offline: a home of its own, a loopback API, nothing inherited.
 
 Here: finding the binary, starting, driving, interrupting and killing the process.
-Never here: what the API answers (scenario.py), pseudo-terminals.
+Never here: what the API answers (scenario.py), pseudo-terminals (terminal.py).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, TypedDict, cast
 from urllib.parse import urlsplit
 
 from .claude_home import FAKE_API_KEY, ClaudeHome
+from .claude_run import ClaudeRun, ended_run, session_touched
 from .scripted_api import ScriptedApi
 
 if TYPE_CHECKING:
@@ -63,34 +63,6 @@ def find_claude() -> Path:
         "The `claude` binary comes with the wheel of claude-agent-sdk, which is not installed "
         "here. Install it: pip install 'claude-otel[agent-sdk]'."
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaudeRun:
-    """A `claude` process that has ended.
-
-    `frames` are the JSON values it printed, `results` those of type `result` (one per turn in a
-    stream-json session), `result` the last of them, None when it died before. Times are
-    nanoseconds since the epoch. `transcript_path` is None when the session left no file.
-    """
-
-    returncode: int
-    stdout: str
-    stderr: str
-    frames: tuple[Json, ...]
-    session_id: str | None
-    started_at_ns: int
-    ended_at_ns: int
-    transcript_path: Path | None
-    subagent_transcripts: tuple[Path, ...]
-
-    @property
-    def results(self) -> tuple[Json, ...]:
-        return tuple(frame for frame in self.frames if frame.get("type") == "result")
-
-    @property
-    def result(self) -> Json | None:
-        return self.results[-1] if self.results else None
 
 
 class ClaudeProcess:
@@ -171,8 +143,8 @@ class ClaudeProcess:
         except BrokenPipeError:
             return  # it died before it read
 
-    def send_prompt(self, prompt: str) -> None:
-        """The next prompt of a stream-json session."""
+    def send_prompt(self, prompt: str | list[Json]) -> None:
+        """The next prompt of a stream-json session: words, or content blocks."""
         message = {"role": "user", "content": prompt}
         self.write(json.dumps({"type": "user", "message": message}) + "\n")
 
@@ -219,33 +191,22 @@ class ClaudeProcess:
         for stream in (self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()
-        session_id = self._session_id()
-        transcript = self._home.transcript(session_id) if session_id else None
-        return ClaudeRun(
+        return ended_run(
+            self._home,
+            self._session_id(),
             returncode=returncode,
+            times_ns=(self.started_at_ns, self._ended_at_ns),
             stdout="".join(self._stdout),
             stderr="".join(self._stderr),
             frames=tuple(self._frames_seen),
-            session_id=session_id,
-            started_at_ns=self.started_at_ns,
-            ended_at_ns=self._ended_at_ns,
-            transcript_path=transcript if transcript and transcript.exists() else None,
-            subagent_transcripts=tuple(
-                self._home.subagent_transcripts(session_id) if session_id else ()
-            ),
         )
 
     def _session_id(self) -> str | None:
         for frame in reversed(self._frames_seen):
             if isinstance(frame.get("session_id"), str):
                 return frame["session_id"]
-        # It died before it said so: the transcript that it began, or went on with.
-        touched = [
-            path
-            for path in self._home.transcripts()
-            if path not in self._before or path.stat().st_mtime_ns >= self.started_at_ns
-        ]
-        return touched[-1].stem if touched else None
+        # It died before it said so.
+        return session_touched(self._home, self._before, self.started_at_ns)
 
     def _advice(self, what: str, timeout_s: float) -> str:
         return (
@@ -303,12 +264,18 @@ def claude_command(prompt: str | None, options: ClaudeOptions) -> list[str]:
     if prompt is not None:
         command.append(prompt)
     command += ["--output-format", output_format]
-    # The default of the program asks a classifier that only the real API has.
-    command += ["--permission-mode", options.get("permission_mode", "default")]
     if output_format == "stream-json":
         command.append("--verbose")
+    if (input_format := options.get("input_format")) is not None:
+        command += ["--input-format", input_format]
+    return [*command, *session_arguments(options)]
+
+
+def session_arguments(options: ClaudeOptions) -> list[str]:
+    """What is said alike in print mode and in a terminal."""
+    # The default of the program asks a classifier that only the real API has.
+    command = ["--permission-mode", options.get("permission_mode", "default")]
     for flag, value in (
-        ("--input-format", options.get("input_format")),
         ("--model", options.get("model")),
         ("--session-id", options.get("session_id")),
         ("--resume", options.get("resume")),
@@ -357,7 +324,7 @@ def claude_environment(
 def run_claude(
     prompt: str | None = None,
     *,
-    prompts: Sequence[str] | None = None,
+    prompts: Sequence[str | list[Json]] | None = None,
     input: str | None = None,
     timeout_s: float = 60,
     **options: Unpack[ClaudeOptions],

@@ -174,7 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
             )
             return
         response = reply.response if isinstance(reply, BrokenStream) else reply
-        self._pause(response.delay_s)
+        self._pause(self.server.api.answer_s + response.delay_s)
         progress.message_id = wire.new_id("msg")
         progress.model = response.model or progress.requested_model
         parts = wire.content_json(response.blocks)

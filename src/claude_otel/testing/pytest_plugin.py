@@ -15,8 +15,9 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .claude_cli import ClaudeProcess, ClaudeRun
+    from .claude_cli import ClaudeProcess
     from .claude_home import ClaudeHome
+    from .claude_run import ClaudeRun
     from .scenario import Scenario
     from .scripted_api import ScriptedApi
 

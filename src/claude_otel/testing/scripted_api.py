@@ -34,9 +34,18 @@ class ScriptedApi:
     """Answers from `scenario` on 127.0.0.1 while it is entered; `calls` says what it did.
 
     `port` 0 takes a free one. `keep_bodies` keeps each request body in its Call.
+    `answer_s` passes before each first byte, beyond what the scenario says.
     """
 
-    def __init__(self, scenario: Scenario, *, port: int = 0, keep_bodies: bool = False) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        port: int = 0,
+        keep_bodies: bool = False,
+        answer_s: float = 0.0,
+    ) -> None:
+        self.answer_s = answer_s
         self._scenario = scenario
         self._keep_bodies = keep_bodies
         self._changed = threading.Condition()
@@ -181,9 +190,13 @@ class ScriptedApi:
             scenario = self._scenario
             if is_side_call(body):
                 return "side", scenario.side
-            if agent_id is not None:
-                first = _first_user_text(body)
-                script = script_for(scenario, first)
+            first = _first_user_text(body)
+            # A subagent that inherits the conversation (2.1.149) is given its task last.
+            script = script_for(scenario, first) or (
+                script_for(scenario, _user_text(body)) if agent_id is not None else None
+            )
+            # Early versions (2.1.19) send no header that names session or agent.
+            if agent_id is not None or (session_id is None and script is not None):
                 if script is None:
                     return "none", _not_scripted(
                         f"no subagent script is for a prompt like {first[-200:]!r}"
@@ -230,6 +243,11 @@ def _first_user_text(body: Json) -> str:
         if message.get("role") == "user":
             return _text_of(message)
     return ""
+
+
+def _user_text(body: Json) -> str:
+    messages = [m for m in body.get("messages", []) if m.get("role") == "user"]
+    return "\n".join(map(_text_of, messages))
 
 
 def _text_of(message: Json) -> str:

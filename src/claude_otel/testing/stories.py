@@ -1,7 +1,8 @@
 """Sessions worth testing against: what is asked, what the API answers, how each process ends.
 
-Here: the stories, by name in STORIES.
-Never here: how they are played (story.py), what a tracer should make of them (its tests say it).
+Here: those of models, tools and agents in print mode, and all by name in STORIES.
+Never here: the others (feature_stories.py, terminal_stories.py), how they are played (story.py),
+what a tracer should make of them (its tests say it).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from .demo_story import demo
+from .feature_stories import FEATURE_STORIES
 from .scenario import (
     BrokenStream,
     Failure,
@@ -24,6 +26,7 @@ from .scenario import (
     reply,
 )
 from .story import Step, Story, agent, bash
+from .terminal_stories import TERMINAL_STORIES
 
 
 def _one(name: str, prompt: str, *main: Any, subagents: tuple[Script, ...] = ()) -> Story:
@@ -38,6 +41,7 @@ _MORE = Usage(input_tokens=5, cache_read_tokens=11610, cache_write_1h_tokens=150
 
 
 def plain_answer() -> Story:
+    """One prompt, one answer."""
     return _one("plain_answer", "What is 6 times 7?", reply("42.", usage=_COLD))
 
 
@@ -204,6 +208,7 @@ def retries() -> Story:
 
 
 def rate_limit() -> Story:
+    """A 429 with retry-after, then an answer."""
     return _one(
         "rate_limit",
         "Be patient.",
@@ -413,7 +418,7 @@ def compaction() -> Story:
     )
 
 
-STORIES: Mapping[str, Callable[[], Story]] = {
+PRINT_STORIES: Mapping[str, Callable[[], Story]] = {
     story.__name__: story
     for story in (
         plain_answer,
@@ -445,4 +450,9 @@ STORIES: Mapping[str, Callable[[], Story]] = {
         compaction,
         demo,
     )
+}
+STORIES: Mapping[str, Callable[[], Story]] = {
+    **PRINT_STORIES,
+    **FEATURE_STORIES,
+    **TERMINAL_STORIES,
 }

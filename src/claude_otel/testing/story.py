@@ -9,12 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from .claude_cli import DEFAULT_TOOLS, ClaudeRun, run_claude, start_claude
+from .acts import CLIENT_READS_S, Act, perform
+from .claude_cli import DEFAULT_TOOLS, run_claude, start_claude
 from .claude_home import write_file
-from .scenario import Scenario, ToolUse
+from .claude_run import ClaudeRun
+from .scenario import Json, Scenario, ToolUse
 from .scripted_api import ScriptedApi
+from .terminal import open_terminal
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -22,20 +25,19 @@ if TYPE_CHECKING:
     from .claude_cli import ClaudeOptions
 
 
-# The client has been sent what came before the pause; it still has to read and to write it down.
-_CLIENT_READS_S = 0.2
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One `claude` process of a story.
 
+    prompts: what is asked in print mode, one after the other; blocks where it is more than words.
+    acts: what a person does at a terminal instead; the last of them ends the process.
     session: a new one, the one of the step before, or a fork of that.
     end: it exits by itself, or is sent SIGINT or SIGKILL as soon as the API has reached a Pause,
         or, where named, the file `end_at_file` is there (a tool makes it: it runs now).
     """
 
-    prompts: tuple[str, ...]
+    prompts: tuple[str | list[Json], ...] = ()
+    acts: tuple[Act, ...] = ()
     session: Literal["new", "resume", "fork"] = "new"
     end: Literal["exit", "interrupt", "kill"] = "exit"
     end_at_file: str | None = None
@@ -46,6 +48,7 @@ class Story:
     """`files` are what the project holds before, by relative path.
 
     `allowed_tools` are those that need no permission; in print mode all others are denied.
+    `args` are further arguments of each of its processes.
     """
 
     name: str
@@ -53,6 +56,11 @@ class Story:
     steps: tuple[Step, ...]
     files: Mapping[str, str] = field(default_factory=dict[str, str])
     allowed_tools: tuple[str, ...] = DEFAULT_TOOLS
+    args: tuple[str, ...] = ()
+
+    @property
+    def is_interactive(self) -> bool:
+        return any(step.acts for step in self.steps)
 
 
 def play_story(story: Story, **options: Unpack[ClaudeOptions]) -> tuple[ClaudeRun, ...]:
@@ -69,7 +77,7 @@ def play_story(story: Story, **options: Unpack[ClaudeOptions]) -> tuple[ClaudeRu
         write_file(project / name, text)
     runs: list[ClaudeRun] = []
     for step in story.steps:
-        chosen: Any = {"allowed_tools": story.allowed_tools, **options}
+        chosen: Any = {"allowed_tools": story.allowed_tools, "args": story.args, **options}
         if step.session != "new":
             chosen |= {"resume": runs[-1].session_id, "fork": step.session == "fork"}
         runs.append(_run_step(step, api, chosen))
@@ -77,18 +85,22 @@ def play_story(story: Story, **options: Unpack[ClaudeOptions]) -> tuple[ClaudeRu
 
 
 def _run_step(step: Step, api: ScriptedApi, options: Any) -> ClaudeRun:
+    if step.acts:
+        with open_terminal(**options) as terminal:
+            project = options.get("project", options["home"].project)
+            return perform(step.acts, terminal, api, project)
     if step.end == "exit":
-        if len(step.prompts) == 1:
+        if len(step.prompts) == 1 and isinstance(step.prompts[0], str):
             return run_claude(step.prompts[0], **options)
         return run_claude(prompts=step.prompts, **options)
     before = api.pauses
-    with start_claude(step.prompts[0], **options) as process:
+    with start_claude(cast(str, step.prompts[0]), **options) as process:
         process.close_input()
         if step.end_at_file is not None:
             _wait_for_file(options.get("project", options["home"].project) / step.end_at_file)
         else:
             api.wait_for_pauses(before + 1)
-        time.sleep(_CLIENT_READS_S)
+        time.sleep(CLIENT_READS_S)
         if step.end == "interrupt":
             process.interrupt()
         else:

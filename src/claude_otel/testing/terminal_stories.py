@@ -1,0 +1,278 @@
+"""Sessions at a terminal: what a person types, chooses, interrupts and closes.
+
+Here: the stories, in TERMINAL_STORIES.
+Never here: print mode (stories.py), how acts are done (acts.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .acts import Act, Answered, Appeared, Close, Paused, Press, See, Still, Type
+from .scenario import Pause, Scenario, Script, Usage, reply
+from .story import Step, Story, agent, bash
+
+_COLD = Usage(input_tokens=12, cache_write_5m_tokens=11200, output_tokens=85)
+_WARM = Usage(input_tokens=7, cache_read_tokens=11200, cache_write_5m_tokens=410, output_tokens=64)
+_MORE = Usage(input_tokens=5, cache_read_tokens=11610, cache_write_1h_tokens=150, output_tokens=41)
+
+_EXIT = Type("/exit")
+_DIALOG = See("Do you want to proceed")
+
+
+def _session(name: str, *acts: Act, main: tuple[Any, ...], **options: Any) -> Story:
+    scenario = Scenario(main=main, subagents=options.pop("subagents", ()))
+    return Story(name=name, scenario=scenario, steps=(Step(acts=acts),), **options)
+
+
+def typed_prompts() -> Story:
+    """Two prompts, then /exit."""
+    return _session(
+        "typed_prompts",
+        Type("What is 6 times 7?"),
+        See("42 it is"),
+        Still(),
+        Type("Say it with a tool."),
+        See("forty-two"),
+        Still(),
+        _EXIT,
+        main=(
+            reply("42 it is.", usage=_COLD),
+            reply(bash("echo 42"), usage=_WARM),
+            reply("It said forty-two.", usage=_MORE),
+        ),
+    )
+
+
+def _asked(name: str, *choice: Act, answer: str, **options: Any) -> Story:
+    return _session(
+        name,
+        Type("Write a file."),
+        _DIALOG,
+        *choice,
+        _EXIT,
+        main=(reply(bash("touch asked", "Write a file"), usage=_COLD), reply(answer, usage=_WARM)),
+        allowed_tools=(),
+        **options,
+    )
+
+
+def permission_allowed() -> Story:
+    """A dialog, answered yes."""
+    return _asked(
+        "permission_allowed", Press("1"), See("It is written"), Still(), answer="It is written."
+    )
+
+
+def permission_denied() -> Story:
+    """A dialog, answered no with Esc: the turn ends there."""
+    return _asked(
+        "permission_denied", Press("escape"), See("nterrupted|rejected"), Still(), answer="-"
+    )
+
+
+def permission_always() -> Story:
+    """A dialog, answered yes for always: the second call is not asked about."""
+    return _session(
+        "permission_always",
+        Type("Run it twice."),
+        _DIALOG,
+        Press("2"),
+        See("Both were run"),
+        Still(),
+        _EXIT,
+        main=(
+            reply(bash("python3 -c 'print(1)'", "Count"), usage=_COLD),
+            reply(bash("python3 -c 'print(2)'", "Count"), usage=_WARM),
+            reply("Both were run.", usage=_MORE),
+        ),
+        allowed_tools=(),
+    )
+
+
+def escaped_call() -> Story:
+    """Esc while the model writes; the session goes on."""
+    return _session(
+        "escaped_call",
+        Type("Take your time."),
+        Paused(),
+        Press("escape"),
+        See("nterrupted"),
+        Still(),
+        Type("Be quick."),
+        See("Quick"),
+        Still(),
+        _EXIT,
+        main=(
+            reply("I begin", Pause(10), "and go on.", usage=_COLD),
+            reply("Quick.", usage=_WARM),
+        ),
+    )
+
+
+def escaped_tool() -> Story:
+    """Esc while a tool runs."""
+    return _session(
+        "escaped_tool",
+        Type("Wait."),
+        Appeared("started"),
+        Press("escape"),
+        See("nterrupted"),
+        Still(),
+        _EXIT,
+        main=(
+            reply("I wait.", bash("touch started; sleep 20", "Wait"), usage=_COLD),
+            reply("Done.", usage=_WARM),
+        ),
+    )
+
+
+def typed_compact() -> Story:
+    """/compact between two prompts."""
+    return _session(
+        "typed_compact",
+        Type("one"),
+        See("First answer"),
+        Still(),
+        Type("/compact"),
+        See("ompacted"),
+        Still(),
+        Type("two"),
+        See("Second answer"),
+        Still(),
+        _EXIT,
+        main=(reply("First answer.", usage=_COLD), reply("Second answer.", usage=_MORE)),
+    )
+
+
+def typed_clear() -> Story:
+    """/clear begins another session in the same process."""
+    return _session(
+        "typed_clear",
+        Type("one"),
+        See("First answer"),
+        Still(),
+        Type("/clear"),
+        Still(),
+        Type("two"),
+        See("Second answer"),
+        Still(),
+        _EXIT,
+        main=(reply("First answer.", usage=_COLD), reply("Second answer.", usage=_COLD)),
+    )
+
+
+def background_while_typing() -> Story:
+    """A background subagent reports while the user is writing the next prompt."""
+    return _session(
+        "background_while_typing",
+        Type("Have somebody count the files."),
+        See("asked for it"),
+        Type("Meanwhile, what is", submit=False),
+        Answered(5),
+        See("no files"),
+        Still(),
+        Type(" 6 times 7?"),
+        See("42 it is"),
+        Still(),
+        _EXIT,
+        main=(
+            reply(
+                agent("COUNT-FILES: count the files here.", "Count files", background=True),
+                usage=_COLD,
+            ),
+            reply("I have asked for it.", usage=_WARM),
+            reply("There are no files.", usage=_MORE),
+            reply("42 it is.", usage=_MORE),
+        ),
+        subagents=(
+            Script(
+                when="COUNT-FILES",
+                replies=(
+                    reply(bash("ls | wc -l"), usage=_COLD, delay_s=1.5),
+                    reply("0 files.", usage=_WARM),
+                ),
+            ),
+        ),
+    )
+
+
+def queued_prompt() -> Story:
+    """A prompt typed while a tool runs is told to the model with the tool's result."""
+    return _session(
+        "queued_prompt",
+        Type("Wait a little."),
+        Appeared("started"),
+        Type("And say hello."),
+        See("Hello"),
+        Still(),
+        _EXIT,
+        main=(
+            reply(bash("touch started; sleep 3", "Wait"), usage=_COLD),
+            reply("Hello.", usage=_WARM),
+        ),
+    )
+
+
+def queued_for_later() -> Story:
+    """A prompt typed while the model writes its last answer becomes the next turn."""
+    return _session(
+        "queued_for_later",
+        Type("Talk."),
+        Paused(),
+        Type("And then?"),
+        See("Then this"),
+        Still(),
+        _EXIT,
+        main=(
+            reply("I talk", Pause(2), "and talk.", usage=_COLD),
+            reply("Then this.", usage=_WARM),
+        ),
+    )
+
+
+def left_by_ctrl_d() -> Story:
+    """Ctrl-D twice on an empty line."""
+    return _session(
+        "left_by_ctrl_d",
+        Type("What is 6 times 7?"),
+        See("42 it is"),
+        Still(),
+        Press("ctrl-d", "ctrl-d"),
+        main=(reply("42 it is.", usage=_COLD),),
+    )
+
+
+def terminal_closed() -> Story:
+    """The window is closed while a tool runs."""
+    return _session(
+        "terminal_closed",
+        Type("Wait."),
+        Appeared("started"),
+        Close(),
+        main=(
+            reply("I wait.", bash("touch started; sleep 20", "Wait"), usage=_COLD),
+            reply("Done.", usage=_WARM),
+        ),
+    )
+
+
+TERMINAL_STORIES: Mapping[str, Callable[[], Story]] = {
+    story.__name__: story
+    for story in (
+        typed_prompts,
+        permission_allowed,
+        permission_denied,
+        permission_always,
+        escaped_call,
+        escaped_tool,
+        typed_compact,
+        typed_clear,
+        background_while_typing,
+        queued_prompt,
+        queued_for_later,
+        left_by_ctrl_d,
+        terminal_closed,
+    )
+}

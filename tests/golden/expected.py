@@ -1,0 +1,75 @@
+"""How the turns of each story end, and its tools that do not complete; where versions differ.
+
+Here: what nobody's log states, said by hand. Never here: what the API's log states.
+"""
+
+ENDS: dict[str, tuple[list[str], list[str]]] = {
+    "parallel_tools": (["completed"], ["failed"]),
+    "several_prompts": (["completed"] * 3, []),
+    "background_subagent": (["completed"] * 2, []),
+    "denied_tool": (["completed"], ["denied"]),
+    "api_error": (["failed"], []),
+    "server_error": (["failed"], []),
+    "bad_request": (["failed"], []),
+    "interrupted_call": (["interrupted"], []),
+    "interrupted_tool": (["interrupted"], ["interrupted"]),
+    "killed": (["abandoned"], ["abandoned"]),
+    "killed_call": (["abandoned"], []),
+    "resume": (["completed"] * 2, []),
+    "fork": (["completed"] * 2, []),
+    "interrupted_and_resumed": (["interrupted", "completed"], []),
+    "refusal": (["failed"], []),
+    "compaction": (["completed"] * 3, []),
+    "demo": (["completed"], ["failed"]),
+    "typed_prompts": (["completed"] * 2, []),
+    "permission_denied": (["interrupted"], ["denied"]),
+    "escaped_call": (["interrupted", "completed"], []),
+    "escaped_tool": (["interrupted"], ["interrupted"]),
+    "typed_compact": (["completed"] * 3, []),
+    "typed_clear": (["completed"] * 2, []),
+    "background_while_typing": (["completed"] * 3, []),
+    "queued_for_later": (["completed"] * 2, []),
+    "terminal_closed": (["abandoned"], ["failed"]),
+}
+"""Any other: one turn, completed, and all of its tools."""
+
+OTHERWISE: dict[tuple[str, str], tuple[list[str], list[str]]] = {
+    ("terminal_closed", "2.1.281"): (["abandoned"], ["abandoned"]),
+    ("terminal_closed", "2.1.149"): (["abandoned"], ["abandoned"]),
+    # Nested agents came later: the call fails as one of a tool that is not there.
+    ("nested_subagents", "2.1.149"): (["completed"], ["failed"]),
+    # No record of an interrupt in print mode, of a stream asked for again, of a retry.
+    ("interrupted_call", "2.1.149"): (["abandoned"], []),
+    ("interrupted_tool", "2.1.149"): (["abandoned"], ["abandoned"]),
+    ("interrupted_and_resumed", "2.1.149"): (["abandoned", "completed"], []),
+    ("broken_stream", "2.1.149"): (["failed"], []),
+}
+"""(story, version) that ends in another way, as that version's own records say."""
+
+ROUTES: dict[str, set[str]] = {
+    # A "no" in a dialog and Esc while a tool runs are recorded alike, but for the dialog's hook.
+    "permission_denied": {
+        "transcript only: tool_call claude.tool.outcome differs",
+        "transcript only: tool_call error.type differs",
+        "transcript only: tool_call events differs",
+    },
+}
+"""What only one route can tell, beyond `exactness.HOOKS_ONLY_KNOW`, by story."""
+
+SINCE: dict[str, tuple[int, ...]] = {
+    # The oldest that is played here and calls the tool Agent.
+    "background_subagent": (2, 1, 149),
+    "foreground_subagent": (2, 1, 149),
+    "nested_subagents": (2, 1, 149),
+    "background_while_typing": (2, 1, 149),
+    "demo": (2, 1, 149),
+}
+"""Stories of what came later than 2.1.0."""
+
+
+def expected_ends(story: str, version: str) -> tuple[list[str], list[str]]:
+    return OTHERWISE.get((story, version), ENDS.get(story, (["completed"], [])))
+
+
+def is_known_to(story: str, version: str) -> bool:
+    return tuple(map(int, version.split("."))) >= SINCE.get(story, ())

@@ -1,0 +1,134 @@
+"""Play every story with every version of `claude` and hold the spans against the API's log.
+
+    python tests/golden/matrix.py [--version V ...] [--story S ...] [--raw DIR] [--write FILE]
+
+Prints the table: one line a story, one column a version, each cell a session with the real
+binary. `ok`: calls, tokens, tools, parents, status, traces and sums are exact, by every route.
+`--raw` keeps the recordings in DIR/<version>/<story>, and takes those that are there.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+
+from exactness import call_errors, differences, ends, fallbacks, tool_errors
+from expected import ROUTES, expected_ends, is_known_to
+from record import keep
+from recording import record
+from story_routes import load, read_all, spans_of
+
+from claude_otel.testing import STORIES
+from claude_otel.testing.versions import SDK_OF, install_claude, installed_version
+
+# What a call takes at least, so that its duration is one that can be measured.
+ANSWER_S = 0.4
+
+
+@dataclass(kw_only=True)
+class Cell:
+    """What one story gave with one version; `differences` None: the version cannot play it."""
+
+    differences: list[str] | None = None
+    fallbacks: Counter[str] = field(default_factory=Counter)
+    call_errors: list[float] = field(default_factory=list)
+    tool_errors: list[float] = field(default_factory=list)
+    first_tokens: int = 0
+
+    @property
+    def mark(self) -> str:
+        if self.differences is None:
+            return "-"
+        return "ok" if not self.differences else f"{len(self.differences)} differ"
+
+
+def play(story_name: str, version: str, raw: Path, scratch: Path) -> Cell:
+    if not is_known_to(story_name, version):
+        return Cell()
+    cell = Cell(differences=[])
+    try:
+        if not (raw / "calls.jsonl").exists():
+            raw.mkdir(parents=True, exist_ok=True)
+            record(story_name, raw, install_claude(version), answer_s=ANSWER_S)
+        story = load(keep(story_name, raw, version, scratch))
+    except (TimeoutError, ValueError, OSError, StopIteration) as error:
+        cell.differences = [f"could not be played: {type(error).__name__} {str(error)[:2000]}"]
+        return cell
+    spans = spans_of(read_all(story))
+    told, expected = ends(spans), expected_ends(story_name, version)
+    named = ROUTES.get(story_name, set())
+    found = differences(story, scratch / "routes" / story_name)
+    cell.differences = [one for one in found if one not in named]
+    if told != expected:
+        cell.differences.append(f"ended {told}, expected {expected}")
+    cell.fallbacks = fallbacks(story, spans)
+    cell.call_errors = call_errors(story, spans)
+    cell.tool_errors = tool_errors(spans)
+    return cell
+
+
+def table(cells: dict[tuple[str, str], Cell], stories: list[str], versions: list[str]) -> str:
+    """The whole result, as Markdown."""
+    lines = ["| story | " + " | ".join(versions) + " |", "|---|" + "---|" * len(versions)]
+    for story in stories:
+        marks = [cells[story, version].mark for version in versions]
+        lines.append(f"| {story} | " + " | ".join(marks) + " |")
+    lines += ["", "| over all stories | " + " | ".join(versions) + " |"]
+    lines += ["|---|" + "---|" * len(versions)]
+
+    def row(name: str, of) -> None:
+        values = [of([cells[story, version] for story in stories]) for version in versions]
+        lines.append(f"| {name} | " + " | ".join(values) + " |")
+
+    row("model calls: median error of the duration", lambda c: _median(c, "call_errors"))
+    row("tools: median error of the duration", lambda c: _median(c, "tool_errors"))
+    for name in sorted({name for cell in cells.values() for name in cell.fallbacks}):
+        row(name, lambda c, name=name: str(sum(cell.fallbacks[name] for cell in c)))
+    wrong = [(key, cell) for key, cell in cells.items() if cell.differences]
+    for (story, version), cell in wrong:
+        lines += ["", f"{story}, {version}:", *(f"- {text}" for text in cell.differences or [])]
+    return "\n".join(lines) + "\n"
+
+
+def _median(cells: list[Cell], what: str) -> str:
+    errors = [error for cell in cells for error in getattr(cell, what)]
+    return f"{statistics.median(errors):.1%} of {len(errors)}" if errors else "-"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--version", action="append", help="default: all that are listed")
+    parser.add_argument("--story", action="append", choices=list(STORIES), metavar="STORY")
+    parser.add_argument("--raw", type=Path, help="keep recordings here, take those that are here")
+    parser.add_argument("--write", type=Path, help="write the result here too")
+    given = parser.parse_args()
+    versions = given.version or list(dict.fromkeys([*SDK_OF, installed_version()]))
+    stories = given.story or list(STORIES)
+    cells: dict[tuple[str, str], Cell] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        raw = given.raw or Path(temporary) / "raw"
+        for version in versions:
+            install_claude(version)
+            for story in stories:
+                scratch = Path(temporary) / "golden" / version
+                cells[story, version] = cell = play(story, version, raw / version / story, scratch)
+                print(f"{version} {story}: {cell.mark}", file=sys.stderr, flush=True)
+    told = table(cells, stories, versions)
+    print(told)
+    if given.write is not None:
+        given.write.write_text(
+            f"# Stories and versions\n\nWritten {datetime.now(timezone.utc):%Y-%m-%d} by "
+            "`make matrix`: every cell is a session of the real `claude` against the scripted\n"
+            "API. `ok`: calls, tokens, tools, parents, status, traces, and the sums with the "
+            "stated\nresidual are exact by every route; `-`: the version has no such thing.\n\n"
+            + told
+        )
+    return 1 if any(cell.differences for cell in cells.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
