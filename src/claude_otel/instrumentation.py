@@ -122,8 +122,8 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
 def instrument(**kwargs: Any) -> None:
     """Trace the Agent SDK with the application's own OpenTelemetry.
 
-    Takes what OpenTelemetry instrumentors take: `tracer_provider`, `meter_provider`. Nothing is exported that
-    the application does not export; without a provider of its own, nothing at all.
+    Takes what OpenTelemetry instrumentors take: `tracer_provider`, `meter_provider`. Nothing is
+    exported that the application does not export; without a provider of its own, nothing at all.
     """
     ClaudeAgentSdkInstrumentor().instrument(**kwargs)
 
