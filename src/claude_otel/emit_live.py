@@ -110,15 +110,15 @@ class LiveEmitter:
 
     def emit(self, closed: Iterable[Closed]) -> None:
         """End the spans of `closed`, starting those that nobody started."""
-        with self._lock:
-            for change in closed:
-                key = key_of(change.node)
+        for change in closed:
+            key = key_of(change.node)
+            with self._lock:
                 if key in self._contexts and key not in self._open:
                     continue  # it has ended: what has left cannot be called back
                 self._started(change.node)
-                shape = span_for(change.node, self._around)
-                self._measure(shape)
-                self.end(key, self._visible(shape))
+            shape = span_for(change.node, self._around)
+            self._measure(shape)
+            self.end(key, self._visible(shape))
 
     def end(self, key: Key, shape: SpanShape | None) -> None:
         """End the open span of `key` as `shape` says; None: nobody knows how it ended."""
@@ -126,20 +126,21 @@ class LiveEmitter:
             span = self._open.pop(key, None)
             if span is None:
                 return
-            if shape is not None and span.is_recording():
-                self._fill(span, shape)
-            span.end(shape.ended_at_ns if shape is not None else None)
             ended = NonRecordingSpan(span.get_span_context())
             self._contexts[key] = set_span_in_context(ended, self._contexts.pop(key))
             if len(self._contexts) > _REMEMBERED:
                 oldest = next(known for known in self._contexts if known not in self._open)
                 del self._contexts[oldest]
+        # What takes time (long texts, an exporter that is called at once) waits for no lock:
+        # the program's own event loop may want to start a span meanwhile.
+        if shape is not None and span.is_recording():
+            self._fill(span, shape)
+        span.end(shape.ended_at_ns if shape is not None else None)
 
     def end_all(self) -> None:
         """Nobody will tell more of what is open: end it as it stands."""
-        with self._lock:
-            for key in list(self._open):
-                self.end(key, None)
+        for key in list(self._open):
+            self.end(key, None)
 
     # -- parts of the above ---------------------------------------------------------
 
@@ -161,7 +162,7 @@ class LiveEmitter:
         for event in shape.events:
             span.add_event(event.name, event.attributes, event.at_ns)
         for linked in shape.links:
-            context = self._contexts.get((linked.kind, linked.key))
+            context = self.context_of((linked.kind, linked.key))
             if context is not None:
                 span.add_link(get_current_span(context).get_span_context())
         if shape.error is not None:

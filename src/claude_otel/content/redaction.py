@@ -8,6 +8,7 @@ Pure: the same text gives the same result, and a result stays as it is when reda
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 from claude_otel.content.framed_secrets import secrets_in_frames
 from claude_otel.content.named_secrets import is_placeholder, kind_of_json_key, named_secrets
@@ -21,6 +22,7 @@ MASK = re.compile(r"\[redacted:[a-z0-9-]{1,32}\]")
 # A mask can uncover a neighbour (a key glued to the end of another): look again until nothing
 # changes. Each round masks at least one more secret; real text needs one, this bounds the rest.
 _MOST_ROUNDS = 12
+_A_WORD = 24
 
 # What may stand beside a mask and is no secret.
 _SCHEMES = frozenset(("", "bearer", "basic", "token"))
@@ -31,6 +33,18 @@ def redact(text: str, patterns: Sequence[SecretPattern] = ()) -> str:
 
     `patterns`: what the user takes for a secret besides.
     """
+    if not patterns and len(text) <= _A_WORD and text.isidentifier():
+        return _redact_word(text)
+    return _redact_until_done(text, patterns)
+
+
+@lru_cache(maxsize=2048)
+def _redact_word(word: str) -> str:
+    """Keys and kinds (`type`, `tool_call`) are most of the texts in a span's JSON, and few."""
+    return _redact_until_done(word, ())
+
+
+def _redact_until_done(text: str, patterns: Sequence[SecretPattern]) -> str:
     for _ in range(_MOST_ROUNDS):
         redacted = _redact_once(text, patterns)
         if redacted == text:

@@ -86,6 +86,7 @@ class Connection:
         self._has_ended = False
         self.answers: dict[str, Json] = {}
         """Responses to the control requests that are being answered, by request id."""
+        self.cli_pid: int | None = None
         self.stderr = ""
         """The end of what the CLI printed to the program's own callback."""
 
@@ -219,7 +220,7 @@ class Connection:
         """Nothing more will come; the first word counts. Not closed: the CLI may still write."""
         if not self._has_ended:
             self._has_ended = is_closed
-            self._put(Ended(cut_short, is_closed))
+            self._put(Ended(cut_short, is_closed, self.cli_pid))
 
     # -- parts of the above ----------------------------------------------------------------------
 

@@ -52,11 +52,13 @@ class HookInput:
 class Ended:
     """Nothing more will come, once it is closed. `cut_short`: what became of an open turn.
 
-    A loop that is shut down may never get to say that it is closed.
+    `cli_pid`: who may still write until then. A loop that is shut down may never get to say
+    that it has closed.
     """
 
     cut_short: ev.CutShort
     is_closed: bool
+    cli_pid: int | None
 
 
 Item: TypeAlias = Frame | Written | TurnBegan | Seen | HookInput | Ended

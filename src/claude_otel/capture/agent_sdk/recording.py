@@ -15,6 +15,8 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final
 
+import psutil
+
 from claude_otel.capture.agent_sdk.inbox import (
     Ended,
     Frame,
@@ -30,11 +32,11 @@ from claude_otel.diagnostics import log
 from claude_otel.diagnostics import telemetry_must_not_break_the_host as guarded
 from claude_otel.emit_live import Key, LiveEmitter, key_of
 from claude_otel.model import events as ev
-from claude_otel.model.nodes import Closed, Turn
+from claude_otel.model.nodes import Closed, ToolCall, Turn
 from claude_otel.model.session import Session
 from claude_otel.sources.hook_payload import events_from_payload, transcript_path_of
 
-_CLOSES_WITHIN_S: Final = 2.0
+_CLOSES_WITHIN_S: Final = 10.0
 
 
 @dataclass(slots=True)
@@ -170,6 +172,8 @@ class Recording:
             self._bind(telling, node if isinstance(node, Turn) else node.turn)
             with guarded("making a span", raise_ours=self._raise_ours):
                 self._emitter.emit([change])
+            if isinstance(node, ToolCall):
+                node.input = node.result = None  # told; memory is for what is open
             if isinstance(node, Turn):
                 self._claims.told(telling.session.session_id, node.key)
 
@@ -185,7 +189,8 @@ class Recording:
     def _may_end(self, ended: Ended) -> bool:
         """Whether the record can be taken for whole: its writer is gone."""
         waited_s = time.monotonic() - self._ended_at_s
-        if not ended.is_closed and waited_s < _CLOSES_WITHIN_S:
+        is_gone = ended.is_closed or not _lives(ended.cli_pid)
+        if not is_gone and waited_s < _CLOSES_WITHIN_S:
             return False
         return all(t.record.is_whole(waited_s) for t in self._sessions.values())
 
@@ -199,3 +204,10 @@ class Recording:
             self._claims.ended(telling.session.session_id)
         self._emitter.end_all()
         self.is_over = True
+
+
+def _lives(pid: int | None) -> bool:
+    try:
+        return pid is not None and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False

@@ -152,6 +152,7 @@ class Wrappers:
             return await wrapped(*args, **kwargs)
         finally:
             detach(token)
+            connection.cli_pid = getattr(getattr(transport, "_process", None), "pid", None)
 
     # -- what goes over it ---------------------------------------------------------------------
 
