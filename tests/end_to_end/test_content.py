@@ -9,15 +9,26 @@ from pathlib import Path
 import pytest
 from export_receivers import GrpcReceiver
 from installation import Installation
-from secret_corpus import Planted, corpus, survives
+from secret_corpus import corpus, kinds_left
 from test_ugly_cases import wait_for
 
-from claude_otel.testing import STORIES, Scenario, ScriptedApi, Step, Story, play_story, reply
-from claude_otel.testing.scenario import Thinking
-from claude_otel.testing.story import agent, bash
+from claude_otel.testing import (
+    STORIES,
+    Scenario,
+    ScriptedApi,
+    Step,
+    Story,
+    play_story,
+    reply,
+    run_claude,
+)
+from claude_otel.testing.scenario import Thinking, ToolUse
+from claude_otel.testing.story import bash
 
 CORPUS = corpus()
 TEXT = "\n".join(one.text for one in CORPUS)
+# Claude Code shortens what a tool prints beyond 30,000 characters, and would halve a key.
+FILES = {f"secrets_{part}.txt": "\n".join(one.text for one in CORPUS[part::8]) for part in range(8)}
 # Shapes that may stand in a name and an environment variable.
 TOKEN = next(one.secret for one in CORPUS if one.kind == "github classic")
 
@@ -34,32 +45,31 @@ def _story() -> Story:
         main=(
             reply(
                 Thinking(f"They gave me\n{TEXT}"),
-                f"I read {TEXT[:20_000]}",
-                bash("cat secrets.txt", f"Read {TOKEN}"),
-                bash("cat secrets.txt >&2; exit 3"),
-                agent(f"Use {TOKEN} and nothing else.", "Look", subagent_type=TOKEN),
+                f"I read {TEXT}",
+                *(bash(f"cat {name}", f"Read {TOKEN}") for name in FILES),
+                *(bash(f"cat {name} >&2; exit 3") for name in FILES),
+                ToolUse(
+                    "Agent",
+                    {"description": "Look", "prompt": f"Use {TOKEN}.", "subagent_type": TOKEN},
+                ),
             ),
             reply(f"Here is all of it: {TEXT}"),
+            reply("Bye."),
         )
     )
     return Story(
         name="secrets",
         scenario=scenario,
-        steps=(Step(prompts=(f"Keep these:\n{TEXT}",)),),
-        files={"secrets.txt": TEXT, "CLAUDE.md": f"The deploy key is {TOKEN}."},
+        # Two, so that they come by its input: no argument may be so long.
+        steps=(Step(prompts=(f"Keep these:\n{TEXT}", "Thanks.")),),
+        files={**FILES, "CLAUDE.md": f"The deploy key is {TOKEN}."},
     )
 
 
-def _left(content: bytes) -> list[str]:
-    text = content.decode("utf-8", "replace")
-    # As it stands, and as JSON would have escaped it.
-    return [one.kind for one in CORPUS if _is_in(one, text)]
-
-
-def _is_in(one: Planted, text: str) -> bool:
-    if one.kind in ("shadow", "htpasswd", "pgpass"):
-        return one.secret in text  # their names and hosts are ordinary words
-    return survives(one.secret, text)
+def _left(content: bytes) -> set[str]:
+    # Of a file of passwords the hosts and names may stay: ordinary words.
+    telling = [one for one in CORPUS if one.kind not in ("shadow", "htpasswd", "pgpass")]
+    return kinds_left(telling, content.decode("utf-8", "replace"))
 
 
 def test_no_secret_of_the_corpus_leaves_or_stays(
@@ -137,24 +147,29 @@ def _transcript_of(installation: Installation) -> Path:
 def test_a_prompt_of_twenty_megabytes_is_cut_and_all_is_delivered(
     installation: Installation, grpc_receiver: GrpcReceiver
 ) -> None:
-    """Written into the transcript as Claude Code writes it; its API takes less."""
     env = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": grpc_receiver.uri,
         "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
         "CLAUDE_OTEL_CONTENT": "full",
     }
-    story = STORIES["plain_answer"]()
-    prompt = "wort " * 200_000  # 1 MB: what print mode reads from its input
-    story = Story(name="long", scenario=story.scenario, steps=(Step(prompts=(prompt,)),))
-    with ScriptedApi(story.scenario) as api:
-        play_story(story, api=api, home=installation.home, env=env)
+    prompt = "wort " * 4_000_000
+    with ScriptedApi(Scenario(main=(reply("Long."),))) as api:
+        # By its input: no argument may be so long.
+        done = run_claude(prompts=(prompt,), api=api, home=installation.home, env=env)
+    assert done.session_id is not None  # whether the model's limit lets it pass is Claude's to say
     installation.wait_until_delivered()
 
-    assert prompt.strip() in json.dumps(_transcript_of(installation).read_text())
-    assert sorted(name.split()[0] for name in grpc_receiver.names) == ["chat", "invoke_agent"]
-    for request in grpc_receiver.accepted:
-        assert request.ByteSize() < 4 * 1024 * 1024
-        for span in request.resource_spans[0].scope_spans[0].spans:
-            attributes = {pair.key: pair.value.string_value for pair in span.attributes}
-            (message,) = json.loads(attributes["gen_ai.input.messages"])
-            assert "…[cut: " in json.dumps(message, ensure_ascii=False)
+    assert _transcript_of(installation).stat().st_size > 20_000_000
+    names = sorted(name.split()[0] for name in grpc_receiver.names)
+    assert "invoke_agent" in names
+    assert all(request.ByteSize() < 4 * 1024 * 1024 for request in grpc_receiver.accepted)
+    told = [
+        pair.value.string_value
+        for request in grpc_receiver.accepted
+        for span in request.resource_spans[0].scope_spans[0].spans
+        for pair in span.attributes
+        if pair.key == "gen_ai.input.messages"
+    ]
+    assert all(json.loads(messages) for messages in told)
+    assert any("[cut: " in messages for messages in told)
+    assert all(len(messages.encode()) <= 512 * 1024 for messages in told)
