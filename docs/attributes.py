@@ -18,7 +18,7 @@ def page() -> str:
         "",
         "Generated from `src/claude_otel/semconv/` by `make attributes`; `make lint` checks it.",
         "",
-        "*Content* quotes the user, the model, a tool or an error, and goes to a destination by its",
+        "*Content* quotes the user, the model, a tool or an error; it goes to a destination by its",
         "content level. *Personal* says who and where the user is, and goes where all content",
         "goes. Everything else goes everywhere.",
     ]
