@@ -84,7 +84,6 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
         own_version = version("claude-otel")
         self._tracer = get_tracer(SCOPE, own_version, self._pipeline.provider)
         self._meters = Meters(kwargs.get("meter_provider") or get_meter_provider(), own_version)
-        self._rules = within_limits(rules_of(settings.own_environment()), None)
         self._raises = settings.raises_own_failures()
         self._claims = Claims(settings.state_folder())
         self._wrappers = Wrappers(

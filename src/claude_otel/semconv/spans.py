@@ -392,7 +392,7 @@ def _tool_call(tool: ToolCall, around: Surroundings) -> SpanShape:
             at.TOOL_PERMISSION_AMBIGUOUS: tool.asked_is_ambiguous or None,
             at.TOOL_PERMISSION_DECISION: tool.decision,
             at.TOOL_PERMISSION_SOURCE: tool.decision_source,
-            at.TOOL_PERMISSION_REASON: tool.decision_reason,
+            at.TOOL_PERMISSION_REASON: tool.decision_reason and around.text(tool.decision_reason),
             at.START_SOURCE: tool.start_source,
         }
     )
