@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint screenshots backends mlflow-matrix clean
+.PHONY: demo test lint attributes screenshots backends mlflow-matrix clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +22,11 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+	$(BIN)/python docs/attributes.py --check
+
+# Rewrites docs/attributes.md.
+attributes: $(STAMP)
+	$(BIN)/python docs/attributes.py
 
 demo: $(STAMP)
 	$(BIN)/claude-otel demo

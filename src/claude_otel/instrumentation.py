@@ -7,7 +7,7 @@ What is wrapped: `capture/agent_sdk/wrappers.py`. Where spans go is the provider
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -42,6 +42,7 @@ from claude_otel.emit_live import LiveEmitter, Visible
 from claude_otel.emit_metrics import Meters
 from claude_otel.export.mlflow_parent import is_mlflows_trace, under_mlflow
 from claude_otel.export.projection import projected_shape
+from claude_otel.options import Options, environment_of
 from claude_otel.semconv.surroundings import Server, Surroundings
 
 _thread = TracingThread()
@@ -64,11 +65,17 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
     Content is recorded only where OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT says so.
     """
 
+    configuration = Options
+    """What may stand under this name in a declarative configuration file."""
+
     def instrumentation_dependencies(self) -> Collection[str]:
         return ("claude-agent-sdk >= 0.1.60",)
 
     def _instrument(self, **kwargs: Any) -> None:
-        level, without = content_of("", settings.own_environment())
+        own = {f.name: kwargs[f.name] for f in fields(Options) if f.name in kwargs}
+        options = settings.own_environment() | environment_of(own, place="claude_otel")
+        level, without = content_of("", options)
+        self._rules = within_limits(rules_of(options), None)
         self._pipeline = kwargs.get("pipeline") or _Pipeline(
             provider=kwargs.get("tracer_provider"),
             visible=partial(projected_shape, level=level, without=without),
@@ -77,7 +84,6 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
         own_version = version("claude-otel")
         self._tracer = get_tracer(SCOPE, own_version, self._pipeline.provider)
         self._meters = Meters(kwargs.get("meter_provider") or get_meter_provider(), own_version)
-        self._rules = within_limits(rules_of(settings.own_environment()), None)
         self._raises = settings.raises_own_failures()
         self._claims = Claims(settings.state_folder())
         self._wrappers = Wrappers(

@@ -218,3 +218,29 @@ def test_a_transcript_without_a_turn_is_no_failure(user: User) -> None:
     empty = user.project / "empty.jsonl"
     empty.touch()
     assert shown(user, str(empty)) == f"No turn in {empty} (yet).\n"
+
+
+def test_what_would_leave_is_told_for_each_destination_and_what_was_masked(user: User) -> None:
+    transcript = put_session(user, "nested_subagents", ID)
+    token = "ghp" + "_" + "a1B2" * 9
+    text = transcript.read_text()
+    assert "Review the code and the tests." in text
+    transcript.write_text(text.replace("Review the code and the tests.", f"Use {token}, PROJ-12."))
+    environ = {
+        "OTEL_TRACES_EXPORTER": "mlflow,otlp",
+        "MLFLOW_TRACKING_URI": "http://ada:hunter2@mlflow:5000",
+        "CLAUDE_OTEL_SECRET_PATTERNS": "ticket=PROJ-\\d+",
+    }
+
+    told = shown(user, "--explain", **environ)
+    mlflow, otlp = json.loads(shown(user, "--explain", "--json", **environ))
+
+    assert mlflow["destination"] == "MLflow at http://***@mlflow:5000, experiment its default"
+    assert (mlflow["content"], mlflow["spans"]) == ("full", 17)
+    assert set(mlflow["masked"]) == {"github-token", "ticket"}
+    assert mlflow["bytes_by_key"]["gen_ai.input.messages"] > 100
+    assert (otlp["content"], otlp["bytes_by_key"], otlp["masked"]) == ("none", {}, {})
+    assert "  no content, and nothing about who and where you are\n" in told
+    assert "  masked: " in told
+    for secret in (token, "PROJ-12", "hunter2"):
+        assert secret not in told

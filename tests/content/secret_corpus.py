@@ -6,7 +6,7 @@ every time: the letters come from a counter, not from chance.
 
 import base64
 import string
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import count
@@ -235,11 +235,30 @@ def _longest_run(text: str) -> str:
     return max(runs, key=len)
 
 
-def survives(secret: str, text: str) -> bool:
-    """Whether a telling part of the secret is still there: eight characters in a row."""
+def _pieces(secret: str) -> set[str]:
+    """Each ten characters in a row of it, without what every secret of its kind begins with."""
     told = secret.removeprefix("https://hooks.slack.com/services/")
     told = told.removeprefix("https://discord.com/api/webhooks/")
     if "webhook.office" in told:
         told = told.partition("IncomingWebhook/")[2]
-    pieces = {told[at : at + 8] for at in range(4, max(5, len(told) - 7))} or {told}
-    return any(piece in text for piece in pieces)
+    return {told[at : at + _PIECE] for at in range(4, max(5, len(told) - _PIECE + 1))}
+
+
+_PIECE = 10
+
+
+def survives(secret: str, text: str) -> bool:
+    """Whether a telling part of the secret is still there: ten characters in a row."""
+    return any(piece in text for piece in _pieces(secret))
+
+
+def kinds_left(planted: Iterable[Planted], text: str) -> set[str]:
+    """Of which kinds something is left in a long text; reads it once."""
+    kinds = {piece: one.kind for one in planted for piece in _pieces(one.secret)}
+    shorter = {piece: kind for piece, kind in kinds.items() if len(piece) < _PIECE}
+    left = {kind for piece, kind in shorter.items() if piece in text}
+    for at in range(len(text) - _PIECE + 1):
+        kind = kinds.get(text[at : at + _PIECE])
+        if kind is not None:
+            left.add(kind)
+    return left

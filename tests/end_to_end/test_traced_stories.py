@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 from installation import Played
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import SpanKind, Status, StatusCode
 from otlp_receiver import ReceivedSpan
+from test_conformance import undeclared
 
 from claude_otel.testing import find_claude
 from claude_otel.testing.calls import Call, total_usage
@@ -98,6 +101,28 @@ def test_over_otlp_failed_and_broken_calls_are_chat_spans_with_an_error_and_no_u
     statuses = Counter(str(c.status) for c in failed if c.outcome == "error")
     told = Counter(s.attributes["error.type"] for s in spans)
     assert {s: told[s] for s in statuses} == dict(statuses)
+
+
+@stories
+def test_every_span_that_arrives_keeps_to_the_conventions(
+    name: str, played: dict[str, Played]
+) -> None:
+    wrong = {
+        span.name: rules
+        for span in map(_as_ended, played[name].otlp)
+        if (rules := undeclared(span))
+    }
+    assert wrong == {}
+
+
+def _as_ended(span: ReceivedSpan) -> ReadableSpan:
+    """What came over the wire, as the checker of conventions takes it."""
+    return ReadableSpan(
+        name=span.name,
+        kind=SpanKind(span.kind - 1),
+        attributes=span.attributes,
+        status=Status(StatusCode(span.status)),
+    )
 
 
 @stories

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +14,7 @@ from rich.text import Text
 from claude_otel import settings
 from claude_otel.cli.tree import Tree, TreeSpan, dollars_text, one_line, output, print_trees
 from claude_otel.semconv import attributes as at
+from claude_otel.worker.explaining import explained
 from claude_otel.worker.showing import ShownSession, ShownSpan, find_transcript, shown_session
 
 _LONGEST_PROMPT = 120
@@ -23,6 +25,7 @@ Examples:
   claude-otel show                  the newest session of this project
   claude-otel show 8906898c         a session by the beginning of its id
   claude-otel show --full FILE      a transcript, with prompts, answers and results
+  claude-otel show --explain        what would leave, to where, and what was masked
   claude-otel show --json | jq '.[] | select(.status.code == "ERROR")'
 """
 
@@ -31,7 +34,12 @@ Examples:
 @click.argument("session", required=False, metavar="[SESSION|FILE]")
 @click.option("--json", "as_json", is_flag=True, help="Print the spans as a JSON list.")
 @click.option("--full", is_flag=True, help="Print prompts, answers, arguments and results too.")
-def command(session: str | None, as_json: bool, full: bool) -> None:
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="Say what would leave to each destination, and what was masked.",
+)
+def command(session: str | None, as_json: bool, full: bool, explain: bool) -> None:
     """Print the spans of a session as a tree, one for each turn, from its transcript.
 
     No backend and no network is used. SESSION is a session's id or its
@@ -43,6 +51,9 @@ def command(session: str | None, as_json: bool, full: bool) -> None:
         config_dir=settings.claude_config_dir(settings.own_environment()),
         project=Path.cwd(),
     )
+    if explain:
+        _explain(transcript, as_json=as_json)
+        return
     found = shown_session(transcript)
     if as_json:
         click.echo(json.dumps([_as_json(span) for span in found.spans], indent=2))
@@ -55,6 +66,35 @@ def command(session: str | None, as_json: bool, full: bool) -> None:
     console.print()
     for line in _summary(found):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+# -- what would leave --------------------------------------------------------------------
+
+
+def _explain(transcript: Path, *, as_json: bool) -> None:
+    configuration = settings.resolve(
+        settings.own_environment(),
+        project=Path.cwd(),
+        state=settings.state_folder(),
+        data=settings.data_folder(),
+    )
+    places = explained(transcript, configuration)
+    if as_json:
+        click.echo(json.dumps([asdict(place) for place in places], indent=2))
+        return
+    if not places:
+        click.echo("Nothing leaves: tracing is switched off.")
+    for place in places:
+        click.secho(place.destination, bold=True)
+        click.echo(f"  content: {place.content}; {_many(place.spans, 'span')}")
+        for key, size in place.bytes_by_key.items():
+            click.echo(f"  {key}: {size:,} bytes")
+        if not place.bytes_by_key:
+            click.echo("  no content, and nothing about who and where you are")
+        kinds = ", ".join(f"{times:,} {kind}" for kind, times in place.masked.items())
+        click.echo(f"  masked: {kinds or 'nothing'}")
+        if place.cut:
+            click.echo(f"  shortened: {_many(place.cut, 'value')}")
 
 
 # -- as JSON -----------------------------------------------------------------------------

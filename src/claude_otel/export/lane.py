@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from claude_otel.content import clean
+from claude_otel.content import clean, redact
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.emit import EmittedSpan
 from claude_otel.export.destination import Destination
@@ -300,13 +300,13 @@ class Lane:
                 session_id=item.emitted.session_id,
                 fingerprint=item.fingerprint,
                 facts=facts_of(item.emitted.span),
-                reason=None if reason is None else clean(reason),
+                reason=None if reason is None else redact(clean(reason)),
             )
             for item in part
         ]
         dropped = None
         if outcome.rejected_count and reason is None:
-            why = clean(outcome.error or "no reason given")
+            why = redact(clean(outcome.error or "no reason given"))
             dropped = PartialDrop(count=outcome.rejected_count, reason=why)
         while True:
             try:
@@ -365,7 +365,7 @@ class Lane:
             self._changed.notify_all()
 
     def _complain(self, error: str) -> None:
-        error = clean(error)
+        error = redact(clean(error))  # a receiver may quote what it was sent
         with self._changed:
             is_news = error != self._last_error
             self._last_error = error

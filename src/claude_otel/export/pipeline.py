@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 
 from claude_otel import destinations as configured_as
 from claude_otel import settings
-from claude_otel.content import ContentKind
+from claude_otel.content import ContentKind, redact
 from claude_otel.content_choice import ContentLevel
 from claude_otel.declarative import Declared
 from claude_otel.destinations import (
@@ -114,7 +114,7 @@ def application_provider() -> TracerProvider:
 def resource(declared: Declared | None = None) -> Resource:
     """Say who spans come from: a file, OpenTelemetry's variables, else service claude-code."""
     if declared is not None:
-        return declared.resource
+        return _redacted(declared.resource)
     attributes = dict(Resource.create().attributes)
     if str(attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
         attributes[SERVICE_NAME] = DEFAULT_SERVICE_NAME
@@ -122,7 +122,15 @@ def resource(declared: Declared | None = None) -> Resource:
     if SERVICE_INSTANCE_ID not in named:
         # Random for each worker: the same span would come from another place after a restart.
         attributes.pop(SERVICE_INSTANCE_ID, None)
-    return Resource(attributes)
+    return _redacted(Resource(attributes))
+
+
+def _redacted(said: Resource) -> Resource:
+    """A resource goes everywhere, with every span; a secret in it is a mistake."""
+    return Resource(
+        {name: redact(v) if isinstance(v, str) else v for name, v in said.attributes.items()},
+        said.schema_url,
+    )
 
 
 def _destination(

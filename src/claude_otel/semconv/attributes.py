@@ -115,7 +115,6 @@ COMPACTION_TRIGGER: Final = "claude.compaction.trigger"
 COMPACTION_DURATION_MS: Final = "claude.compaction.duration_ms"
 COMPACTION_TOKENS_BEFORE: Final = "claude.compaction.tokens_before"
 COMPACTION_TOKENS_AFTER: Final = "claude.compaction.tokens_after"
-TRUNCATED: Final = "claude.content.truncated"
 
 CONTENT_KEYS: Final = frozenset(
     {

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, TypeAlias, cast
 
-from claude_otel.content import clean, cut_together
+from claude_otel.content import clean, cut_together, redact
 from claude_otel.model.events import Compacted, HookRan
 from claude_otel.model.nodes import (
     CallUsage,
@@ -101,7 +101,7 @@ def turn_start(at_ns: int) -> SpanStart:
 
 
 def subagent_start(agent_type: str | None, at_ns: int) -> SpanStart:
-    name = clean(agent_type or "subagent")
+    name = _name(agent_type or "subagent")
     attributes: dict[str, Value] = {at.OPERATION_NAME: "invoke_agent", at.AGENT_NAME: name}
     return SpanStart(name=f"invoke_agent {name}", attributes=attributes, started_at_ns=at_ns)
 
@@ -109,10 +109,10 @@ def subagent_start(agent_type: str | None, at_ns: int) -> SpanStart:
 def tool_start(name: str, at_ns: int) -> SpanStart:
     attributes: dict[str, Value] = {
         at.OPERATION_NAME: "execute_tool",
-        at.TOOL_NAME: clean(name),
+        at.TOOL_NAME: _name(name),
         at.TOOL_TYPE: "function",
     }
-    return SpanStart(name=f"execute_tool {clean(name)}", attributes=attributes, started_at_ns=at_ns)
+    return SpanStart(name=f"execute_tool {_name(name)}", attributes=attributes, started_at_ns=at_ns)
 
 
 def start_of(node: Node) -> SpanStart:
@@ -227,7 +227,7 @@ def _turn(turn: Turn, around: Surroundings) -> SpanShape:
 
 def _subagent(agent: Subagent, around: Surroundings) -> SpanShape:
     """gen_ai.invoke_agent.internal, for an agent that another one launched"""
-    name = agent.agent_type or "subagent"
+    name = _name(agent.agent_type or "subagent")
     prompt = (Message(role="user", parts=agent.prompt),)
     attributes = _known(
         {
@@ -303,11 +303,17 @@ def _model_call(call: ModelCall, around: Surroundings) -> SpanShape:
 
 
 def _model_asked(call: ModelCall) -> str | None:
-    return call.requested_model or (call.request and call.request.model) or call.model
+    model = call.requested_model or (call.request and call.request.model) or call.model
+    return model and _name(model)
 
 
 def _call_name(model: str | None) -> str:
-    return f"chat {clean(model)}" if model else "chat"
+    return f"chat {model}" if model else "chat"
+
+
+def _name(said: str) -> str:
+    """A name that a model or a server chose: it stands in every level, so no secret may."""
+    return redact(clean(said))
 
 
 def _finish_reason(call: ModelCall) -> str:
@@ -365,11 +371,12 @@ def _usage(call: ModelCall) -> dict[str, Value | None]:
 def _tool_call(tool: ToolCall, around: Surroundings) -> SpanShape:
     """gen_ai.execute_tool.internal; `mcp.*` where the tool is an MCP server's"""
     agent = tool.owner.agent_type if isinstance(tool.owner, Subagent) else AGENT_NAME
+    agent = agent and _name(agent)
     server = tool.name.split("__")[1] if tool.name.startswith("mcp__") else None
     attributes = _known(
         {
             at.OPERATION_NAME: "execute_tool",
-            at.TOOL_NAME: tool.name,
+            at.TOOL_NAME: _name(tool.name),
             at.TOOL_TYPE: "function",
             at.TOOL_CALL_ID: tool.key,
             at.AGENT_NAME: agent,
@@ -385,7 +392,7 @@ def _tool_call(tool: ToolCall, around: Surroundings) -> SpanShape:
             at.TOOL_PERMISSION_AMBIGUOUS: tool.asked_is_ambiguous or None,
             at.TOOL_PERMISSION_DECISION: tool.decision,
             at.TOOL_PERMISSION_SOURCE: tool.decision_source,
-            at.TOOL_PERMISSION_REASON: tool.decision_reason,
+            at.TOOL_PERMISSION_REASON: tool.decision_reason and around.text(tool.decision_reason),
             at.START_SOURCE: tool.start_source,
         }
     )

@@ -1,6 +1,6 @@
-"""How many secrets redaction finds, and what it takes for one; writes `secret_masking.md`.
+"""How many secrets redaction finds, and what it takes for one; writes `secret_recall.md` beside it.
 
-    python benchmarks/secret_masking.py [python with detect-secrets]
+    python benchmarks/secret_recall.py [python with detect-secrets]
 
 Recall: the corpus of tests/content/secret_corpus.py. False alarms: 50 MB of ordinary code and
 logs, which are the sources installed in this environment (Python, JavaScript, JSON, Markdown,
@@ -47,7 +47,7 @@ def main(peer: str | None) -> None:
         "# What redaction finds, and what it takes for a secret",
         "",
         f"{datetime.now(tz=timezone.utc):%Y-%m-%d}, CPython {platform.python_version()}, by "
-        "`python benchmarks/secret_masking.py`.",
+        "`python benchmarks/secret_recall.py`.",
         "",
         "## Recall",
         "",
