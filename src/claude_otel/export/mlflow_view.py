@@ -333,7 +333,7 @@ def _blocks(message: Mapping[str, Any]) -> list[dict[str, Any]]:
         blocks.append(block)
         if block["type"] == "tool_result" and isinstance(block["content"], list):
             # Inside a tool's result the view shows the base64 of an image; beside it, the image.
-            content: list[dict[str, Any]] = block["content"]
+            content = cast(list[dict[str, Any]], block["content"])
             images = [inner for inner in content if inner["type"] == "image"]
             block["content"] = [_IMAGE_BESIDE if inner in images else inner for inner in content]
             blocks += images
