@@ -106,7 +106,7 @@ def main() -> None:
         results.append(result)
         print(f"  {result.calls} calls, {result.spans} spans, {result.took_s:.0f} s")
         for line in (*result.wrong, *result.differs):
-            print(f"  {line}", flush=True)
+            print(f"  {line[:300]}", flush=True)
     tested = {v: _test_exporter(v, python_of(v)) for v in (NEWEST, *OLDER) if not chosen}
     if not chosen:
         (HERE / "matrix.md").write_text(_page(results, tested), encoding="utf-8")
@@ -233,7 +233,10 @@ def _comparable(name: str, traces: list[dict[str, Any]], installation: Installat
         spans = sorted(json.dumps(span, sort_keys=True) for span in trace.pop("spans"))
         own = [f"{key} = {json.dumps(trace[key], sort_keys=True)}" for key in sorted(trace)]
         lines += [f"{name} {number}: {line}" for line in (*own, *spans)]
-    stable = (line.replace(folder, "FOLDER") for line in lines)
+    as_claude_writes_it = re.sub(r"[^A-Za-z0-9]", "-", folder)
+    stable = (
+        line.replace(folder, "FOLDER").replace(as_claude_writes_it, "FOLDER") for line in lines
+    )
     return sorted(_OF_THE_SESSION.sub("ID", line) for line in stable if "_ms = " not in line)
 
 
