@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from export_story import chat, turn
 from stores import MlflowServer
 
 from claude_otel.export.mlflow import MLflowSpanExporter
@@ -12,9 +13,6 @@ from claude_otel.export.mlflow import MLflowSpanExporter
 def test_an_experiment_is_made_in_the_workspace_that_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "export")
-    from export_story import chat, turn
-
     store = f"sqlite:///{tmp_path}/server.db"
     with MlflowServer(tmp_path, store, options=["--enable-workspaces"]) as server:
         made = requests.post(f"{server.uri}/api/3.0/mlflow/workspaces", json={"name": "team-a"})
