@@ -45,7 +45,7 @@ STORIES_SHOWN = (
     "image",
     "demo",  # last: the list shows the newest first
 )
-_DELIVERED_WITHIN_S = 60
+_DELIVERED_WITHIN_S = 180
 
 
 def play_into(root: Path) -> Path:

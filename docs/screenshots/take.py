@@ -34,7 +34,7 @@ FOLDER = Path(__file__).parent
 TRACE = {"width": 1440, "height": 800}
 CHAT = {"width": 1440, "height": 1000}
 LIST = {"width": 1800, "height": 640}
-_SERVER_STARTS_WITHIN_S = 90
+_SERVER_STARTS_WITHIN_S = 180
 # MLflow says hello to those who see its UI for the first time.
 _SEEN_BEFORE = """
 for (const [name, value] of Object.entries({
@@ -75,7 +75,7 @@ def main() -> None:
 def _take_all(browser: Browser, address: str) -> None:
     page = browser.new_page(viewport=LIST)
     page.add_init_script(_SEEN_BEFORE)
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(120_000)  # on a busy machine too
 
     _open_list(page, address)
     page.get_by_label("Toggle sidebar").click()
@@ -178,7 +178,7 @@ def _mlflow_server(store: Path) -> Iterator[str]:
         yield address
     finally:
         server.terminate()
-        server.wait(timeout=30)
+        server.wait(timeout=120)
 
 
 def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:

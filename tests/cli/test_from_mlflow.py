@@ -37,7 +37,7 @@ def test_without_consent_nothing_is_taken_out_and_it_is_said_what_is_there(user:
     assert json.loads(user.local.read_text())["enabledPlugins"][PLUGIN] is True
     notes = [line.removeprefix("Note: ") for line in said.splitlines() if line.startswith("Note")]
     assert notes[:5] == [
-        "MLflow's own tracing is set up here; with ours, each turn is in MLflow twice.",
+        "MLflow's own tracing is set up here; with both, each turn is in MLflow twice:",
         f"  {user.local}: the plugin {PLUGIN}, on",
         f"  {user.shared}: env MLFLOW_CLAUDE_TRACING_ENABLED=true, "
         "MLFLOW_TRACKING_URI=http://mlflow:5000, MLFLOW_EXPERIMENT_ID=7",
@@ -116,6 +116,18 @@ def test_at_a_terminal_it_is_explained_and_asked(user: User, answer: str, moved:
     assert "which MLflow has retired" in done.stdout
     assert "Take it out and go on with its address and experiment? [Y/n]" in done.stdout
     assert get_tracing_status(user.shared).enabled != moved
+
+
+def test_a_retired_hook_alone_is_called_what_it_is(user: User) -> None:
+    user.shared.write_text(
+        json.dumps({"hooks": {"Stop": [{"hooks": [{"type": "command", "command": RETIRED}]}]}})
+    )
+    user.local.unlink()
+
+    said = user.says("setup", "-y")
+
+    assert "Note: MLflow's own tracing left something here:\n" in said
+    assert "twice" not in said
 
 
 def test_what_is_set_up_for_all_projects_is_moved_with_the_user_scope(user: User) -> None:

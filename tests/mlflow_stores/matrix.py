@@ -67,12 +67,12 @@ class Row:
 
 ROWS = (
     Row(version=NEWEST, place="SQLite file"),
-    Row(version=NEWEST, place="server on SQLite"),
-    Row(version=NEWEST, place="server on SQLite", users=True),
-    Row(version=NEWEST, place="server on PostgreSQL"),
+    *(Row(version=v, place=p) for v in OLDER for p in ("server on SQLite", "SQLite file")),
     Row(version=NEWEST, place="server on PostgreSQL", users=True),
+    Row(version=NEWEST, place="server on SQLite"),
     Row(version=NEWEST, place="file store"),
-    *(Row(version=v, place=p) for v in OLDER for p in ("SQLite file", "server on SQLite")),
+    Row(version=NEWEST, place="server on PostgreSQL"),
+    Row(version=NEWEST, place="server on SQLite", users=True),
 )
 
 
@@ -95,6 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", help="rows whose title contains this; writes nothing")
     chosen = parser.parse_args().only
+    tested = {v: _test_exporter(v, python_of(v)) for v in OLDER if not chosen}
     results: list[Result] = []
     first: list[str] | None = None
     for row in ROWS:
@@ -106,10 +107,9 @@ def main() -> None:
         results.append(result)
         print(f"  {result.calls} calls, {result.spans} spans, {result.took_s:.0f} s")
         for line in (*result.wrong, *result.differs):
-            print(f"  {line}", flush=True)
-    tested = {v: _test_exporter(v, python_of(v)) for v in (NEWEST, *OLDER) if not chosen}
-    if not chosen:
-        (HERE / "matrix.md").write_text(_page(results, tested), encoding="utf-8")
+            print(f"  {line[:300]}", flush=True)
+        if not chosen:  # each time: a later row may take long
+            (HERE / "matrix.md").write_text(_page(results, tested), encoding="utf-8")
     sys.exit(any(result.wrong for result in results) or any("failed" in t for t in tested.values()))
 
 
@@ -123,7 +123,7 @@ def python_of(version: str) -> Path:
     if not done.exists():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         # MLflow before 3.17 asks for SQLAlchemy below 3 and does not start with 2.1.
-        wanted = [f"mlflow=={version}", "sqlalchemy<2.1", "-e", str(ROOT)]
+        wanted = [f"mlflow=={version}", "sqlalchemy<2.1", "-e", f"{ROOT}[grpc]"]
         wanted += ["pytest", "pytest-timeout", "hypothesis"]
         subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
         done.touch()
@@ -171,8 +171,11 @@ def _test_exporter(version: str, python: Path) -> str:
     if cannot := CANNOT.get(version):
         command += ["-k", " and ".join(f"not {name}" for name in cannot)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    print(done.stdout[-3000:] if done.returncode else done.stdout.splitlines()[-1], flush=True)
-    return done.stdout.splitlines()[-1].rpartition(" in ")[0]
+    last = (done.stdout.splitlines() or ["failed to start"])[-1]
+    print(f"{version}: {last}", flush=True)
+    if done.returncode:
+        print(done.stdout[-3000:], done.stderr[-3000:], flush=True)
+    return last.rpartition(" in ")[0] or last
 
 
 @contextmanager
@@ -233,7 +236,10 @@ def _comparable(name: str, traces: list[dict[str, Any]], installation: Installat
         spans = sorted(json.dumps(span, sort_keys=True) for span in trace.pop("spans"))
         own = [f"{key} = {json.dumps(trace[key], sort_keys=True)}" for key in sorted(trace)]
         lines += [f"{name} {number}: {line}" for line in (*own, *spans)]
-    stable = (line.replace(folder, "FOLDER") for line in lines)
+    as_claude_writes_it = re.sub(r"[^A-Za-z0-9]", "-", folder)
+    stable = (
+        line.replace(folder, "FOLDER").replace(as_claude_writes_it, "FOLDER") for line in lines
+    )
     return sorted(_OF_THE_SESSION.sub("ID", line) for line in stable if "_ms = " not in line)
 
 
@@ -251,6 +257,7 @@ def _page(results: list[Result], tested: Mapping[str, str]) -> str:
         for r in results
         if r.differs
     )
+    missing = "".join(f"| {row.title} | | | not run | |\n" for row in ROWS[len(results) :])
     exporter = "\n".join(f"| {version} | {told} |" for version, told in tested.items())
     cannot = "\n".join(
         f"- MLflow {version} {what}"
@@ -272,8 +279,9 @@ inputs, outputs, model, events and links, against the first row.
 | MLflow | place | calls | spans | tokens | all else |
 |---|---|---|---|---|---|
 {table}
-
-The exporter's own tests (`tests/export/{"`, `tests/export/".join(EXPORTER_TESTS)}`), both roads:
+{missing}
+The exporter's own tests (`tests/export/{"`, `tests/export/".join(EXPORTER_TESTS)}`), both roads,
+which `make test` runs under the newest:
 
 | MLflow | |
 |---|---|

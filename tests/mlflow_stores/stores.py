@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from base64 import b64encode
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -38,7 +39,9 @@ class MlflowServer:
         *,
         python: Path = Path(sys.executable),
         authentication: bool = False,
+        options: Sequence[str] = (),
     ) -> None:
+        self._options = options
         self._folder = folder
         self._store_uri = store_uri
         self._python = python
@@ -63,6 +66,7 @@ class MlflowServer:
             "MLFLOW_MODEL_CATALOG_URI": "",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         }
+        command += self._options
         if self._authentication:
             command += ["--app-name", "basic-auth"]
             environment |= self._basic_auth()

@@ -57,7 +57,10 @@ def is_wanted_out(found: Found, choice: bool | None, *, asks: bool) -> bool:
 
 def explained(found: Found) -> list[str]:
     """What was found, file by file, and what it does."""
-    lines = ["MLflow's own tracing is set up here; with ours, each turn is in MLflow twice."]
+    if any(setup.switch is not None or setup.plugin for setup in found.values()):
+        lines = ["MLflow's own tracing is set up here; with both, each turn is in MLflow twice:"]
+    else:
+        lines = ["MLflow's own tracing left something here:"]
     for file, setup in found.items():
         told = [
             *([f"{SWITCH}={setup.switch}"] if setup.switch is not None else []),
@@ -89,7 +92,7 @@ def notes(target: Target, found: Found, *, moved: bool) -> list[str]:
         said.append(f"to delete the plugin's files too: claude plugin uninstall {PLUGIN}")
     if target.scope != "user" and (file := _file(target, "user")) and find_mlflow(file):
         said.append(
-            f"MLflow's own tracing is set up for all projects in {file}; with ours, each turn is "
+            f"MLflow's own tracing is set up for all projects in {file}; with both, each turn is "
             "in MLflow twice. To take it out: claude-otel setup --user --move-mlflow"
         )
     return said

@@ -35,7 +35,8 @@ class ClientRoad:
 
     def log_spans(self, spans: Sequence[ReadableSpan]) -> Outcome:
         def log(client: Any, location: str) -> None:
-            _log(client, location, spans)
+            # On Databricks the call is for tables of Unity Catalog, and none for experiments.
+            _log(client, location, spans, takes_spans=not self._uri.startswith("databricks"))
 
         return self._attempt(log)
 
@@ -130,15 +131,18 @@ def require_mlflow() -> None:
         )
 
 
-def _log(client: Any, location: str, spans: Sequence[ReadableSpan]) -> None:
+def _log(client: Any, location: str, spans: Sequence[ReadableSpan], *, takes_spans: bool) -> None:
     by_trace: dict[str, list[Any]] = {}
     for span in map(_as_stored, spans):
         by_trace.setdefault(span.trace_id, []).append(span)
     for trace_id, group in by_trace.items():  # MLflow before 3.13 takes one trace at a time
         try:
-            client.log_spans(location, group)
-        except NotImplementedError:  # a file store: whole traces only, as artifacts
-            _upload(client, location, trace_id, group)
+            if takes_spans:
+                client.log_spans(location, group)
+                continue
+        except NotImplementedError:  # a file store
+            pass
+        _upload(client, location, trace_id, group)  # whole traces only, as artifacts
 
 
 def _write(client: Any, info: Any) -> None:

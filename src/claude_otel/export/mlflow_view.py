@@ -1,7 +1,7 @@
 """How MLflow names what a GenAI span says: a pure mapping, no I/O, no mlflow.
 
 Everything here is a function of one span. What is known of a whole trace is in
-`trace_totals.py`, how it is sent in `mlflow_http.py` and `mlflow_client.py`.
+`trace_record.py`, how it is sent in `mlflow_http.py` and `mlflow_client.py`.
 The values are Python objects; each road dumps them to JSON in its own way.
 """
 
@@ -76,7 +76,6 @@ _METADATA_OF: Final[Mapping[str, str]] = {
     "mlflow.source.git.branch": key.SESSION_GIT_BRANCH,
     "mlflow.source.git.commit": key.SESSION_GIT_COMMIT,
 }
-# Claude Code's word for a folder without a repository, and for a detached head.
 
 
 def trace_id_in_mlflow(trace_id: int) -> str:
@@ -333,7 +332,7 @@ def _blocks(message: Mapping[str, Any]) -> list[dict[str, Any]]:
         blocks.append(block)
         if block["type"] == "tool_result" and isinstance(block["content"], list):
             # Inside a tool's result the view shows the base64 of an image; beside it, the image.
-            content: list[dict[str, Any]] = block["content"]
+            content = cast(list[dict[str, Any]], block["content"])
             images = [inner for inner in content if inner["type"] == "image"]
             block["content"] = [_IMAGE_BESIDE if inner in images else inner for inner in content]
             blocks += images
