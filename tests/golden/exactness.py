@@ -75,11 +75,7 @@ def fallbacks(story: Story, spans: Spans) -> Counter[str]:
         if kind == "tool_call" and source != "measured":
             told["tool's start: when it was asked for"] += 1
         if attributes.get(at.USAGE_INCOMPLETE):
-            told[
-                "compaction: no usage stated"
-                if at.CONVERSATION_COMPACTED in attributes
-                else "call cut off: usage in part"
-            ] += 1
+            told[_incomplete(attributes)] += 1
         if kind == "turn" and at.SESSION_RESIDUAL in attributes:
             told["residual stated"] += 1
     told["failed attempt: no record"] += len(_failed(story)) - len(_without_usage(spans))
@@ -90,6 +86,14 @@ def fallbacks(story: Story, spans: Spans) -> Counter[str]:
         return +told
     told["side call: no record"] += len(_side_calls(story)) - len(_told_side_calls(spans))
     return +told
+
+
+def _incomplete(attributes: dict) -> str:
+    if at.CONVERSATION_COMPACTED in attributes:
+        return "compaction: no usage stated"
+    if at.USAGE_INPUT_TOKENS in attributes:
+        return "answer: its output tokens are not written down"
+    return "call cut off: usage in part"
 
 
 # -- one question a function ---------------------------------------------------------------------
@@ -111,8 +115,11 @@ def _calls(story: Story, spans: Spans) -> Iterator[str]:
             continue
         counted = tokens_answered(call)
         for key, name in TOKENS.items():
-            if span["attributes"][key] != counted[key]:
-                yield f"{name} tokens {span['attributes'][key]}, the API answered {counted[key]}"
+            stated = span["attributes"].get(key)
+            if stated is None and span["attributes"].get(at.USAGE_INCOMPLETE):
+                continue
+            if stated != counted[key]:
+                yield f"{name} tokens {stated}, the API answered {counted[key]}"
         agent = by_id[span["parent_id"]]["attributes"].get(at.SUBAGENT_ID)
         if not _same_agent(call, agent):
             yield f"{message_id} is under {agent}, {call['agent_id'] or call['script']} asked"
