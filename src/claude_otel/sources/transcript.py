@@ -2,7 +2,8 @@
 
 The format is not a contract: it changes with the versions, lines are torn, and
 half a trace is better than none. `RECORDS` says what is read and `IGNORED` what
-is knowingly not, with the reason; all else is `Unrecognized`, counted.
+is knowingly not, with the reason, `fields.py` the same of each record's fields; all
+else is `Unrecognized`, counted.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from claude_otel.sources.blocks import (
     usage_of,
     whole,
 )
+from claude_otel.sources.fields import unknown_fields
 
 IGNORED: Final[dict[str, str]] = {
     "agent-color": "display only",
@@ -91,7 +93,9 @@ def events_from_line(line: bytes) -> list[ev.Event]:
         kind = f"system/{text(raw, 'subtype') or 'no subtype'}"
     read = RECORDS.get(kind)
     if read is not None:
-        return list(read(raw, _at_ns(raw)))
+        at_ns = _at_ns(raw)
+        new = [ev.Unrecognized(at_ns=at_ns, kind=f"field {f}") for f in unknown_fields(kind, raw)]
+        return [*read(raw, at_ns), *new]
     if kind in IGNORED:
         return [ev.Ignored(at_ns=_at_ns(raw), kind=kind)]
     return [ev.Unrecognized(at_ns=_at_ns(raw), kind=f"record {kind}")]
