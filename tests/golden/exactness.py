@@ -18,11 +18,13 @@ from story_routes import (
     hooks_then_transcript,
     live,
     spans_of,
+    transcript_events,
     transcript_only,
     transcript_then_hooks,
 )
 
-from claude_otel.model.events import Event, ToolScheduled
+from claude_otel.model.belonging import SETTLE_NS
+from claude_otel.model.events import Event, ToolReturned, ToolScheduled
 from claude_otel.semconv import attributes as at
 
 TOKENS = {
@@ -84,6 +86,7 @@ def fallbacks(story: Story, spans: Spans) -> Counter[str]:
             [c for c in _main_calls(story) if c["outcome"] == "ok"]
         )
         return +told
+    told["hook more than a second late"] += len(late_hooks(story))
     told["side call: no record"] += len(_side_calls(story)) - len(_told_side_calls(spans))
     return +told
 
@@ -228,8 +231,12 @@ def _routes(story: Story, spans: Spans, scratch: Path) -> Iterator[str]:
         "live, whole lines": live(story, scratch / "lines", step=1 << 20),
         "live, the transcript lags": live(story, scratch / "lag", step=1 << 20, lag_ns=900_000_000),
     }
+    late = late_hooks(story)
     for name, readings in routes.items():
-        yield from _unlike(name, spans_of(readings), spans)
+        told = spans_of(readings)
+        if name.startswith("live"):
+            told |= {key: spans[key] for key in late & set(told)}
+        yield from _unlike(name, told, spans)
     yield from _hooks_alone(story, spans)
     if not _has_transcripts(story):
         return
@@ -238,6 +245,24 @@ def _routes(story: Story, spans: Spans, scratch: Path) -> Iterator[str]:
     yield from _unlike(
         "transcript only", {key: without_hooks(key, span) for key, span in told.items()}, without
     )
+
+
+def late_hooks(story: Story) -> set[tuple[str, str]]:
+    """Tools whose hook came so late that nobody waited: a busy machine, not a version."""
+    late: set[tuple[str, str]] = set()
+    for session in story.sessions:
+        read = {
+            e.tool_use_id: e.at_ns
+            for e in transcript_events(session)
+            if isinstance(e, ToolReturned)
+        }
+        late |= {
+            ("tool_call", e.tool_use_id)
+            for e in hook_events(session)
+            if isinstance(e, ToolReturned)
+            and e.at_ns - read.get(e.tool_use_id, e.at_ns) >= SETTLE_NS
+        }
+    return late
 
 
 def _hooks_alone(story: Story, spans: Spans) -> Iterator[str]:
