@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint attributes screenshots backends mlflow-matrix clean
+.PHONY: demo test lint attributes matrix record screenshots backends mlflow-matrix clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -30,6 +30,16 @@ attributes: $(STAMP)
 
 demo: $(STAMP)
 	$(BIN)/claude-otel demo
+
+# Every story with every version of `claude` (installed by name with pip), against the API's log:
+# about twenty minutes. Rewrites docs/stories.md.
+matrix: $(STAMP)
+	$(BIN)/python tests/golden/matrix.py --write docs/stories.md
+
+# make record VERSION=2.1.340: plays all stories with it, writes them to tests/golden, says what is
+# new in its records and hooks. Its line in src/claude_otel/testing/versions.py comes first.
+record: $(STAMP)
+	$(BIN)/python tests/golden/record.py --version $(VERSION)
 
 # Installs Chromium (Debian's package) if there is none; rewrites docs/screenshots.
 screenshots: $(STAMP)

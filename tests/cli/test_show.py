@@ -94,12 +94,17 @@ Claude Code has stated no total of its own (yet).
 
 def test_what_left_no_record_and_what_is_not_understood_is_said(user: User) -> None:
     transcript = put_session(user, "compaction", ID)
+    stated = json.loads(transcript.read_text().splitlines()[-1])
+    title = {"inputTokens": 40, "outputTokens": 12, "costUSD": 0.0001}
+    stated["modelUsage"]["claude-haiku-4-5-20251001"] = title
+    stated["totalCostUSD"] += 0.0001
     with transcript.open("a") as file:
+        file.write(json.dumps(stated) + "\n")
         file.write('{"type":"from-the-future","timestamp":"2026-11-23T12:00:09.000Z"}\n')
     assert shown(user).splitlines()[-4:] == [
-        "2 turns, 2 model calls: 22,977 tokens in (11,610 from the cache, 11,350 into it), "
-        "126 out, $0.0621",
-        "Claude Code's own total is $0.0625. It holds 40 tokens in and 12 out that left no record "
+        "3 turns, 3 model calls: 23,017 tokens in (11,610 from the cache, 11,350 into it), "
+        "138 out, $0.0625",
+        "Claude Code's own total is $0.0626. It holds 40 tokens in and 12 out that left no record "
         "here (such as compaction and titles).",
         "1 record not understood, and skipped: record from-the-future (1). A newer claude-otel may "
         "know them.",

@@ -18,11 +18,13 @@ from story_routes import (
     hooks_then_transcript,
     live,
     spans_of,
+    transcript_events,
     transcript_only,
     transcript_then_hooks,
 )
 
-from claude_otel.model.events import Event, ToolScheduled
+from claude_otel.model.belonging import SETTLE_NS
+from claude_otel.model.events import Event, ToolReturned, ToolScheduled
 from claude_otel.semconv import attributes as at
 
 TOKENS = {
@@ -75,11 +77,7 @@ def fallbacks(story: Story, spans: Spans) -> Counter[str]:
         if kind == "tool_call" and source != "measured":
             told["tool's start: when it was asked for"] += 1
         if attributes.get(at.USAGE_INCOMPLETE):
-            told[
-                "compaction: no usage stated"
-                if at.CONVERSATION_COMPACTED in attributes
-                else "call cut off: usage in part"
-            ] += 1
+            told[_incomplete(attributes)] += 1
         if kind == "turn" and at.SESSION_RESIDUAL in attributes:
             told["residual stated"] += 1
     told["failed attempt: no record"] += len(_failed(story)) - len(_without_usage(spans))
@@ -88,8 +86,17 @@ def fallbacks(story: Story, spans: Spans) -> Counter[str]:
             [c for c in _main_calls(story) if c["outcome"] == "ok"]
         )
         return +told
+    told["hook more than a second late"] += len(late_hooks(story))
     told["side call: no record"] += len(_side_calls(story)) - len(_told_side_calls(spans))
     return +told
+
+
+def _incomplete(attributes: dict) -> str:
+    if at.CONVERSATION_COMPACTED in attributes:
+        return "compaction: no usage stated"
+    if at.USAGE_INPUT_TOKENS in attributes:
+        return "answer: its output tokens are not written down"
+    return "call cut off: usage in part"
 
 
 # -- one question a function ---------------------------------------------------------------------
@@ -111,8 +118,11 @@ def _calls(story: Story, spans: Spans) -> Iterator[str]:
             continue
         counted = tokens_answered(call)
         for key, name in TOKENS.items():
-            if span["attributes"][key] != counted[key]:
-                yield f"{name} tokens {span['attributes'][key]}, the API answered {counted[key]}"
+            stated = span["attributes"].get(key)
+            if stated is None and span["attributes"].get(at.USAGE_INCOMPLETE):
+                continue
+            if stated != counted[key]:
+                yield f"{name} tokens {stated}, the API answered {counted[key]}"
         agent = by_id[span["parent_id"]]["attributes"].get(at.SUBAGENT_ID)
         if not _same_agent(call, agent):
             yield f"{message_id} is under {agent}, {call['agent_id'] or call['script']} asked"
@@ -221,8 +231,12 @@ def _routes(story: Story, spans: Spans, scratch: Path) -> Iterator[str]:
         "live, whole lines": live(story, scratch / "lines", step=1 << 20),
         "live, the transcript lags": live(story, scratch / "lag", step=1 << 20, lag_ns=900_000_000),
     }
+    late = late_hooks(story)
     for name, readings in routes.items():
-        yield from _unlike(name, spans_of(readings), spans)
+        told = spans_of(readings)
+        if name.startswith("live"):
+            told |= {key: spans[key] for key in late & set(told)}
+        yield from _unlike(name, told, spans)
     yield from _hooks_alone(story, spans)
     if not _has_transcripts(story):
         return
@@ -231,6 +245,24 @@ def _routes(story: Story, spans: Spans, scratch: Path) -> Iterator[str]:
     yield from _unlike(
         "transcript only", {key: without_hooks(key, span) for key, span in told.items()}, without
     )
+
+
+def late_hooks(story: Story) -> set[tuple[str, str]]:
+    """Tools whose hook came so late that nobody waited: a busy machine, not a version."""
+    late: set[tuple[str, str]] = set()
+    for session in story.sessions:
+        read = {
+            e.tool_use_id: e.at_ns
+            for e in transcript_events(session)
+            if isinstance(e, ToolReturned)
+        }
+        late |= {
+            ("tool_call", e.tool_use_id)
+            for e in hook_events(session)
+            if isinstance(e, ToolReturned)
+            and e.at_ns - read.get(e.tool_use_id, e.at_ns) >= SETTLE_NS
+        }
+    return late
 
 
 def _hooks_alone(story: Story, spans: Spans) -> Iterator[str]:

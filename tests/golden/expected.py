@@ -21,6 +21,11 @@ ENDS: dict[str, tuple[list[str], list[str]]] = {
     "refusal": (["failed"], []),
     "compaction": (["completed"] * 3, []),
     "demo": (["completed"], ["failed"]),
+    "bash_mode": (["completed"] * 2, []),
+    "mode_switched": (["completed"] * 2, []),
+    "branched": (["completed"] * 2, []),
+    "rewound": (["completed"] * 3, []),
+    "hook_blocks": (["completed"], ["denied"]),
     "typed_prompts": (["completed"] * 2, []),
     "permission_denied": (["interrupted"], ["denied"]),
     "escaped_call": (["interrupted", "completed"], []),
@@ -47,6 +52,7 @@ OTHERWISE: dict[tuple[str, str], tuple[list[str], list[str]]] = {
 """(story, version) that ends in another way, as that version's own records say."""
 
 ROUTES: dict[str, set[str]] = {
+    "slash_command": {"transcript only: turn claude.permission_mode differs"},
     # A "no" in a dialog and Esc while a tool runs are recorded alike, but for the dialog's hook.
     "permission_denied": {
         "transcript only: tool_call claude.tool.outcome differs",

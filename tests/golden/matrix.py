@@ -46,14 +46,17 @@ class Cell:
         return "ok" if not self.differences else f"{len(self.differences)} differ"
 
 
-def play(story_name: str, version: str, raw: Path, scratch: Path) -> Cell:
+def play(
+    story_name: str, version: str, raw: Path, scratch: Path, *, answer_s: float = ANSWER_S
+) -> Cell:
+    """Play a story with a version, unless its recording is in `raw` already, and check it."""
     if not is_known_to(story_name, version):
         return Cell()
     cell = Cell(differences=[])
     try:
         if not (raw / "calls.jsonl").exists():
             raw.mkdir(parents=True, exist_ok=True)
-            record(story_name, raw, install_claude(version), answer_s=ANSWER_S)
+            record(story_name, raw, install_claude(version), answer_s=answer_s)
         story = load(keep(story_name, raw, version, scratch))
     except (TimeoutError, ValueError, OSError, StopIteration) as error:
         cell.differences = [f"could not be played: {type(error).__name__} {str(error)[:2000]}"]

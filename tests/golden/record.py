@@ -16,6 +16,7 @@ import tempfile
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+from inventory import news_of
 from recording import record
 from story_routes import GOLDEN, load, read_all, tree_json
 
@@ -192,8 +193,10 @@ if __name__ == "__main__":
     claude = install_claude(version)
     for name in given.stories or STORIES:
         if given.raw is not None:
-            print(keep(name, given.raw / name, version))
+            if (given.raw / name / "calls.jsonl").exists():
+                print(keep(name, given.raw / name, version))
             continue
         with tempfile.TemporaryDirectory() as played:
             record(name, Path(played), claude)
             print(keep(name, Path(played), version))
+    print(news_of(version))

@@ -210,6 +210,7 @@ def _live(session: Recorded, folder: Path, *, step: int, lag_ns: int, since: boo
     reader = Reader(session.session_id, since_ns=first_hook_ns if since else None)
     tail, now = SessionTail(spool), 0
     for now, path, line in writes:
+        reader.settle(now)  # the clock has run since the last look
         for begin in range(0, len(line), step):
             with path.open("ab") as file:
                 file.write(line[begin : begin + step])

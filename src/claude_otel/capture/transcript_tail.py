@@ -1,4 +1,4 @@
-"""The files that a session writes itself: its transcript and its subagents' transcripts.
+"""The files that a session writes itself: its transcript, its subagents', its longest results.
 
 Only new bytes are read, whole lines only, at most `MOST_BYTES` a look, so that a
 session of any length is fed in bounded pieces. What a line means is said in
@@ -7,7 +7,8 @@ session of any length is fed in bounded pieces. What a line means is said in
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from claude_otel.diagnostics import log
@@ -16,6 +17,8 @@ from claude_otel.sources.lines import LineBuffer
 from claude_otel.sources.transcript import events_from_agent_meta, events_from_line
 
 MOST_BYTES = 8 << 20
+# Twice what a span holds of a result: redaction may shorten it before it is cut.
+LONGEST_RESULT_BYTES = 1 << 20
 
 
 class FileTail:
@@ -84,17 +87,32 @@ class TranscriptTail:
     def read(self) -> Iterator[ev.Event]:
         """New facts: the main loop's before its subagents', which refer to them."""
         for line in self._main.read():
-            yield from events_from_line(line)
+            yield from self._with_whole_results(events_from_line(line))
         for agent_id, tail in self._find_agents():
             yield from self._meta(agent_id)
             for line in tail.read():
-                yield from events_from_line(line)
+                yield from self._with_whole_results(events_from_line(line))
 
     def end(self) -> Iterator[ev.Event]:
         """No more will be written: what unfinished last lines still tell."""
         for tail in (self._main, *self._agents.values()):
             for line in tail.end():
                 yield from events_from_line(line)
+
+    def _with_whole_results(self, events: Iterable[ev.Event]) -> Iterator[ev.Event]:
+        """Results too long for the model are in files of their own, beside the subagents'."""
+        for event in events:
+            if isinstance(event, ev.ToolReturned) and event.saved_as is not None:
+                event = replace(event, whole_result=self._saved(event.saved_as))
+            yield event
+
+    def _saved(self, name: str) -> str | None:
+        path = self.path.with_suffix("") / "tool-results" / name
+        try:
+            with path.open("rb") as file:
+                return file.read(LONGEST_RESULT_BYTES).decode("utf-8", "replace")
+        except OSError:
+            return None
 
     def _find_agents(self) -> list[tuple[str, FileTail]]:
         folder = self.path.with_suffix("") / "subagents"

@@ -49,6 +49,8 @@ class Conversation:
     _messages: dict[str, Message] = field(default_factory=dict[str, Message])
     _said: list[Message] = field(default_factory=list[Message])
     _sees_requests: bool = False
+    _states_ends: bool = False  # early versions (2.1.19) write every record before its end
+    _ends_in_words: bool = False
     _shape_told: tuple[str, str] | None = None
 
     def says(self, message: Message) -> None:
@@ -102,9 +104,13 @@ class Conversation:
 
     def followed(self, call: ModelCall) -> list[ModelCall]:
         """The calls that `call` follows whose end nobody states: they are over, and were whole."""
-        ended = [c for c in self.open_calls.values() if c is not call and c.output_is_unknown]
+        ended = [
+            c
+            for c in self.open_calls.values()
+            if c is not call and (c.output_is_unknown or not self._states_ends)
+        ]
         for earlier in ended:
-            earlier.outcome = "completed"
+            earlier.outcome, earlier.output_is_unknown = "completed", True
         return ended
 
     def fails(self, record: RequestFailed, owner: Turn | Subagent, turn: Turn) -> list[ModelCall]:
@@ -147,8 +153,8 @@ class Conversation:
         for call in waiting:
             call.outcome = "failed" if outcome == "completed" else outcome
         for call in open_calls:
-            if call.output_is_unknown and outcome == "completed":
-                call.outcome = outcome
+            if outcome == "completed" and (call.output_is_unknown or not self._states_ends):
+                call.outcome, call.output_is_unknown = outcome, True
             elif call.stop_reason is None:
                 call.outcome = "abandoned" if outcome == "completed" else outcome
                 call.failure = Failure(type=call.outcome)
@@ -160,6 +166,13 @@ class Conversation:
             call = self.open_calls[next(reversed(self.open_calls))]
             call.stop_reason, call.outcome = None, "failed"
             call.failure = Failure(type="incomplete_stream")
+
+    @property
+    def has_last_word(self) -> bool:
+        """The latest answer asked for nothing more."""
+        if not self._states_ends:
+            return self._ends_in_words
+        return self.last_stop_reason not in (None, "tool_use", "pause_turn")
 
     def moves(self, turn: Turn) -> None:
         """All of this talk that is still open was for `turn`."""
@@ -242,6 +255,10 @@ class Conversation:
         call.stop_reason = record.stop_reason or call.stop_reason
         call.model = self.last_model = record.model or call.model
         self.last_stop_reason = call.stop_reason
+        self._states_ends = self._states_ends or record.stop_reason is not None
+        self._ends_in_words = any(isinstance(p, Text) for p in call.parts) and not any(
+            isinstance(p, ToolUse) for p in call.parts
+        )
         call.requested_model = record.requested_model or call.requested_model
         call.request_id = record.request_id or call.request_id
         call.effort = record.effort or call.effort

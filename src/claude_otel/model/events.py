@@ -212,7 +212,7 @@ class ToolRan(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HookRan(Event):
-    """A program's hook callback ran from `started_at_ns` to `at_ns`.
+    """A hook of somebody else ran from `started_at_ns` to `at_ns`: a command, a program's callback.
 
     `decision`: what it answered of those that change something (block, deny, stop …).
     `error_type`: the class of what it raised.
@@ -240,12 +240,17 @@ class ToolReturned(Event):
 
     `duration_ms` is the execution alone. `decision`, `decision_source` and
     `decision_reason` say how it was permitted. `subagent_id`: the agent that this call launched.
+    `result` is what the model is told; where that was too long, it is a beginning
+    of it, `saved_as` the name of the file that holds the whole, and `whole_result`
+    what was read there.
     """
 
     tool_use_id: str
     name: str | None = None
     input: JSON = None
     result: JSON = None
+    saved_as: str | None = None
+    whole_result: str | None = None
     is_error: bool = False
     was_interrupted: bool = False
     duration_ms: int | None = None

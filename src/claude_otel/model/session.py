@@ -111,6 +111,7 @@ class Session:
             if (turn.stop or turn.is_dirty) and self._may_close(turn, None):
                 closed += self._close_turn(turn)
         if self._end is not None and self._rested(self._end_touched_ns, self._lag_ns()):
+            self._take_unnamed_stops(is_last=True)
             closed += self._close_all()
         return self._release(closed)
 
@@ -390,7 +391,7 @@ class Session:
         if event.subagent_id is not None:
             self._link_agent(event, tool)
         if not event.from_hook or tool.ended_at_ns is None:
-            tool.ended_at_ns, tool.result = event.at_ns, event.result
+            tool.ended_at_ns, tool.result = event.at_ns, event.whole_result or event.result
         if event.was_interrupted:
             tool.outcome = "interrupted"
         elif event.decision == "reject":
@@ -697,8 +698,7 @@ class Session:
             tool.owner is owner and tool.ended_at_ns is None
             for tool in self._whose.open_tools.values()
         )
-        is_said = talk.last_stop_reason not in (None, "tool_use", "pause_turn")
-        return "completed" if is_said and not is_open else "abandoned"
+        return "completed" if talk.has_last_word and not is_open else "abandoned"
 
     def _close_work(
         self, owner: Turn | Subagent, agent_id: str | None, outcome: Outcome
@@ -745,7 +745,7 @@ class Session:
         turn = node if isinstance(node, Turn) else node.turn
         if turn.record_id is None and turn.prompt_id is None and not turn.has_work:
             return False  # made for a fact whose turn was not known yet
-        if turn.is_command and not (turn.usage_by_call or turn.tool_use_ids or turn.compactions):
+        if turn.is_command and not (turn.has_work or turn.tool_use_ids or turn.compactions):
             return False
         return self._is_of_now(turn)
 

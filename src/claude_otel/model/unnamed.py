@@ -28,6 +28,8 @@ class Unnamed:
         for stop, heard_ns in self._stops:
             is_told = stop.last_text is not None and stop.last_text.strip() == last_text.strip()
             began = [t for t in turns if t.record_id and t.started_at_ns <= stop.at_ns]
+            if is_last:
+                began = began or turns[-1:]
             may_be_unread = not (is_last or is_told or now_ns - heard_ns >= 5 * SETTLE_NS)
             if may_be_unread or not began:
                 waiting.append((stop, heard_ns))

@@ -11,6 +11,7 @@ from typing import Final
 
 from claude_otel.model import events as ev
 from claude_otel.sources.blocks import Raw, json_of, object_of, parts_of, section, text, whole
+from claude_otel.sources.fields import unknown_hook_fields
 from claude_otel.sources.transcript import notification
 
 IGNORED: Final[dict[str, str]] = {
@@ -28,6 +29,11 @@ IGNORED: Final[dict[str, str]] = {
     "FileChanged": "no work of the session",
     "DirectoryAdded": "no work of the session",
     "Setup": "before any session",
+    "MessageDisplay": "never registered: it holds back what is shown",
+    "Elicitation": "never registered: answers may be credentials",
+    "ElicitationResult": "never registered: answers may be credentials",
+    "WorktreeCreate": "never registered: it would replace `git worktree`",
+    "WorktreeRemove": "no work of the session",
 }
 
 
@@ -39,7 +45,11 @@ def events_from_payload(payload: bytes, at_ns: int) -> list[ev.Event]:
     name = text(raw, "hook_event_name") or "no name"
     read = HOOKS.get(name)
     if read is not None:
-        return list(read(raw, at_ns))
+        new = unknown_hook_fields(name, raw)
+        return [
+            *read(raw, at_ns),
+            *(ev.Unrecognized(at_ns=at_ns, kind=f"field {f}") for f in new),
+        ]
     if name in IGNORED:
         return [ev.Ignored(at_ns=at_ns, kind=f"hook {name}")]
     return [ev.Unrecognized(at_ns=at_ns, kind=f"hook {name}")]

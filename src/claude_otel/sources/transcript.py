@@ -2,7 +2,8 @@
 
 The format is not a contract: it changes with the versions, lines are torn, and
 half a trace is better than none. `RECORDS` says what is read and `IGNORED` what
-is knowingly not, with the reason; all else is `Unrecognized`, counted.
+is knowingly not, with the reason, `fields.py` the same of each record's fields; all
+else is `Unrecognized`, counted.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
 from claude_otel.model import events as ev
-from claude_otel.model.parts import Message, Part, ToolResult, text_of
+from claude_otel.model.parts import Message, Part, Text, ToolResult, text_of
 from claude_otel.model.usage import Usage
 from claude_otel.sources.blocks import (
     Raw,
@@ -27,6 +28,7 @@ from claude_otel.sources.blocks import (
     usage_of,
     whole,
 )
+from claude_otel.sources.fields import unknown_fields
 
 IGNORED: Final[dict[str, str]] = {
     "agent-color": "display only",
@@ -72,7 +74,7 @@ _COMMAND = re.compile(r"\s*<(command-name|command-message|command-args|bash-inpu
 # Where no record says how a call was decided (before 2.1.33x): in print mode nobody is asked.
 _NOT_GRANTED = re.compile(
     r"needs approval\.|requires approval|was blocked\. For security"
-    r"|but you haven't granted it|Permission to use \w+ .*denied"
+    r"|but you haven't granted it|Permission to use \w+ .*denied|^PreToolUse:\S+ hook error"
 )
 _COMMAND_NAME = re.compile(r"<command-name>\s*(/[^<\s]+)")
 _LOCAL_OUTPUT = re.compile(r"\s*<(local-command-stdout|local-command-stderr|bash-stdout)>")
@@ -91,7 +93,9 @@ def events_from_line(line: bytes) -> list[ev.Event]:
         kind = f"system/{text(raw, 'subtype') or 'no subtype'}"
     read = RECORDS.get(kind)
     if read is not None:
-        return list(read(raw, _at_ns(raw)))
+        at_ns = _at_ns(raw)
+        new = [ev.Unrecognized(at_ns=at_ns, kind=f"field {f}") for f in unknown_fields(kind, raw)]
+        return [*read(raw, at_ns), *new]
     if kind in IGNORED:
         return [ev.Ignored(at_ns=_at_ns(raw), kind=kind)]
     return [ev.Unrecognized(at_ns=_at_ns(raw), kind=f"record {kind}")]
@@ -253,6 +257,7 @@ def _tool_returned(raw: Raw, at_ns: int, agent_id: str | None, part: ToolResult)
         agent_id=agent_id,
         tool_use_id=part.id,
         result=words if part.is_error else part.content,
+        saved_as=_file_name(text(outcome, "persistedOutputPath")),
         is_error=part.is_error,
         was_interrupted=outcome.get("interrupted") is True
         or (part.is_error and words.rpartition("\n")[2].startswith(_INTERRUPTED)),
@@ -263,6 +268,12 @@ def _tool_returned(raw: Raw, at_ns: int, agent_id: str | None, part: ToolResult)
         subagent_in_background=text(outcome, "status") == "async_launched",
         prompt_id=text(raw, "promptId"),
     )
+
+
+def _file_name(path: str | None) -> str | None:
+    """The last part of a path, of either kind of system; never a way to another folder."""
+    name = re.split(r"[/\\]", path or "")[-1]
+    return name if name not in ("", ".", "..") else None
 
 
 def _decision_reason(decision: Raw) -> str | None:
@@ -288,6 +299,13 @@ def _api_error(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
         message=text(error, "formatted") or text(error, "message"),
         record_id=text(raw, "uuid"),
     )
+
+
+def _stop_hooks(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
+    """Stop hooks ran; one that failed on purpose makes Claude go on, in the same turn."""
+    for _ in strings(raw, "hookErrors"):
+        yield ev.HookRan(at_ns=at_ns, name="Stop", started_at_ns=at_ns, decision="block")
+    yield from _turn_end(raw, at_ns)
 
 
 def _turn_end(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
@@ -396,11 +414,49 @@ _PREPARED = frozenset(
 )
 
 
+# What other people's hooks did, and what it changed.
+_HOOK_DECISIONS: Final[dict[str, str | None]] = {
+    "hook_success": None,
+    "hook_additional_context": "add_context",
+    "hook_blocking_error": "block",
+    "hook_non_blocking_error": None,
+    "hook_stopped_continuation": "stop",
+    "hook_cancelled": None,
+    "hook_error_during_execution": None,
+    "hook_permission_decision": "decide",
+}
+
+
+def _hook_ran(raw: Raw, at_ns: int, agent_id: str | None, kind: str) -> Iterator[ev.Event]:
+    added = raw.get("content")
+    words = "\n".join(strings(raw, "content")) if isinstance(added, list) else added
+    duration_ms = whole(raw, "durationMs") or 0
+    decision = _HOOK_DECISIONS[kind]
+    if decision is None and words:
+        decision = "add_context"
+    failed = kind in ("hook_non_blocking_error", "hook_error_during_execution")
+    yield ev.HookRan(
+        at_ns=at_ns,
+        agent_id=agent_id,
+        name=text(raw, "hookName") or text(raw, "hookEvent") or "hook",
+        started_at_ns=at_ns - duration_ms * 1_000_000,
+        tool_use_id=text(raw, "toolUseID"),
+        decision=decision,
+        error_type="hook_error" if failed else None,
+    )
+    if decision == "add_context" and isinstance(words, str) and words:
+        message = Message(role="user", parts=(Text(text=words),))
+        yield ev.InputAdded(at_ns=at_ns, agent_id=agent_id, message=message)
+
+
 def _attachment(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
     attachment, agent_id = section(raw, "attachment"), text(raw, "agentId")
     kind = text(attachment, "type") or "no type"
     if kind in _PREPARED:
         yield ev.RequestPrepared(at_ns=at_ns, agent_id=agent_id)
+    if kind in _HOOK_DECISIONS:
+        yield from _hook_ran(attachment, at_ns, agent_id, kind)
+        return
     if kind == "queued_command":
         parts = parts_of(attachment.get("prompt"))
         origin = text(section(attachment, "origin"), "kind")
@@ -421,7 +477,7 @@ RECORDS: Final[dict[str, Callable[[Raw, int], Iterator[ev.Event]]]] = {
     "attachment": _attachment,
     "user": _user,
     "system/api_error": _api_error,
-    "system/stop_hook_summary": _turn_end,
+    "system/stop_hook_summary": _stop_hooks,
     "system/turn_duration": _turn_end,
     "system/compact_boundary": _compact_boundary,
     "system/local_command": _local_command,

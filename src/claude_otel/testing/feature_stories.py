@@ -59,8 +59,8 @@ def timed_tools() -> Story:
         "timed_tools",
         "Take your time.",
         main=(
-            reply(timed(0.3), usage=_COLD),
-            reply(timed(0.5), timed(0.7), usage=_WARM),
+            reply(timed(1.5), usage=_COLD),
+            reply(timed(2.0), timed(2.5), usage=_WARM),
             reply("Done.", usage=_MORE),
         ),
     )

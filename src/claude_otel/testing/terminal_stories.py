@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .acts import Act, Answered, Appeared, Close, Paused, Press, See, Still, Type
-from .scenario import Pause, Scenario, Script, Usage, reply
+from .scenario import Pause, Scenario, Script, ToolUse, Usage, reply
 from .story import Step, Story, agent, bash
 
 _COLD = Usage(input_tokens=12, cache_write_5m_tokens=11200, output_tokens=85)
@@ -232,6 +232,104 @@ def queued_for_later() -> Story:
     )
 
 
+def plan_approved() -> Story:
+    """A plan is shown in plan mode, approved, and carried out."""
+    return _session(
+        "plan_approved",
+        Type("Plan it, then do it."),
+        See("Would you like to proceed|Ready to code|Exit plan mode"),
+        Press("1"),
+        See("It is done"),
+        Still(),
+        _EXIT,
+        main=(
+            reply(ToolUse("ExitPlanMode", {"plan": "1. Say hello."}), usage=_COLD),
+            reply(bash("echo hello"), usage=_WARM),
+            reply("It is done.", usage=_MORE),
+        ),
+        args=("--permission-mode", "plan"),
+    )
+
+
+def mode_switched() -> Story:
+    """Shift-Tab between two prompts: edits are accepted from then on."""
+    return _session(
+        "mode_switched",
+        Type("one"),
+        See("First answer"),
+        Still(),
+        Press("shift-tab"),
+        See("accept edits on"),
+        Type("two"),
+        See("Second answer"),
+        Still(),
+        _EXIT,
+        main=(reply("First answer.", usage=_COLD), reply("Second answer.", usage=_WARM)),
+    )
+
+
+def bash_mode() -> Story:
+    """A command of the user's own (`!`), then a prompt about it."""
+    return _session(
+        "bash_mode",
+        Press("!"),
+        Type("echo by hand"),
+        See("by hand"),
+        Still(),
+        Type("What did it say?"),
+        See("It said"),
+        Still(),
+        _EXIT,
+        main=(reply("Noted.", usage=_COLD), reply("It said so.", usage=_WARM)),
+    )
+
+
+def branched() -> Story:
+    """/branch goes on in a copy of the session."""
+    return _session(
+        "branched",
+        Type("one"),
+        See("First answer"),
+        Still(),
+        Type("/branch"),
+        Still(),
+        Type("two"),
+        See("Second answer"),
+        Still(),
+        _EXIT,
+        main=(reply("First answer.", usage=_COLD), reply("Second answer.", usage=_WARM)),
+    )
+
+
+def rewound() -> Story:
+    """Esc Esc goes back to before the last prompt; what it used stays used."""
+    return _session(
+        "rewound",
+        Type("one"),
+        See("First answer"),
+        Still(),
+        Type("two"),
+        See("Second answer"),
+        Still(),
+        Press("escape", "escape"),
+        See("Rewind|Jump to"),
+        Press("up", "enter"),
+        Still(),
+        Press("enter"),
+        Still(),
+        Press("ctrl-c"),
+        Type("three"),
+        See("Third answer"),
+        Still(),
+        _EXIT,
+        main=(
+            reply("First answer.", usage=_COLD),
+            reply("Second answer.", usage=_WARM),
+            reply("Third answer.", usage=_MORE),
+        ),
+    )
+
+
 def left_by_ctrl_d() -> Story:
     """Ctrl-D twice on an empty line."""
     return _session(
@@ -272,6 +370,11 @@ TERMINAL_STORIES: Mapping[str, Callable[[], Story]] = {
         background_while_typing,
         queued_prompt,
         queued_for_later,
+        plan_approved,
+        mode_switched,
+        bash_mode,
+        branched,
+        rewound,
         left_by_ctrl_d,
         terminal_closed,
     )
