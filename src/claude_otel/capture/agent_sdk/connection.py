@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
+from weakref import finalize
 
 from opentelemetry.context import Context
 from opentelemetry.trace import (
@@ -83,7 +84,9 @@ class Connection:
         self._callers: dict[str, _Caller] = {}
         self._launchers: dict[str, str] = {}
         self._is_told = False
-        self._has_ended = False
+        # A client that nobody closes is over when nobody has it any more.
+        self._unclosed = finalize(self, _left_open, recording)
+        self._unclosed.atexit = False
         self.answers: dict[str, Json] = {}
         """Responses to the control requests that are being answered, by request id."""
         self.stderr = ""
@@ -217,9 +220,10 @@ class Connection:
 
     def ended(self, cut_short: ev.CutShort, *, is_closed: bool = True) -> None:
         """Nothing more will come; the first word counts. Not closed: the CLI may still write."""
-        if not self._has_ended:
-            self._has_ended = is_closed
+        if self._unclosed.alive:
             self._put(Ended(cut_short, is_closed))
+            if is_closed:
+                self._unclosed.detach()
 
     # -- parts of the above ----------------------------------------------------------------------
 
@@ -288,6 +292,12 @@ class Connection:
         above = self._agent_context(caller.parent if caller is not None else None)
         named = tool_start(caller.name if caller is not None else name, started_at_ns)
         return self._emitter.start(key, named, above)
+
+
+def _left_open(recording: Recording) -> None:
+    """From a finalizer, so anywhere: it takes no lock, and the thread looks by itself."""
+    cut_short = ev.CutShort(at_ns=time.time_ns(), outcome="closed_early")
+    recording.put(Ended(cut_short, is_closed=True))
 
 
 def blocks_of(frame: Json, kind: str) -> list[Json]:
