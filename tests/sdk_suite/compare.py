@@ -134,26 +134,24 @@ def page(
     faults: list[str],
 ) -> str:
     counts = [Counter(map(outcome_of, report["tests"].values())) for report in (bare, traced)]
-    failing = Counter(
-        test.split("::")[0] for test, lines in bare["tests"].items() if outcome_of(lines) == "failed"
-    )
+    failed = [t for t, lines in bare["tests"].items() if outcome_of(lines) == "failed"]
+    failing = Counter(test.split("::")[0] for test in failed)
     spans = ", ".join(f"{count} {kind}" for kind, count in sorted(traced["spans"].items()))
     used = ("mcp", "anyio", "pytest", "opentelemetry-sdk")
+    python = f"CPython {platform.python_version()}, {platform.system()}"
+    today = datetime.datetime.now(datetime.timezone.utc).date()
     return "\n".join(
         [
             "# The Agent SDK's own tests, without and with tracing",
             "",
-            f"{datetime.datetime.now(datetime.timezone.utc).date()}, claude-agent-sdk {sdk}, "
-            f"CPython {platform.python_version()}, {platform.system()}, "
+            f"{today}, claude-agent-sdk {sdk}, {python}, "
             + ", ".join(f"{name} {versions[name]}" for name in used)
             + ".",
-            f"Made by `make sdk-suite` (`python tests/sdk_suite/compare.py {sdk}`): the tests of "
-            "its source distribution,",
-            "twice in one environment; the second time `claude_otel.instrument()` was called before "
-            "the first test,",
-            "with a provider in memory and content on. Compared for each test: outcome, message of a "
-            "failure, reason of",
-            "a skip, warnings.",
+            f"Made by `make sdk-suite` (`python tests/sdk_suite/compare.py {sdk}`): the tests of",
+            "the SDK's source distribution, twice in one environment; the second time",
+            "`claude_otel.instrument()` was called before the first test, with a provider in",
+            "memory and content on. Compared for each test: outcome, message of a failure, reason",
+            "of a skip, warnings.",
             "",
             "| | passed | failed | skipped |",
             "|--|--|--|--|",
