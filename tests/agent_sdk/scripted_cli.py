@@ -7,11 +7,13 @@ can be compared as they are. What the real CLI says is tested elsewhere.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import anyio
 from claude_agent_sdk import Transport
+from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
 
 Frame = dict[str, Any]
 SESSION = "5e551011-0000-4000-8000-000000000001"
@@ -34,8 +36,11 @@ class ScriptedCli(Transport):
         self.written: list[str] = []
         self.closed = 0
         self.blocked = anyio.Event()
-        self._send, self._receive = anyio.create_memory_object_stream[Any](1000)
+        self._steps: deque[Any] = deque()
+        self._news = anyio.Event()
+        self._is_over = False
         self._answers: dict[str, anyio.Event] = {}
+        self._unanswered: anyio.Event | None = None
 
     async def connect(self) -> None:
         if self._refuses is not None:
@@ -46,38 +51,77 @@ class ScriptedCli(Transport):
         frame = json.loads(data)
         if frame["type"] == "control_request":
             said = {"subtype": "success", "request_id": frame["request_id"], "response": {}}
-            self._send.send_nowait({"type": "control_response", "response": said})
+            self._say({"type": "control_response", "response": said})
         elif frame["type"] == "control_response":
             self._answers[frame["response"]["request_id"]].set()
         elif frame["type"] == "user" and self._turns:
             for step in self._turns.pop(0):
-                self._send.send_nowait(step)
+                self._say(step)
 
-    async def read_messages(self) -> AsyncIterator[Frame]:
-        async for step in self._receive:
-            if isinstance(step, Exception):
-                raise step
-            if isinstance(step, Block):
-                self.blocked.set()
-                await anyio.sleep_forever()
-            asks = step["type"] == "control_request"
-            if asks:
-                self._answers[step["request_id"]] = anyio.Event()
-            yield step
-            if asks:
-                await self._answers[step["request_id"]].wait()
+    def read_messages(self) -> Any:
+        return _Frames(self._next)
+
+    async def _next(self) -> Frame:
+        if self._unanswered is not None:
+            await self._unanswered.wait()
+        while not self._steps:
+            if self._is_over:
+                raise StopAsyncIteration
+            await self._news.wait()
+            self._news = anyio.Event()
+        step = self._steps.popleft()
+        if isinstance(step, Exception):
+            raise step
+        if isinstance(step, Block):
+            self.blocked.set()
+            await anyio.sleep_forever()
+        if step["type"] == "control_request":
+            self._unanswered = self._answers[step["request_id"]] = anyio.Event()
+        return step
 
     async def end_input(self) -> None:
         if not self._turns:
-            self._send.close()
+            self._end()
 
     async def close(self) -> None:
         self.closed += 1
-        self._send.close()
-        self._receive.close()
+        self._end()
 
     def is_ready(self) -> bool:
         return True
+
+    def _say(self, step: Any) -> None:
+        self._steps.append(step)
+        self._news.set()
+
+    def _end(self) -> None:
+        self._is_over = True
+        self._news.set()
+
+
+class ScriptedCliHere(ScriptedCli, SubprocessCLITransport):
+    """Taken for one that starts a process on this machine."""
+
+
+class _Frames:
+    """What `async for` takes, and no more: no iterator itself, and no generator."""
+
+    def __init__(self, following: Callable[[], Awaitable[Frame]]) -> None:
+        self._following = following
+
+    def __aiter__(self) -> _Following:
+        return _Following(self._following)
+
+
+class _Following:
+    def __init__(self, following: Callable[[], Awaitable[Frame]]) -> None:
+        self._following = following
+
+    def __aiter__(self) -> _Following:
+        return self
+
+    def __anext__(self) -> Awaitable[Frame]:
+        return self._following()
 
 
 def init() -> Frame:

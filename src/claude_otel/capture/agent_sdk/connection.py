@@ -36,6 +36,7 @@ from claude_otel.capture.agent_sdk.inbox import (
 )
 from claude_otel.capture.agent_sdk.recording import Recording
 from claude_otel.capture.agent_sdk.tracing_thread import TracingThread
+from claude_otel.diagnostics import telemetry_must_not_break_the_host as guarded
 from claude_otel.emit_live import Key, LiveEmitter
 from claude_otel.model import events as ev
 from claude_otel.semconv.spans import subagent_start, tool_start, turn_start
@@ -296,8 +297,9 @@ class Connection:
 
 def _left_open(recording: Recording) -> None:
     """From a finalizer, so anywhere: it takes no lock, and the thread looks by itself."""
-    cut_short = ev.CutShort(at_ns=time.time_ns(), outcome="closed_early")
-    recording.put(Ended(cut_short, is_closed=True))
+    with guarded("ending what nobody closed", raise_ours=recording.raise_ours):
+        cut_short = ev.CutShort(at_ns=time.time_ns(), outcome="closed_early")
+        recording.put(Ended(cut_short, is_closed=True))
 
 
 def blocks_of(frame: Json, kind: str) -> list[Json]:

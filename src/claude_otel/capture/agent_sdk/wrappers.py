@@ -370,6 +370,7 @@ class _TappedFrames:
         self._guard = guard
 
     def __aiter__(self) -> _TappedFrames:
+        self._frames = self._frames.__aiter__()  # a transport may give what only `async for` takes
         return self
 
     async def __anext__(self) -> Any:
