@@ -4,7 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint attributes matrix record screenshots backends mlflow-matrix clean
+.PHONY: demo test lint attributes matrix record screenshots backends mlflow-matrix sdk-suite \
+	clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -57,6 +58,10 @@ backends: $(STAMP)
 mlflow-matrix: $(STAMP)
 	tests/mlflow_stores/install-postgresql.sh
 	$(BIN)/python tests/mlflow_stores/matrix.py
+
+# The Agent SDK's own tests, without and with tracing; rewrites tests/sdk_suite/result.md.
+sdk-suite: $(STAMP)
+	$(BIN)/python tests/sdk_suite/compare.py
 
 clean:
 	rm -rf $(VENV) .venv-backends build dist demo .mlflow-versions

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
+from weakref import finalize
 
 from opentelemetry.context import Context
 from opentelemetry.trace import (
@@ -35,6 +36,7 @@ from claude_otel.capture.agent_sdk.inbox import (
 )
 from claude_otel.capture.agent_sdk.recording import Recording
 from claude_otel.capture.agent_sdk.tracing_thread import TracingThread
+from claude_otel.diagnostics import telemetry_must_not_break_the_host as guarded
 from claude_otel.emit_live import Key, LiveEmitter
 from claude_otel.model import events as ev
 from claude_otel.semconv.spans import subagent_start, tool_start, turn_start
@@ -83,7 +85,9 @@ class Connection:
         self._callers: dict[str, _Caller] = {}
         self._launchers: dict[str, str] = {}
         self._is_told = False
-        self._has_ended = False
+        # A client that nobody closes is over when nobody has it any more.
+        self._unclosed = finalize(self, _left_open, recording)
+        self._unclosed.atexit = False
         self.answers: dict[str, Json] = {}
         """Responses to the control requests that are being answered, by request id."""
         self.cli_pid: int | None = None
@@ -218,9 +222,10 @@ class Connection:
 
     def ended(self, cut_short: ev.CutShort, *, is_closed: bool = True) -> None:
         """Nothing more will come; the first word counts. Not closed: the CLI may still write."""
-        if not self._has_ended:
-            self._has_ended = is_closed
+        if self._unclosed.alive:
             self._put(Ended(cut_short, is_closed, self.cli_pid))
+            if is_closed:
+                self._unclosed.detach()
 
     # -- parts of the above ----------------------------------------------------------------------
 
@@ -289,6 +294,13 @@ class Connection:
         above = self._agent_context(caller.parent if caller is not None else None)
         named = tool_start(caller.name if caller is not None else name, started_at_ns)
         return self._emitter.start(key, named, above)
+
+
+def _left_open(recording: Recording) -> None:
+    """From a finalizer, so anywhere: it takes no lock, and the thread looks by itself."""
+    with guarded("ending what nobody closed", raise_ours=recording.raise_ours):
+        cut_short = ev.CutShort(at_ns=time.time_ns(), outcome="closed_early")
+        recording.put(Ended(cut_short, is_closed=True, cli_pid=None))
 
 
 def blocks_of(frame: Json, kind: str) -> list[Json]:

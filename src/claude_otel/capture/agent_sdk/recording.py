@@ -62,7 +62,7 @@ class Recording:
         self._emitter = emitter
         self._config_dir = config_dir
         self._claims = claims
-        self._raise_ours = raise_ours
+        self.raise_ours = raise_ours
         self._inbox: SimpleQueue[Item] = SimpleQueue()
         self._since_ns = time.time_ns()
         self._sessions: dict[str, _Telling] = {}
@@ -106,7 +106,7 @@ class Recording:
         """After a mistake of ours what is open ends untold, and the program goes on."""
         went_well = False
         try:
-            with guarded("telling a session of the Agent SDK", raise_ours=self._raise_ours):
+            with guarded("telling a session of the Agent SDK", raise_ours=self.raise_ours):
                 yield
                 went_well = True
         finally:
@@ -163,14 +163,14 @@ class Recording:
 
     def _feed(self, telling: _Telling, events: Iterable[ev.Event]) -> None:
         for event in events:
-            with guarded("understanding a record", raise_ours=self._raise_ours):
+            with guarded("understanding a record", raise_ours=self.raise_ours):
                 self._emit(telling, telling.session.feed(event))
 
     def _emit(self, telling: _Telling, closed: list[Closed]) -> None:
         for change in closed:
             node = change.node
             self._bind(telling, node if isinstance(node, Turn) else node.turn)
-            with guarded("making a span", raise_ours=self._raise_ours):
+            with guarded("making a span", raise_ours=self.raise_ours):
                 self._emitter.emit([change])
             if isinstance(node, ToolCall):
                 node.input = node.result = None  # told; memory is for what is open

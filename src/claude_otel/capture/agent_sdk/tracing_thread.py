@@ -13,6 +13,7 @@ import time
 from typing import Final, Protocol
 
 from claude_otel.diagnostics import log
+from claude_otel.diagnostics import telemetry_must_not_break_the_host as guarded
 
 LAST_WORDS_S: Final = 2.0
 # A recording that is at work has its transcript looked at this often, one at rest this often.
@@ -23,7 +24,10 @@ _GATHER_S: Final = 0.02
 
 
 class Recorded(Protocol):
-    """What the thread drives. No method raises."""
+    """What the thread drives."""
+
+    @property
+    def raise_ours(self) -> bool: ...
 
     @property
     def is_at_work(self) -> bool: ...
@@ -76,7 +80,6 @@ class TracingThread:
         last_words_until: float | None = None
         while True:
             with self._lock:
-                self._recordings = [r for r in self._recordings if not r.is_over]
                 recordings = list(self._recordings)
                 if not recordings:
                     self._thread = None
@@ -86,11 +89,29 @@ class TracingThread:
                 if time.monotonic() > last_words_until:
                     log.warning("the program ended before %d sessions did", len(recordings))
                     for recording in recordings:
-                        recording.end_now()
+                        self._drive(recording, to_its_end=True)
                     continue
-            for recording in recordings:
-                recording.step()
-            at_work = last_words_until is not None or any(r.is_at_work for r in recordings)
-            if self._wake.wait(_LOOK_EVERY_S if at_work else _LOOK_AT_REST_EVERY_S):
+            drives = [self._drive(recording, to_its_end=False) for recording in recordings]
+            at_work = last_words_until is not None or any(drives)
+            look_after_s = _LOOK_EVERY_S if at_work else _LOOK_AT_REST_EVERY_S
+            if self._recordings and self._wake.wait(look_after_s):
                 time.sleep(_GATHER_S)
                 self._wake.clear()
+
+    def _drive(self, recording: Recorded, *, to_its_end: bool) -> bool:
+        """Whether it is at work after that. One that raises is left alone: the others go on."""
+        goes_on = False
+        try:
+            with guarded("driving a recording", raise_ours=recording.raise_ours):
+                if to_its_end:
+                    recording.end_now()
+                else:
+                    recording.step()
+                is_at_work = recording.is_at_work
+                goes_on = not recording.is_over
+                return goes_on and is_at_work
+        finally:
+            if not goes_on:
+                with self._lock:
+                    self._recordings.remove(recording)
+        return False

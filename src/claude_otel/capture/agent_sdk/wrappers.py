@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 from importlib import import_module
 from typing import Any, Final, TypeAlias, cast
-from weakref import WeakKeyDictionary, finalize
+from weakref import WeakKeyDictionary
 
 import wrapt
 from opentelemetry import context as otel_context
@@ -97,7 +97,7 @@ class Wrappers:
         """`query()`: all of one connection; its first turn begins with its first step."""
         messages = wrapped(*args, **kwargs)
         given = _named(("prompt", "options", "transport"), args, kwargs)
-        return _Messages(messages, lambda: self._opened(given, given.get("prompt")))
+        return _Messages(messages, lambda: self._opened(given, given.get("prompt")), self._lost)
 
     async def _connect(self, wrapped: Async, client: Any, args: Any, kwargs: Any) -> Any:
         given: dict[str, Any] = {
@@ -136,8 +136,6 @@ class Wrappers:
             connection = _opening.get()
             if connection is not None and query not in self._connections:
                 self._connections[query] = connection
-                # A client that nobody closes is over when nobody has it any more.
-                finalize(query, connection.ended, _closed_early()).atexit = False
         return await wrapped(*args, **kwargs)
 
     async def _launch(self, wrapped: Async, transport: Any, args: Any, kwargs: Any) -> Any:
@@ -147,7 +145,10 @@ class Wrappers:
             return await wrapped(*args, **kwargs)
         with self._guarded("listening to stderr"):
             _hear_errors(transport, connection)
-        token = attach(connection.turn_context())
+        context = otel_context.get_current()
+        with self._guarded("starting the CLI under its turn"):
+            context = connection.turn_context()
+        token = attach(context)
         try:
             return await wrapped(*args, **kwargs)
         finally:
@@ -158,7 +159,7 @@ class Wrappers:
 
     async def _prompt(self, wrapped: Async, client: Any, args: Any, kwargs: Any) -> Any:
         """`client.query()`: a prompt, or several."""
-        connection = self._connections.get(getattr(client, "_query", None))
+        connection = self._of(getattr(client, "_query", None))
         given = _named(("prompt", "session_id"), args, kwargs)
         prompt = given.get("prompt")
         if connection is None or prompt is None:
@@ -186,7 +187,7 @@ class Wrappers:
 
     async def _read(self, wrapped: Async, query: Any, args: Any, kwargs: Any) -> Any:
         """The reader of the connection: it sees a tapped transport while it reads."""
-        connection = self._connections.get(query)
+        connection = self._of(query)
         transport = query.transport
         if connection is not None:
             with self._guarded("tapping the transport"):
@@ -199,7 +200,7 @@ class Wrappers:
 
     async def _answer(self, wrapped: Async, query: Any, args: Any, kwargs: Any) -> Any:
         """The CLI asks the program: a hook, a permission, a tool of an in-process server."""
-        connection = self._connections.get(query)
+        connection = self._of(query)
         frame = _named(("request",), args, kwargs).get("request")
         if connection is None or not isinstance(frame, Mapping):
             return await wrapped(*args, **kwargs)
@@ -213,7 +214,7 @@ class Wrappers:
 
     async def _call_tool(self, wrapped: Async, query: Any, args: Any, kwargs: Any) -> Any:
         """A message to an in-process MCP server: its spans and the handler's have a parent."""
-        connection = self._connections.get(query)
+        connection = self._of(query)
         if connection is None or len(args) != 2 or not isinstance(args[1], Mapping):
             return await wrapped(*args, **kwargs)
         server, message = str(args[0]), cast("Mapping[str, Any]", args[1])
@@ -231,7 +232,7 @@ class Wrappers:
                 connection.tool_ran(message, started_at_ns)
 
     async def _close(self, wrapped: Async, query: Any, args: Any, kwargs: Any) -> Any:
-        connection = self._connections.get(query)
+        connection = self._of(query)
         if connection is None:
             return await wrapped(*args, **kwargs)
         cause = sys.exc_info()[1]
@@ -243,13 +244,20 @@ class Wrappers:
         finally:
             with self._guarded("closing a connection"):
                 connection.ended(cut_short)
-        await self._settle(connection)
+        with self._guarded("waiting for a trace"):
+            await self._settle(connection)
         return closed
 
     # -- parts of the above ------------------------------------------------------------------------
 
     def _guarded(self, doing: str) -> AbstractContextManager[None]:
         return guarded(doing, raise_ours=self._raise_ours)
+
+    def _of(self, query: Any) -> Connection | None:
+        """The connection of this `Query`; None without one, as for a client before `connect()`."""
+        with self._guarded("finding a connection"):
+            return None if query is None else self._connections.get(query)
+        return None
 
     def _lost(self, connection: Connection, error: BaseException) -> None:
         with self._guarded("noting a failed connection"):
@@ -296,9 +304,15 @@ class _Messages:
     Not a generator: that would be one more thing to close.
     """
 
-    def __init__(self, messages: Any, opened: Callable[[], Connection | None]) -> None:
+    def __init__(
+        self,
+        messages: Any,
+        opened: Callable[[], Connection | None],
+        lost: Callable[[Connection, BaseException], None],
+    ) -> None:
         self._messages = messages
         self._opened = opened
+        self._lost = lost
         self._has_begun = False
 
     def __aiter__(self) -> _Messages:
@@ -320,7 +334,7 @@ class _Messages:
         except StopAsyncIteration:
             raise
         except BaseException as error:
-            connection.ended(_cancelled() if _is_cancel(error) else _failed(error, connection))
+            self._lost(connection, error)
             raise
         finally:
             _opening.reset(token)
@@ -357,6 +371,7 @@ class _TappedFrames:
         self._guard = guard
 
     def __aiter__(self) -> _TappedFrames:
+        self._frames = self._frames.__aiter__()  # a transport may give what only `async for` takes
         return self
 
     async def __anext__(self) -> Any:
