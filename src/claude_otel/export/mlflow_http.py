@@ -73,7 +73,9 @@ class HttpRoad:
     def write_record(self, record: TraceRecord) -> Outcome:
         def post(experiment_id: str) -> requests.Response:
             info = _record_info(record, experiment_id)
-            if not self._server_merges():
+            if record.only_totals:
+                info = {"trace_metadata": info["trace_metadata"], "tags": {}}
+            if record.only_totals or not self._server_merges():
                 info = _joined(self._known(record.trace_id), info)
             body = json.dumps({"trace": {"trace_info": info}}).encode()
             return self._post("/api/3.0/mlflow/traces", data=body, headers=_JSON)
