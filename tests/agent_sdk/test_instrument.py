@@ -71,7 +71,7 @@ def check(spans: list[Told], calls: list[Any]) -> None:
     assert told == [tokens_of(call) for call in calls]
 
 
-# The SDK's own `receive_response()` leaves a generator behind, which trio says; with and without us.
+# The SDK itself leaves a generator behind in `receive_response()`, with and without us.
 @pytest.mark.filterwarnings("ignore:Async generator 'claude_agent_sdk:ResourceWarning")
 @pytest.mark.parametrize("run", [with_query, with_client, with_subclass])
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

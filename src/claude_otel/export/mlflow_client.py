@@ -5,6 +5,9 @@ file that imports `mlflow`, lazily (it takes a second and 200 MB), and it never
 calls what sets up a process (`set_tracking_uri` and the like).
 """
 
+# MLflow needs it, and is first imported when there are spans: in a short program that is as the
+# interpreter ends, when this module can no longer be imported.
+import concurrent.futures.thread  # noqa: F401 # pyright: ignore[reportUnusedImport]
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
