@@ -151,9 +151,10 @@ class MLflowSpanExporter(SpanExporter):
             if isinstance(stored, Outcome):
                 continue
             record = trace_record([], map(facts_of_stored, stored))
-            if record is not None and self._road.write_record(
-                replace(record, only_totals=True)
-            ).delivered:
+            if (
+                record is not None
+                and self._road.write_record(replace(record, only_totals=True)).delivered
+            ):
                 del self._mlflows[trace_id]
         while len(self._mlflows) > _MLFLOWS_WAITED_FOR:
             del self._mlflows[next(iter(self._mlflows))]

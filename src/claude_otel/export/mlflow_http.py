@@ -73,8 +73,6 @@ class HttpRoad:
     def write_record(self, record: TraceRecord) -> Outcome:
         def post(experiment_id: str) -> requests.Response:
             info = _record_info(record, experiment_id)
-            if record.only_totals:
-                info = {"trace_metadata": info["trace_metadata"], "tags": {}}
             if record.only_totals or not self._server_merges():
                 info = _joined(self._known(record.trace_id), info)
             body = json.dumps({"trace": {"trace_info": info}}).encode()
@@ -287,6 +285,8 @@ def _any_value(value: Any) -> AnyValue:
 
 
 def _record_info(record: TraceRecord, experiment_id: str) -> dict[str, Any]:
+    if record.only_totals:
+        return {"trace_metadata": dict(record.metadata), "tags": {}}
     seconds, milliseconds = divmod(record.requested_at_ns // 10**6, 1000)
     requested_at = datetime.fromtimestamp(seconds, tz=timezone.utc)
     info: dict[str, Any] = {
