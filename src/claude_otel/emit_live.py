@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from typing import Final, TypeAlias
 
 from opentelemetry.context import Context
@@ -33,6 +34,12 @@ Key: TypeAlias = tuple[str, str]
 """What names a span in this process: kind and natural key."""
 Visible: TypeAlias = Callable[[SpanShape], SpanShape]
 """A span's shape with as much of its content as may leave."""
+
+ending: ContextVar[SpanShape | None] = ContextVar("claude_otel_ending", default=None)
+"""While a span ends: all that it would say if its content might leave.
+
+A processor that may see the content finds it here; other exporters of the same provider do not.
+"""
 
 # Contexts of ended spans, for children that come later.
 _REMEMBERED: Final = 1000
@@ -118,7 +125,11 @@ class LiveEmitter:
                 self._started(change.node)
             shape = span_for(change.node, self._around)
             self._measure(shape)
-            self.end(key, self._visible(shape))
+            token = ending.set(shape)
+            try:
+                self.end(key, self._visible(shape))
+            finally:
+                ending.reset(token)
 
     def end(self, key: Key, shape: SpanShape | None) -> None:
         """End the open span of `key` as `shape` says; None: nobody knows how it ended."""

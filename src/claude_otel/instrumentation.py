@@ -74,11 +74,10 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
     def _instrument(self, **kwargs: Any) -> None:
         own = {f.name: kwargs[f.name] for f in fields(Options) if f.name in kwargs}
         options = settings.own_environment() | environment_of(own, place="claude_otel")
-        level, without = content_of("", options)
         self._rules = within_limits(rules_of(options), None)
         self._pipeline = kwargs.get("pipeline") or _Pipeline(
             provider=kwargs.get("tracer_provider"),
-            visible=partial(projected_shape, level=level, without=without),
+            visible=_as_opentelemetry_says(options),
             current=otel_context.get_current,
         )
         own_version = version("claude-otel")
@@ -145,30 +144,46 @@ def configure() -> TracerProvider:
     MLFLOW_TRACKING_URI, MLFLOW_EXPERIMENT_NAME, OTEL_EXPORTER_OTLP_ENDPOINT and their like, or
     OTEL_CONFIG_FILE; without any, an MLflow store of the user's. MLflow gets all content, OTLP
     none unless OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT says so. Where the
-    application has a TracerProvider already, its spans go where it sends them, and to MLflow
-    if that is configured. Returns the provider. Raises ConfigurationError for a value that
-    cannot be used.
+    application has a TracerProvider already, its spans go where it sends them, under the same
+    rule as OTLP, and to MLflow if that is configured. Where the program has imported `mlflow`,
+    its tracking URI and experiment count, as they are now. Returns the provider. Raises
+    ConfigurationError for a value that cannot be used.
     """
+    global _configured
+    instrumentor = ClaudeAgentSdkInstrumentor()
+    existing = get_tracer_provider()
+    if instrumentor.is_instrumented_by_opentelemetry:
+        log.warning(
+            "the Agent SDK is traced already, by an earlier call or by opentelemetry-instrument: "
+            "configure() changed nothing; to replace that, call uninstrument() before it"
+        )
+        return existing
+    settings.keep_mlflow_quiet()
+    if _configured is None or _configured.provider is not existing:
+        _configured = _configured_from(existing)
+    instrumentor.instrument(pipeline=_configured)
+    return existing if _configured.provider is None else _configured.provider
+
+
+_configured: _Pipeline | None = None
+
+
+def _configured_from(existing: TracerProvider) -> _Pipeline:
     from claude_otel.export import pipeline  # OpenTelemetry reads variables when it is imported
 
-    settings.keep_mlflow_quiet()
-    existing = get_tracer_provider()
     if isinstance(existing, SdkProvider):
-        provider = existing
-        for processor in pipeline.application_processors(mlflow_only=True):
+        provider, visible = existing, _as_opentelemetry_says(settings.own_environment())
+        for processor in pipeline.application_processors(beside_others=True):
             provider.add_span_processor(processor)
         log.info("the application has its own TracerProvider: claude-otel adds MLflow only")
     else:
-        provider = pipeline.application_provider()
+        provider, visible = pipeline.application_provider(), _everything
         set_tracer_provider(provider)
-    ClaudeAgentSdkInstrumentor().instrument(
-        pipeline=_Pipeline(
-            provider=provider,
-            visible=_everything,
-            current=lambda: under_mlflow(otel_context.get_current()),
-        )
+    return _Pipeline(
+        provider=provider,
+        visible=visible,
+        current=lambda: under_mlflow(otel_context.get_current()),
     )
-    return provider
 
 
 def flush(timeout_s: float = 5.0) -> bool:
@@ -177,6 +192,12 @@ def flush(timeout_s: float = 5.0) -> bool:
     Then flush the provider (`provider.force_flush()`), as ever.
     """
     return _thread.wait(timeout_s)
+
+
+def _as_opentelemetry_says(options: Mapping[str, str]) -> Visible:
+    """For exporters that are not ours: no content, unless the options say so."""
+    level, without = content_of("", options)
+    return partial(projected_shape, level=level, without=without)
 
 
 def _everything(shape: Any) -> Any:

@@ -356,11 +356,15 @@ def leave_all_to_the_file() -> None:
             del os.environ[name]
 
 
-def application_configuration() -> Configuration:
-    """What this process's own environment says, for an application that traces itself."""
+def application_configuration(default_tracking_uri: str | None = None) -> Configuration:
+    """What this process's own environment says, for an application that traces itself.
+
+    `default_tracking_uri`: the MLflow where it names none; by default the user's own store.
+    """
     environment = own_environment()
     if not environment.get(CONFIG_FILE) and "mlflow" in selected_exporters(environment):
-        environment.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{data_folder().mlflow_store}")
+        default = default_tracking_uri or f"sqlite:///{data_folder().mlflow_store}"
+        environment.setdefault("MLFLOW_TRACKING_URI", default)
     return configuration_of(environment)
 
 

@@ -1,7 +1,4 @@
-"""Real destinations: an MLflow store, an MLflow server, an OTLP receiver, a ledger.
-
-MLflow is imported here only after it was told to make no calls of its own.
-"""
+"""Real destinations: an MLflow store, an MLflow server, an OTLP receiver, a ledger."""
 
 import logging
 import os
@@ -14,9 +11,6 @@ from export_receivers import GrpcReceiver, OtlpReceiver
 from stores import MlflowServer
 
 from claude_otel.export.ledger import Ledger
-
-os.environ["MLFLOW_MODEL_CATALOG_URI"] = ""
-os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 
 @pytest.fixture(autouse=True)
@@ -47,30 +41,20 @@ def quiet_log() -> logging.Logger:
     return log
 
 
-@pytest.fixture(scope="session")
-def _empty_mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make MLflow's tables once; it takes seconds."""
-    from mlflow.tracing.client import TracingClient
-
-    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
-    TracingClient(f"sqlite:///{path}")
-    return path
-
-
 @pytest.fixture
-def sqlite_uri(_empty_mlflow_database: Path, tmp_path: Path) -> str:
+def sqlite_uri(empty_mlflow_store: Path, tmp_path: Path) -> str:
     path = tmp_path / "mlflow.db"
-    shutil.copy(_empty_mlflow_database, path)
+    shutil.copy(empty_mlflow_store, path)
     return f"sqlite:///{path}"
 
 
 @pytest.fixture(scope="session")
 def mlflow_server(
-    _empty_mlflow_database: Path, tmp_path_factory: pytest.TempPathFactory
+    empty_mlflow_store: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[MlflowServer]:
     folder = tmp_path_factory.mktemp("server")
     database = folder / "server.db"
-    shutil.copy(_empty_mlflow_database, database)
+    shutil.copy(empty_mlflow_store, database)
     server = MlflowServer(folder, f"sqlite:///{database}")
     server.start()
     yield server

@@ -10,16 +10,21 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import Event, ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import (
     BatchSpanProcessor,
     SimpleSpanProcessor,
     SpanExporter,
     SpanExportResult,
 )
+from opentelemetry.trace import Status, StatusCode
 
+from claude_otel.emit_live import ending
 from claude_otel.export.destination import Destination
 from claude_otel.export.outcome import Outcome
+from claude_otel.export.span_copy import rebuilt
+from claude_otel.semconv.spans import SpanShape
 
 log = logging.getLogger("claude_otel")
 
@@ -83,3 +88,34 @@ def processor_for(destination: Destination, *, at_once: bool = False) -> SpanPro
     """
     exporter = DestinationExporter(destination)
     return SimpleSpanProcessor(exporter) if at_once else BatchSpanProcessor(exporter)
+
+
+class WithContent(SpanProcessor):
+    """Gives `processor` the Agent SDK's spans with the content that the application's lack."""
+
+    def __init__(self, processor: SpanProcessor) -> None:
+        self._processor = processor
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        self._processor.on_start(span, parent_context)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        whole = ending.get()
+        self._processor.on_end(span if whole is None else _filled(span, whole))
+
+    def shutdown(self) -> None:
+        self._processor.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        return self._processor.force_flush(timeout_millis)
+
+
+def _filled(span: ReadableSpan, whole: SpanShape) -> ReadableSpan:
+    return rebuilt(
+        span,
+        name=span.name,
+        attributes={**(span.attributes or {}), **whole.attributes},
+        events=[Event(each.name, each.attributes, each.at_ns) for each in whole.events],
+        links=span.links,
+        status=span.status if whole.error is None else Status(StatusCode.ERROR, whole.error),
+    )

@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from claude_otel import settings
 from claude_otel.diagnostics import ConfigurationError
+from claude_otel.export.mlflow_parent import is_mlflows_trace
 from claude_otel.export.mlflow_road import Experiment, Road
 from claude_otel.export.mlflow_view import trace_id_in_mlflow
 from claude_otel.export.outcome import DELIVERED, Outcome, refused, unavailable
@@ -32,6 +34,7 @@ from claude_otel.export.trace_record import (
 log = logging.getLogger("claude_otel")
 
 _EXPORT_TIMEOUT_S: Final = 10.0  # what OpenTelemetry's own exporters take
+_MLFLOWS_WAITED_FOR: Final = 100
 
 
 class MLflowSpanExporter(SpanExporter):
@@ -61,6 +64,7 @@ class MLflowSpanExporter(SpanExporter):
         self._road = _road(uri, Experiment(id=experiment_id, name=experiment_name), own)
         self._totals = InMemoryTotals() if trace_totals is None else trace_totals
         self._shares_traces = trace_totals is None
+        self._mlflows: dict[str, None] = {}
         self._shutdown = threading.Event()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -98,6 +102,9 @@ class MLflowSpanExporter(SpanExporter):
                 group = [
                     s for s, fact in zip(spans, facts, strict=True) if fact.trace_id == trace_id
                 ]
+                if is_mlflows_trace(group[0].get_span_context()):
+                    self._mlflows[trace_id_in_mlflow(trace_id)] = None
+                    continue
                 known = self._known(trace_id, [f for f in facts if f.trace_id == trace_id])
                 if isinstance(known, Outcome):
                     return known
@@ -106,6 +113,7 @@ class MLflowSpanExporter(SpanExporter):
                     outcome = self._road.write_record(record)
             if outcome.delivered:
                 self._totals.delivered(facts)
+                self._correct_mlflows()
             return outcome
         except ConfigurationError as error:  # the ledger is locked, say
             return unavailable(str(error))
@@ -132,7 +140,28 @@ class MLflowSpanExporter(SpanExporter):
         others = (facts_of_stored(span) for span in stored)
         return (*(facts for facts in others if facts.span_id not in ours), *known)
 
+    def _correct_mlflows(self) -> None:
+        """Correct the sums of traces that MLflow opened, each once it has recorded its own part.
+
+        Its record sums up what it had then, or in its own process. No span waits for this: what
+        cannot be read or written now is tried with the next spans, and at shutdown.
+        """
+        for trace_id in list(self._mlflows):
+            stored = self._road.read_spans(trace_id)
+            if isinstance(stored, Outcome):
+                continue
+            record = trace_record([], map(facts_of_stored, stored))
+            if (
+                record is not None
+                and self._road.write_record(replace(record, only_totals=True)).delivered
+            ):
+                del self._mlflows[trace_id]
+        while len(self._mlflows) > _MLFLOWS_WAITED_FOR:
+            del self._mlflows[next(iter(self._mlflows))]
+
     def shutdown(self) -> None:
+        if not self._shutdown.is_set():
+            self._correct_mlflows()
         self._shutdown.set()
         self._road.close()
 

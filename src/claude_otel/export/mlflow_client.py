@@ -5,6 +5,9 @@ file that imports `mlflow`, lazily (it takes a second and 200 MB), and it never
 calls what sets up a process (`set_tracking_uri` and the like).
 """
 
+# MLflow needs it, and is first imported when there are spans: in a short program that is as the
+# interpreter ends, when this module can no longer be imported.
+import concurrent.futures.thread  # noqa: F401 # pyright: ignore[reportUnusedImport]
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -42,7 +45,8 @@ class ClientRoad:
 
     def write_record(self, record: TraceRecord) -> Outcome:
         def write(client: Any, location: str) -> None:
-            _write(client, _trace_info(record, location))
+            info = _trace_info(record, location)
+            _write(client, _with_totals(client, info) if record.only_totals else info)
 
         return self._attempt(write)
 
@@ -236,6 +240,22 @@ def _trace_info(record: TraceRecord, location: str) -> Any:
         client_request_id=record.client_request_id,
         trace_metadata=dict(record.metadata),
         tags=dict(record.tags),
+    )
+
+
+def _with_totals(client: Any, info: Any) -> Any:
+    """The record that MLflow has, with the sums of `info`. What is not said again stays."""
+    from mlflow.entities import TraceInfo
+
+    known = client.get_trace_info(info.trace_id)
+    return TraceInfo(
+        trace_id=known.trace_id,
+        trace_location=known.trace_location,
+        request_time=known.request_time,
+        execution_duration=known.execution_duration,
+        state=known.state,
+        client_request_id=known.client_request_id,
+        trace_metadata=info.trace_metadata,
     )
 
 

@@ -73,7 +73,7 @@ class HttpRoad:
     def write_record(self, record: TraceRecord) -> Outcome:
         def post(experiment_id: str) -> requests.Response:
             info = _record_info(record, experiment_id)
-            if not self._server_merges():
+            if record.only_totals or not self._server_merges():
                 info = _joined(self._known(record.trace_id), info)
             body = json.dumps({"trace": {"trace_info": info}}).encode()
             return self._post("/api/3.0/mlflow/traces", data=body, headers=_JSON)
@@ -285,6 +285,8 @@ def _any_value(value: Any) -> AnyValue:
 
 
 def _record_info(record: TraceRecord, experiment_id: str) -> dict[str, Any]:
+    if record.only_totals:
+        return {"trace_metadata": dict(record.metadata), "tags": {}}
     seconds, milliseconds = divmod(record.requested_at_ns // 10**6, 1000)
     requested_at = datetime.fromtimestamp(seconds, tz=timezone.utc)
     info: dict[str, Any] = {

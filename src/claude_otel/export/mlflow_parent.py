@@ -1,7 +1,8 @@
-"""The MLflow span that is active where a turn begins: MLflow's traces and ours are one.
+"""The MLflow that the program itself uses: its store, and its span that is active.
 
-MLflow keeps its own current span beside OpenTelemetry's. The trace is MLflow's, which says
-so in `tracestate`: its record (name, state, previews) is not written by us.
+MLflow keeps a current span of its own beside OpenTelemetry's. Where one is active as a turn
+begins, MLflow's trace and ours are one. The trace is MLflow's, which says so in `tracestate`:
+its record (name, state, previews) is not written by us.
 """
 
 from __future__ import annotations
@@ -40,6 +41,12 @@ def under_mlflow(context: Context) -> Context:
         trace_state=TraceState([(_OWNER, _ITS_TRACE)]),
     )
     return set_span_in_context(NonRecordingSpan(parent), context)
+
+
+def tracking_uri_here() -> str | None:
+    """Where the program's own MLflow writes to; None in a program that has not imported it."""
+    mlflow: Any = sys.modules.get("mlflow")
+    return None if mlflow is None else str(mlflow.get_tracking_uri())
 
 
 def is_mlflows_trace(context: SpanContext | None) -> bool:

@@ -30,11 +30,12 @@ from claude_otel.destinations import (
     otlp_endpoint,
 )
 from claude_otel.diagnostics import ConfigurationError
-from claude_otel.export.application import processor_for
+from claude_otel.export.application import WithContent, processor_for
 from claude_otel.export.destination import Destination
 from claude_otel.export.foreign import ForeignExporter, installed_exporter
 from claude_otel.export.ledger import Ledger, LedgerTotals
 from claude_otel.export.mlflow import MLflowSpanExporter
+from claude_otel.export.mlflow_parent import tracking_uri_here
 from claude_otel.export.outcome import Outcome, unavailable
 from claude_otel.export.projection import projected
 from claude_otel.export.trace_record import TraceTotals
@@ -62,20 +63,27 @@ def destinations(
     ]
 
 
-def application_processors(*, mlflow_only: bool = False) -> list[SpanProcessor]:
+def application_processors(*, beside_others: bool = False) -> list[SpanProcessor]:
     """One span processor for each destination that this process's own environment names.
 
     For a TracerProvider of the caller's: nothing global is set up. MLflow gets all content,
-    the rest none, unless the environment says otherwise. Raises ConfigurationError for a
-    value that cannot be used; a destination that cannot be built logs why, at each export.
+    the rest none, unless the environment says otherwise. `beside_others`: the provider has
+    exporters of its own, so that only MLflow is added, and is given what those are not to see.
+    Raises ConfigurationError for a value that cannot be used; a destination that cannot be
+    built logs why, at each export.
     """
-    found = settings.application_configuration()
+    found = settings.application_configuration(tracking_uri_here())
+    if beside_others:
+        return [
+            WithContent(processor_for(_destination(setting, None, None)))
+            for setting in found.destinations
+            if isinstance(setting, MlflowSetting)
+        ]
     return [
         processor_for(
             _destination(setting, None, None), at_once=isinstance(setting, ConsoleSetting)
         )
         for setting in found.destinations
-        if isinstance(setting, MlflowSetting) or not mlflow_only
     ]
 
 

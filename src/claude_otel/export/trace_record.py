@@ -52,7 +52,10 @@ class SpanFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceRecord:
-    """The trace's own record. None and missing entries leave what MLflow has."""
+    """The trace's own record. None and missing entries leave what MLflow has.
+
+    `only_totals`: MLflow opened the trace, and all of its record but the sums is its own.
+    """
 
     trace_id: str
     requested_at_ns: int
@@ -63,6 +66,7 @@ class TraceRecord:
     client_request_id: str | None
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    only_totals: bool = False
 
 
 class TraceTotals(Protocol):

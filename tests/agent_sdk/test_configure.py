@@ -1,0 +1,186 @@
+"""`configure()` in programs of their own: where their spans go, and how much is said there."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from otlp_receiver import OtlpReceiver, ReceivedSpan
+from programs import Ended, mlflow_store, program, run_program, traces_in
+from traced_app import tokens_of
+
+from claude_otel.testing import Scenario, ToolUse, reply
+
+SHELL = ToolUse("Bash", {"command": "echo in-the-shell", "description": "Where"})
+SCENARIO = Scenario(main=(reply(SHELL), reply("Here.")))
+SAID = ("Say where you are.", "in-the-shell", "Here.")
+NAMES = [
+    "chat claude-opus-5-5",
+    "chat claude-opus-5-5",
+    "execute_tool Bash",
+    "invoke_agent claude-code",
+]
+
+
+@pytest.fixture
+def receiver():
+    receiver = OtlpReceiver()
+    yield receiver
+    receiver.close()
+
+
+def said(spans: Any) -> set[str]:
+    """What of the conversation stands anywhere in the spans."""
+    everything = "\n".join(str(span) for span in spans)
+    return {text for text in SAID if text in everything}
+
+
+def of_ours(spans: list[ReceivedSpan]) -> list[ReceivedSpan]:
+    return [span for span in spans if "gen_ai.operation.name" in span.attributes]
+
+
+def check_trace(trace: Any, ended: Ended) -> None:
+    """MLflow has the whole run, with what was said and the API's tokens."""
+    assert sorted(span.name for span in trace.data.spans if span.name in NAMES) == NAMES
+    assert said([json.dumps(span.to_dict()) for span in trace.data.spans]) == set(SAID)
+    sent = [tokens_of(call) for call in ended.calls]
+    assert trace.info.token_usage["input_tokens"] == sum(each[0] for each in sent)
+    assert trace.info.token_usage["output_tokens"] == sum(each[3] for each in sent)
+
+
+def check_received(spans: list[ReceivedSpan]) -> None:
+    """The receiver has the same spans, and nothing of what was said."""
+    assert sorted(span.name for span in of_ours(spans)) == NAMES
+    assert said(spans) == set()
+
+
+def test_mlflow_gets_everything_and_otlp_no_content(
+    receiver: OtlpReceiver, empty_mlflow_store: Path, tmp_path: Path
+) -> None:
+    uri = mlflow_store(empty_mlflow_store, tmp_path)
+    source = "import claude_otel; claude_otel.configure(); claude_otel.configure(); print(ask())"
+    ended = run_program(
+        SCENARIO,
+        tmp_path,
+        program(tmp_path, source),
+        MLFLOW_TRACKING_URI=uri,
+        MLFLOW_EXPERIMENT_NAME="agents",
+        OTEL_EXPORTER_OTLP_ENDPOINT=receiver.uri,
+    )
+    assert ended.stdout == "Here.\n"
+    (trace,) = traces_in(uri, "agents")
+    check_trace(trace, ended)
+    assert (trace.info.request_preview, trace.info.response_preview) == (SAID[0], SAID[2])
+    check_received(receiver.spans)
+    assert {span.resource["service.name"] for span in receiver.spans} == {"claude-code"}
+
+
+def test_a_provider_of_the_applications_is_kept_and_its_exporters_see_no_content(
+    receiver: OtlpReceiver, empty_mlflow_store: Path, tmp_path: Path
+) -> None:
+    uri = mlflow_store(empty_mlflow_store, tmp_path)
+    source = """
+import claude_otel
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+provider = TracerProvider(resource=Resource({"service.name": "the-application"}))
+provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+trace.set_tracer_provider(provider)
+assert claude_otel.configure() is provider
+assert trace.get_tracer_provider() is provider
+with trace.get_tracer("app").start_as_current_span("request"):
+    print(ask())
+claude_otel.uninstrument()
+assert claude_otel.configure() is provider
+claude_otel.uninstrument()
+"""
+    ended = run_program(
+        SCENARIO,
+        tmp_path,
+        program(tmp_path, source),
+        MLFLOW_TRACKING_URI=uri,
+        MLFLOW_EXPERIMENT_NAME="agents",
+        OTEL_EXPORTER_OTLP_ENDPOINT=receiver.uri,
+    )
+    (trace,) = traces_in(uri, "agents")
+    check_trace(trace, ended)
+    check_received(receiver.spans)
+    assert len(receiver.spans) == len(NAMES) + 1
+    (request,) = (span for span in receiver.spans if span.name == "request")
+    (turn,) = (span for span in receiver.spans if span.name == "invoke_agent claude-code")
+    assert (turn.trace_id, turn.parent_id) == (request.trace_id, request.span_id)
+    assert {span.resource["service.name"] for span in receiver.spans} == {"the-application"}
+
+
+def test_content_goes_to_nobody_where_opentelemetrys_variable_says_so(
+    empty_mlflow_store: Path, tmp_path: Path
+) -> None:
+    uri = mlflow_store(empty_mlflow_store, tmp_path)
+    run_program(
+        SCENARIO,
+        tmp_path,
+        program(tmp_path, "import claude_otel; claude_otel.configure(); ask()"),
+        MLFLOW_TRACKING_URI=uri,
+        MLFLOW_EXPERIMENT_NAME="agents",
+        OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT="NO_CONTENT",
+    )
+    (trace,) = traces_in(uri, "agents")
+    assert sorted(span.name for span in trace.data.spans) == NAMES
+    assert said([json.dumps(trace.to_dict())]) == set()
+
+
+MLFLOW_USER = """
+import mlflow
+import claude_otel
+
+{set_up}
+claude_otel.configure()
+{call}
+"""
+
+
+@pytest.mark.parametrize("set_up", ['mlflow.set_tracking_uri("{uri}")', ""])
+def test_traces_of_an_mlflow_user_appear_in_the_experiment_that_is_set(
+    set_up: str, empty_mlflow_store: Path, tmp_path: Path
+) -> None:
+    """Without a word on where, MLflow's own default counts: a file in the working folder."""
+    if set_up:
+        uri = mlflow_store(empty_mlflow_store, tmp_path)
+    else:
+        uri = f"sqlite:///{tmp_path}/claude/project/mlflow.db"
+        (tmp_path / "claude" / "project").mkdir(parents=True)
+        (tmp_path / "claude" / "project" / "mlflow.db").write_bytes(empty_mlflow_store.read_bytes())
+    chosen = f'{set_up.format(uri=uri)}\nmlflow.set_experiment("of the user")'
+    source = MLFLOW_USER.format(set_up=chosen, call="print(ask())")
+    ended = run_program(SCENARIO, tmp_path, program(tmp_path, source))
+    (trace,) = traces_in(uri, "of the user")
+    check_trace(trace, ended)
+    assert trace.info.tags["mlflow.traceName"] == "invoke_agent claude-code"
+
+
+def test_a_function_that_mlflow_traces_and_the_agent_in_it_are_one_trace(
+    empty_mlflow_store: Path, tmp_path: Path
+) -> None:
+    uri = mlflow_store(empty_mlflow_store, tmp_path)
+    call = """
+@mlflow.trace
+def assistant(question):
+    return ask(question)
+
+print(assistant("Say where you are."))
+"""
+    chosen = f'mlflow.set_tracking_uri("{uri}")\nmlflow.set_experiment("of the user")'
+    source = MLFLOW_USER.format(set_up=chosen, call=call)
+    ended = run_program(SCENARIO, tmp_path, program(tmp_path, source))
+    (trace,) = traces_in(uri, "of the user")
+    check_trace(trace, ended)
+    spans = {span.name: span for span in trace.data.spans}
+    assert spans["assistant"].parent_id is None
+    assert spans["invoke_agent claude-code"].parent_id == spans["assistant"].span_id
+    assert (trace.info.tags["mlflow.traceName"], trace.info.state) == ("assistant", "OK")
+    assert trace.info.request_preview == '{"question": "Say where you are."}'
+    assert trace.info.response_preview == '"Here."'
