@@ -33,7 +33,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from claude_otel.content import ContentRules
 from claude_otel.model.nodes import Closed
-from claude_otel.semconv.spans import TURN_ATTRIBUTES, TURN_NAME, NodeId, SpanShape, span_for
+from claude_otel.semconv.shape import NodeId, SpanShape
+from claude_otel.semconv.spans import TURN_ATTRIBUTES, TURN_NAME, span_for
 from claude_otel.semconv.surroundings import Server, Surroundings
 
 SCOPE = "claude_otel"

@@ -27,7 +27,8 @@ from opentelemetry.trace import (
 )
 
 from claude_otel.model.nodes import Closed, Node, Subagent, Turn
-from claude_otel.semconv.spans import SpanShape, SpanStart, id_of, span_for, start_of
+from claude_otel.semconv.shape import SpanShape, SpanStart
+from claude_otel.semconv.spans import id_of, span_for, start_of
 from claude_otel.semconv.surroundings import Surroundings
 
 Key: TypeAlias = tuple[str, str]

@@ -13,7 +13,7 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
 from claude_otel.semconv import metrics
 from claude_otel.semconv.metrics import Instrument, Measurement, OwnCalls, measurements_of
-from claude_otel.semconv.spans import SpanShape, Value
+from claude_otel.semconv.shape import SpanShape, Value
 
 SCOPE: Final = "claude_otel"
 Observe: TypeAlias = Callable[[], Iterable[tuple[int | float, Mapping[str, Value]]]]

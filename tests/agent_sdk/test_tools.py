@@ -267,3 +267,28 @@ def test_an_external_server_gets_the_traceparent_of_the_turn(
     (turn,) = roots(spans)
     (told,) = named(spans, "execute_tool mcp__env__traceparent")
     assert f"00-{turn.trace_id:032x}-{turn.id:016x}-" in told.attributes["gen_ai.tool.call.result"]
+
+
+def test_a_call_that_a_hook_defers_is_no_failure(app: TracedApp, tmp_path: Path) -> None:
+    async def defer(given: Any, tool_use_id: str | None, context: Any) -> dict[str, Any]:
+        return {
+            "hookSpecificOutput": {"hookEventName": "PreToolUse", "permissionDecision": "defer"}
+        }
+
+    scenario = Scenario(main=(reply(bash("touch later")), reply("Done.")))
+
+    async def run(api: Any, home: Any) -> list[Any]:
+        hooks = {"PreToolUse": [HookMatcher(hooks=[defer])]}
+        options = options_for(api, home, hooks=hooks)
+        return [message async for message in query(prompt="Touch it.", options=options)]
+
+    with scripted(scenario, tmp_path) as (api, home):
+        messages = asyncio.run(run(api, home))
+    assert messages[-1].deferred_tool_use.name == "Bash"
+    spans = app.spans()
+    (turn,) = roots(spans)
+    (told,) = named(spans, "execute_tool Bash")
+    assert told.attributes["claude.tool.outcome"] == "deferred"
+    assert not told.is_error
+    assert turn.attributes["claude.turn.end_reason"] == messages[-1].terminal_reason
+    assert not turn.is_error

@@ -11,7 +11,7 @@ from story_routes import Reader, hook_events, load, story_folders, transcript_ev
 from claude_otel.emit_metrics import Meters
 from claude_otel.export.ledger import Ledger
 from claude_otel.semconv import metrics
-from claude_otel.semconv.spans import SpanShape
+from claude_otel.semconv.shape import SpanShape
 
 FOLDERS = {folder.parent.name: folder for folder in story_folders()}
 AGENTS = {"claude-code", "general-purpose"}

@@ -24,7 +24,7 @@ from claude_otel.emit_live import ending
 from claude_otel.export.destination import Destination
 from claude_otel.export.outcome import Outcome
 from claude_otel.export.span_copy import rebuilt
-from claude_otel.semconv.spans import SpanShape
+from claude_otel.semconv.shape import SpanShape
 
 log = logging.getLogger("claude_otel")
 

@@ -27,7 +27,7 @@ from claude_otel.semconv.attributes import (
     TOOL_CALL_RESULT,
     TOOL_DEFINITIONS,
 )
-from claude_otel.semconv.spans import SpanShape
+from claude_otel.semconv.shape import SpanShape
 
 _MESSAGES: Final = frozenset({INPUT_MESSAGES, OUTPUT_MESSAGES})
 # Lists of messages, parts or definitions. In all else every word is somebody's.

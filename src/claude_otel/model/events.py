@@ -321,7 +321,8 @@ class TurnResulted(Event):
 
     Those of one `origin` come in the order of their turns. `reason`: its word for why the
     turn ended. `cost_usd`: spent since the result before, subagents and side calls included;
-    None where only running totals are stated.
+    None where only running totals are stated. `deferred_tool_use_id`: the call that a hook put
+    off; the session ends before it.
     """
 
     outcome: Literal["completed", "failed", "interrupted"]
@@ -332,6 +333,21 @@ class TurnResulted(Event):
     last_text: str | None = None
     cost_usd: float | None = None
     structured_output: JSON = None
+    deferred_tool_use_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimitStated(Event):
+    """Where the account stands with its limits, told when that changes.
+
+    `status`: allowed, allowed_warning or rejected. `window`: which limit (five_hour …).
+    `resets_at_s`: Unix seconds. `utilization`: from 0 to 1.
+    """
+
+    status: str
+    window: str | None = None
+    resets_at_s: int | None = None
+    utilization: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

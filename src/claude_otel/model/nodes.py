@@ -16,6 +16,7 @@ from claude_otel.model.events import (
     HookRan,
     Place,
     PromptQueued,
+    RateLimitStated,
     RequestSent,
     RequestShape,
     TurnResulted,
@@ -24,10 +25,18 @@ from claude_otel.model.parts import JSON, Message, Part
 from claude_otel.model.usage import Usage
 
 Outcome: TypeAlias = Literal[
-    "completed", "failed", "denied", "interrupted", "cancelled", "closed_early", "abandoned"
+    "completed",
+    "failed",
+    "denied",
+    "deferred",
+    "interrupted",
+    "cancelled",
+    "closed_early",
+    "abandoned",
 ]
 """How work ended.
 
+`deferred`: a hook put the tool call off, to be taken up when the session is resumed.
 `interrupted`: Claude was told to stop. `cancelled`: the program's own task was.
 `closed_early`: the program had heard enough and closed the session, which is no failure of the
 turn. `abandoned`: its process went away and nobody said how.
@@ -107,6 +116,7 @@ class Turn:
     compactions: list[Compacted] = field(default_factory=list[Compacted])
     queued: list[PromptQueued] = field(default_factory=list[PromptQueued])
     hooks: list[HookRan] = field(default_factory=list[HookRan])
+    rate_limits: list[RateLimitStated] = field(default_factory=list[RateLimitStated])
     result: TurnResulted | None = None
     residual: Residual | None = None
     command: str | None = None

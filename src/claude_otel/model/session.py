@@ -211,6 +211,9 @@ class Session:
             case ev.TurnResulted():
                 self._early.result(event)
                 self._take_results()
+            case ev.RateLimitStated():
+                if self._whose.reading is not None:
+                    self._whose.reading.rate_limits.append(event)
             case ev.CutShort():
                 self._on_cut_short(event)
             case ev.SubagentPrompted():
@@ -708,8 +711,11 @@ class Session:
         closed: list[Closed] = []
         for call in self._whose.conversation(agent_id).ends(turn, owner.last_fact_ns, outcome):
             closed += self._close_call(call)
+        put_off = turn.result.deferred_tool_use_id if turn.result is not None else None
         for tool in [t for t in self._whose.open_tools.values() if t.owner is owner]:
-            if tool.outcome is None:
+            if tool.key == put_off:
+                tool.outcome = "deferred"
+            elif tool.outcome is None:
                 tool.outcome = "abandoned" if outcome in ("completed", "failed") else outcome
                 tool.failure = Failure(type=tool.outcome)
             closed += self._close_tool(tool)

@@ -107,6 +107,11 @@ SUBAGENT_BACKGROUND: Final = "claude.subagent.background"
 SUBAGENT_DEPTH: Final = "claude.subagent.depth"
 SUBAGENT_OUTCOME: Final = "claude.subagent.outcome"
 
+RATE_LIMIT_STATUS: Final = "claude.rate_limit.status"
+RATE_LIMIT_WINDOW: Final = "claude.rate_limit.window"
+RATE_LIMIT_RESETS_AT: Final = "claude.rate_limit.resets_at"
+RATE_LIMIT_UTILIZATION: Final = "claude.rate_limit.utilization"
+
 HOOK_NAME: Final = "claude.hook.name"
 HOOK_DURATION_MS: Final = "claude.hook.duration_ms"
 HOOK_DECISION: Final = "claude.hook.decision"

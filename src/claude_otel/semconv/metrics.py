@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, cast
 
 from claude_otel.semconv import attributes as at
-from claude_otel.semconv.spans import NodeId, SpanShape, Value
+from claude_otel.semconv.shape import NodeId, SpanShape, Value
 
 TOKEN_MODALITY: Final = "gen_ai.token.modality"
 _MODALITY_UNKNOWN: Final = "unknown"  # the provider gives no split

@@ -8,17 +8,14 @@ set. Content is redacted and cut here, once, before there is a span.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, TypeAlias, cast
+from typing import Final, cast
 
 from claude_otel.content import clean, cut_together, redact
-from claude_otel.model.events import Compacted, HookRan
 from claude_otel.model.nodes import (
     CallUsage,
     Failure,
     ModelCall,
     Node,
-    PermissionWait,
     Residual,
     Subagent,
     ToolCall,
@@ -28,59 +25,14 @@ from claude_otel.model.parts import Message, ToolUse
 from claude_otel.pricing import Cost, cost_of
 from claude_otel.semconv import attributes as at
 from claude_otel.semconv.messages import finish_reason, tool_definitions
+from claude_otel.semconv.shape import NodeId, ShapeEvent, SpanShape, SpanStart, Value, known
+from claude_otel.semconv.span_events import turn_events
 from claude_otel.semconv.surroundings import Surroundings
 
 AGENT_NAME: Final = "claude-code"
 TURN_NAME: Final = f"invoke_agent {AGENT_NAME}"
 # What is known of a turn's span before it is over: a sampler may ask.
 TURN_ATTRIBUTES: Final = {at.OPERATION_NAME: "invoke_agent", at.AGENT_NAME: AGENT_NAME}
-Value: TypeAlias = str | bool | int | float | list[str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeId:
-    """A node by what names it for ever; `turn_key` leads to its trace."""
-
-    kind: str
-    key: str
-    turn_key: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShapeEvent:
-    name: str
-    at_ns: int
-    attributes: dict[str, Value]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpanShape:
-    """A span as a value. `parent` None: the turn itself, under what its trace says.
-
-    `error`: the status is ERROR with this description ("": without one). Times in Unix
-    nanoseconds.
-    """
-
-    id: NodeId
-    parent: NodeId | None
-    name: str
-    is_client: bool
-    started_at_ns: int
-    ended_at_ns: int
-    attributes: dict[str, Value]
-    error: str | None = None
-    events: tuple[ShapeEvent, ...] = ()
-    links: tuple[NodeId, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpanStart:
-    """What is known of a span when it starts, as far as a sampler may ask for it."""
-
-    name: str
-    attributes: dict[str, Value]
-    started_at_ns: int
-    is_client: bool = False
 
 
 def span_for(node: Node, around: Surroundings) -> SpanShape:
@@ -128,7 +80,7 @@ def start_of(node: Node) -> SpanStart:
             model = _model_asked(node)
             return SpanStart(
                 name=_call_name(model),
-                attributes=_known({at.OPERATION_NAME: "chat", at.REQUEST_MODEL: model}),
+                attributes=known({at.OPERATION_NAME: "chat", at.REQUEST_MODEL: model}),
                 started_at_ns=node.started_at_ns,
                 is_client=True,
             )
@@ -178,7 +130,7 @@ def _turn(turn: Turn, around: Surroundings) -> SpanShape:
     result = turn.result
     structured = result and result.structured_output
     prompt = (Message(role="user", parts=turn.prompt),)
-    attributes = _known(
+    attributes = known(
         {
             **TURN_ATTRIBUTES,
             at.CONVERSATION_ID: _conversation_id(turn),
@@ -210,9 +162,6 @@ def _turn(turn: Turn, around: Surroundings) -> SpanShape:
             at.TURN_FROM_HOOKS_ONLY: True if turn.record_id is None else None,
         }
     )
-    events = [*map(_permission_event, turn.permission_waits)]
-    events += [*map(_compaction_event, turn.compactions), *_queued_events(turn, around)]
-    events += [*map(_hook_event, turn.hooks)]
     return _shape(
         turn,
         around,
@@ -220,7 +169,7 @@ def _turn(turn: Turn, around: Surroundings) -> SpanShape:
         times=(turn.started_at_ns, turn.ended_at_ns),
         attributes=attributes,
         failure=turn.failure if turn.outcome != "completed" else None,
-        events=events,
+        events=turn_events(turn, around),
         links=(id_of(turn.caused_by_tool),) if turn.caused_by_tool else (),
     )
 
@@ -229,7 +178,7 @@ def _subagent(agent: Subagent, around: Surroundings) -> SpanShape:
     """gen_ai.invoke_agent.internal, for an agent that another one launched"""
     name = _name(agent.agent_type or "subagent")
     prompt = (Message(role="user", parts=agent.prompt),)
-    attributes = _known(
+    attributes = known(
         {
             at.OPERATION_NAME: "invoke_agent",
             at.AGENT_NAME: name,
@@ -256,7 +205,7 @@ def _subagent(agent: Subagent, around: Surroundings) -> SpanShape:
 def _model_call(call: ModelCall, around: Surroundings) -> SpanShape:
     """gen_ai.client.inference, with the refinement for Anthropic's token counts"""
     model = _model_asked(call)
-    attributes = _known(
+    attributes = known(
         {
             at.OPERATION_NAME: "chat",
             at.PROVIDER_NAME: around.server.provider,
@@ -373,7 +322,7 @@ def _tool_call(tool: ToolCall, around: Surroundings) -> SpanShape:
     agent = tool.owner.agent_type if isinstance(tool.owner, Subagent) else AGENT_NAME
     agent = agent and _name(agent)
     server = tool.name.split("__")[1] if tool.name.startswith("mcp__") else None
-    attributes = _known(
+    attributes = known(
         {
             at.OPERATION_NAME: "execute_tool",
             at.TOOL_NAME: _name(tool.name),
@@ -430,7 +379,7 @@ def _shape(
             failure.message or failure.type,
             "tool_results" if isinstance(node, ToolCall) else "answers",
         )
-        told = _known({at.EXCEPTION_TYPE: failure.type, at.EXCEPTION_MESSAGE: error})
+        told = known({at.EXCEPTION_TYPE: failure.type, at.EXCEPTION_MESSAGE: error})
         events.append(ShapeEvent(name="exception", at_ns=ended_at_ns, attributes=told))
     return SpanShape(
         id=id_of(node),
@@ -456,34 +405,6 @@ def _within(attributes: dict[str, Value], span_bytes: int) -> dict[str, Value]:
     return attributes | cut_together(content, span_bytes)
 
 
-def _permission_event(wait: PermissionWait) -> ShapeEvent:
-    attributes = _known(
-        {
-            at.TOOL_NAME: wait.tool_name,
-            at.TOOL_CALL_ID: wait.tool_use_id,
-            at.TOOL_PERMISSION_DECISION: wait.decision,
-            at.TOOL_PERMISSION_WAIT_MS: wait.waited_ms,
-        }
-    )
-    return ShapeEvent(name="claude.permission.asked", at_ns=wait.asked_at_ns, attributes=attributes)
-
-
-def _hook_event(hook: HookRan) -> ShapeEvent:
-    return ShapeEvent(
-        name="claude.hook",
-        at_ns=hook.started_at_ns,
-        attributes=_known(
-            {
-                at.HOOK_NAME: hook.name,
-                at.HOOK_DURATION_MS: (hook.at_ns - hook.started_at_ns) / 1e6,
-                at.HOOK_DECISION: hook.decision,
-                at.TOOL_CALL_ID: hook.tool_use_id,
-                at.ERROR_TYPE: hook.error_type,
-            }
-        ),
-    )
-
-
 def _residual(residual: Residual) -> dict[str, int | float]:
     """The dollars are left out where a known call has no known price."""
     told: dict[str, int | float] = {
@@ -497,39 +418,6 @@ def _residual(residual: Residual) -> dict[str, int | float]:
     return told
 
 
-def _queued_events(turn: Turn, around: Surroundings) -> list[ShapeEvent]:
-    return [
-        ShapeEvent(
-            name="claude.prompt.queued",
-            at_ns=queued.at_ns,
-            attributes=_known(
-                {
-                    at.TURN_ORIGIN: queued.origin,
-                    at.INPUT_MESSAGES: around.json(
-                        around.messages((Message(role="user", parts=queued.parts),))
-                    ),
-                }
-            ),
-        )
-        for queued in turn.queued
-    ]
-
-
-def _compaction_event(compaction: Compacted) -> ShapeEvent:
-    return ShapeEvent(
-        name="claude.compaction",
-        at_ns=compaction.at_ns,
-        attributes=_known(
-            {
-                at.COMPACTION_TRIGGER: compaction.trigger,
-                at.COMPACTION_DURATION_MS: compaction.duration_ms,
-                at.COMPACTION_TOKENS_BEFORE: compaction.tokens_before,
-                at.COMPACTION_TOKENS_AFTER: compaction.tokens_after,
-            }
-        ),
-    )
-
-
 def _answer(agent: Turn | Subagent, around: Surroundings) -> str | None:
     """The last thing that an agent said; `error` where it was not done saying it."""
     reason = "stop" if agent.outcome == "completed" else "error"
@@ -538,18 +426,3 @@ def _answer(agent: Turn | Subagent, around: Surroundings) -> str | None:
 
 def _conversation_id(turn: Turn) -> str:
     return turn.conversation_id or turn.session_id
-
-
-def _known(values: dict[str, Value | None]) -> dict[str, Value]:
-    """What is None is not known, and not written; a text is one that can be encoded."""
-    return {key: _encodable(value) for key, value in values.items() if value is not None}
-
-
-def _encodable(value: Value) -> Value:
-    match value:
-        case str():
-            return clean(value)
-        case list():
-            return [clean(item) for item in value]
-        case _:
-            return value

@@ -68,6 +68,8 @@ def facts_of_frame(frame: Raw, at_ns: int) -> Iterator[ev.Event]:
         yield _result(frame, at_ns)
     elif kind == "stream_event":
         yield from _first_chunk(frame, at_ns)
+    elif kind == "rate_limit_event":
+        yield from _rate_limit(frame, at_ns)
     elif not (kind in _RECORDS or kind in IGNORED or kind in _ELSEWHERE):
         yield ev.Unrecognized(at_ns=at_ns, kind=f"frame {kind}")
 
@@ -135,6 +137,7 @@ def _result(frame: Raw, at_ns: int) -> ev.Event:
         last_text=None if is_error else said,
         cost_usd=_spent(frame),
         structured_output=frame.get("structured_output"),
+        deferred_tool_use_id=text(section(frame, "deferred_tool_use"), "id"),
     )
 
 
@@ -153,6 +156,20 @@ def _first_chunk(frame: Raw, at_ns: int) -> Iterator[ev.Event]:
     after_ms = frame.get("ttft_ms")
     if message_id is not None and isinstance(after_ms, int | float):
         yield ev.FirstChunk(at_ns=at_ns, message_id=message_id, after_ms=float(after_ms))
+
+
+def _rate_limit(frame: Raw, at_ns: int) -> Iterator[ev.Event]:
+    info = section(frame, "rate_limit_info")
+    utilization = info.get("utilization")
+    status = text(info, "status")
+    if status is not None:
+        yield ev.RateLimitStated(
+            at_ns=at_ns,
+            status=status,
+            window=text(info, "rateLimitType"),
+            resets_at_s=whole(info, "resetsAt"),
+            utilization=float(utilization) if isinstance(utilization, int | float) else None,
+        )
 
 
 # -- what records say better --------------------------------------------------------------

@@ -15,7 +15,8 @@ from claude_otel.content_rules import rules_of
 from claude_otel.destinations import content_text, described
 from claude_otel.export.projection import projected_shape
 from claude_otel.semconv.attributes import CONTENT_KEYS, PERSONAL_KEYS
-from claude_otel.semconv.spans import SpanShape, span_for
+from claude_otel.semconv.shape import SpanShape
+from claude_otel.semconv.spans import span_for
 from claude_otel.semconv.surroundings import Surroundings
 from claude_otel.settings import Configuration
 from claude_otel.worker.replay import replay

@@ -14,7 +14,7 @@ from claude_otel.export.delivery import Delivery
 from claude_otel.export.ledger import Ledger
 from claude_otel.semconv import metrics
 from claude_otel.semconv.metrics import Measurement
-from claude_otel.semconv.spans import SpanShape, Value
+from claude_otel.semconv.shape import SpanShape, Value
 
 SpoolSizes = Callable[[], Iterable[int]]
 Told = tuple[int | float, Mapping[str, Value]]

@@ -17,7 +17,8 @@ from claude_otel.emit import span_id, trace_id_of
 from claude_otel.model.nodes import Closed, Turn
 from claude_otel.model.usage import Usage
 from claude_otel.pricing import Cost
-from claude_otel.semconv.spans import NodeId, SpanShape, Value, cost_of_turn, span_for
+from claude_otel.semconv.shape import NodeId, SpanShape, Value
+from claude_otel.semconv.spans import cost_of_turn, span_for
 from claude_otel.semconv.surroundings import Server, Surroundings
 from claude_otel.worker.replay import replay
 
