@@ -39,6 +39,12 @@ def receiver() -> Iterator[tuple[str, list[tuple[str, dict[str, str]]]]]:
             self.end_headers()
             self.wfile.write(b"{}")
 
+        def do_GET(self) -> None:
+            """A server that tells nothing of other spans of the trace."""
+            self.send_response(404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
         def log_message(self, format: str, *args: object) -> None:
             return
 
