@@ -19,7 +19,7 @@ def comparison(store: Path, calls: list[Call]) -> str:
         (f"{len(calls)}", f"{sent.all_input_tokens + sent.output_tokens:,}", "", "1", ""),
         *(_told(_trace(store, experiment)) for experiment in (EXPERIMENT, MLFLOWS_OWN)),
     ]
-    names = ("model calls", "tokens", "cost", "failed tools", "levels of agents")
+    names = ("model calls", "tokens", "cost", "failed tools", "agents")
     rows = "\n".join(
         f"| {name} | {' | '.join(told)} |" for name, *told in zip(names, *columns, strict=True)
     )

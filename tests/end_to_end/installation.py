@@ -136,13 +136,17 @@ class Installation:
         self.home.project.mkdir()
         with ScriptedApi(story.scenario) as api:
             runs = play_story(
-                story, api=api, home=self.home, env=self.environment if env is None else env
+                story,
+                api=api,
+                home=self.home,
+                env=self.environment if env is None else env,
+                timeout_s=300,  # of busy machines, and of many spans
             )
             calls = api.calls
         self.wait_until_delivered()
         return runs, calls
 
-    def wait_until_delivered(self, timeout_s: float = 60) -> None:
+    def wait_until_delivered(self, timeout_s: float = 180) -> None:
         """A session's folder goes when it is over and every destination has all of it."""
         deadline = time.monotonic() + timeout_s
         while left := self.state.sessions():

@@ -99,6 +99,8 @@ def main() -> None:
     results: list[Result] = []
     first: list[str] | None = None
     for row in ROWS:
+        if not chosen:  # each time: the next row may take long
+            (HERE / "matrix.md").write_text(_page(results, tested), encoding="utf-8")
         if chosen and chosen not in row.title and row != ROWS[0]:
             continue
         print(row.title, flush=True)
@@ -108,8 +110,8 @@ def main() -> None:
         print(f"  {result.calls} calls, {result.spans} spans, {result.took_s:.0f} s")
         for line in (*result.wrong, *result.differs):
             print(f"  {line[:300]}", flush=True)
-        if not chosen:  # each time: a later row may take long
-            (HERE / "matrix.md").write_text(_page(results, tested), encoding="utf-8")
+    if not chosen:
+        (HERE / "matrix.md").write_text(_page(results, tested), encoding="utf-8")
     sys.exit(any(result.wrong for result in results) or any("failed" in t for t in tested.values()))
 
 

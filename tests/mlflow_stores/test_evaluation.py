@@ -16,6 +16,7 @@ from claude_otel.testing import STORIES
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "evaluate_sessions.py"
 
 
+@pytest.mark.timeout(600)  # the machine may be busy
 def test_sessions_that_were_recorded_are_scored_where_they_are(tmp_path: Path) -> None:
     with (
         Installation(tmp_path) as installation,

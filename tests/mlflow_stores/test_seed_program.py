@@ -25,6 +25,7 @@ def installation(
         yield installation
 
 
+@pytest.mark.timeout(600)  # the machine may be busy
 @pytest.mark.parametrize("name", SEED_STORIES)
 def test_each_call_and_each_trace_has_the_tokens_of_the_apis_log(
     name: str, installation: Installation, monkeypatch: pytest.MonkeyPatch

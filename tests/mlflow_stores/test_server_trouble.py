@@ -15,8 +15,10 @@ from stores import USER, MlflowServer
 
 from claude_otel.testing import STORIES, ScriptedApi, play_story
 
+pytestmark = pytest.mark.timeout(600)  # the machine may be busy
 
-def wait_until(is_so: Callable[[], Any], what: str, timeout_s: float = 60) -> None:
+
+def wait_until(is_so: Callable[[], Any], what: str, timeout_s: float = 180) -> None:
     deadline = time.monotonic() + timeout_s
     while not is_so():
         assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"

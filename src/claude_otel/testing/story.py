@@ -63,8 +63,12 @@ class Story:
         return any(step.acts for step in self.steps)
 
 
-def play_story(story: Story, **options: Unpack[ClaudeOptions]) -> tuple[ClaudeRun, ...]:
+def play_story(
+    story: Story, *, timeout_s: float = 60, **options: Unpack[ClaudeOptions]
+) -> tuple[ClaudeRun, ...]:
     """Runs each step with the real `claude`; options as for `start_claude`.
+
+    A process that has not ended after `timeout_s` is killed, and TimeoutError raised.
 
     `options["api"]` must be a ScriptedApi that plays the story's scenario, and the session
     options (resume, fork …) belong to the steps.
@@ -80,19 +84,19 @@ def play_story(story: Story, **options: Unpack[ClaudeOptions]) -> tuple[ClaudeRu
         chosen: Any = {"allowed_tools": story.allowed_tools, "args": story.args, **options}
         if step.session != "new":
             chosen |= {"resume": runs[-1].session_id, "fork": step.session == "fork"}
-        runs.append(_run_step(step, api, chosen))
+        runs.append(_run_step(step, api, chosen, timeout_s))
     return tuple(runs)
 
 
-def _run_step(step: Step, api: ScriptedApi, options: Any) -> ClaudeRun:
+def _run_step(step: Step, api: ScriptedApi, options: Any, timeout_s: float) -> ClaudeRun:
     if step.acts:
         with open_terminal(**options) as terminal:
             project = options.get("project", options["home"].project)
             return perform(step.acts, terminal, api, project)
     if step.end == "exit":
         if len(step.prompts) == 1 and isinstance(step.prompts[0], str):
-            return run_claude(step.prompts[0], **options)
-        return run_claude(prompts=step.prompts, **options)
+            return run_claude(step.prompts[0], timeout_s=timeout_s, **options)
+        return run_claude(prompts=step.prompts, timeout_s=timeout_s, **options)
     before = api.pauses
     with start_claude(cast(str, step.prompts[0]), **options) as process:
         process.close_input()
@@ -105,7 +109,7 @@ def _run_step(step: Step, api: ScriptedApi, options: Any) -> ClaudeRun:
             process.interrupt()
         else:
             process.kill()
-        return process.wait()
+        return process.wait(timeout_s=timeout_s)
 
 
 def _wait_for_file(path: Any, *, timeout_s: float = 30) -> None:
