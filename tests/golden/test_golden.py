@@ -44,7 +44,7 @@ def test_nothing_differs_from_what_the_api_was_asked_or_between_routes(
 
 
 def test_turns_and_tools_end_as_the_story_has_it(story: Story):
-    assert ends(_kept(story)) == expected_ends(story.name, story.folder.name)
+    assert ends(_kept(story)) in expected_ends(story.name, story.folder.name)
 
 
 @pytest.mark.parametrize(
