@@ -10,7 +10,7 @@ from matrix import play
 
 from claude_otel.testing.versions import installed_version
 
-OLDER = "2.1.281"  # the last without api-request records
+OLDER = "2.1.281"  # without api-request records
 
 
 @pytest.mark.parametrize("version", [installed_version(), OLDER])

@@ -50,7 +50,7 @@ class Conversation:
     _said: list[Message] = field(default_factory=list[Message])
     _sees_requests: bool = False
     _states_ends: bool = False  # early versions (2.1.19) write every record before its end
-    _ends_in_words: bool = False
+    _used: set[str] = field(default_factory=set[str])
     _shape_told: tuple[str, str] | None = None
 
     def says(self, message: Message) -> None:
@@ -64,6 +64,12 @@ class Conversation:
             message = Message(role=message.role, parts=(*previous.parts, *message.parts))
             self._said.pop()
         self._said.append(message)
+        returned = {part.id for part in message.parts if isinstance(part, ToolResult)}
+        self._used |= {
+            call.key
+            for call in self.open_calls.values()
+            if returned.intersection(part.id for part in call.parts if isinstance(part, ToolUse))
+        }
 
     def stores(self, record: RequestShape | RequestMessage) -> None:
         if isinstance(record, RequestShape):
@@ -142,8 +148,15 @@ class Conversation:
         """
         if not record.is_final:
             return True
-        cut_off = any(call.stop_reason is None for call in self.open_calls.values())
+        cut_off = any(
+            call.stop_reason is None and not self._was_whole(call)
+            for call in self.open_calls.values()
+        )
         return not (self._sees_requests or cut_off or self.last_stop_reason == "refusal")
+
+    def _was_whole(self, call: ModelCall) -> bool:
+        """No record states how `call` ended, but the tools that it asked for have run."""
+        return not self._states_ends and call.key in self._used
 
     def ends(self, turn: Turn, at_ns: int, outcome: Outcome) -> list[ModelCall]:
         """Nothing more will come for `turn`: return its calls that are still open."""
@@ -153,7 +166,9 @@ class Conversation:
         for call in waiting:
             call.outcome = "failed" if outcome == "completed" else outcome
         for call in open_calls:
-            if outcome == "completed" and (call.output_is_unknown or not self._states_ends):
+            if self._was_whole(call) or (call.output_is_unknown and outcome == "completed"):
+                call.outcome, call.output_is_unknown = "completed", True
+            elif outcome == "completed" and not self._states_ends:
                 call.outcome, call.output_is_unknown = outcome, True
             elif call.stop_reason is None:
                 call.outcome = "abandoned" if outcome == "completed" else outcome
@@ -170,8 +185,6 @@ class Conversation:
     @property
     def has_last_word(self) -> bool:
         """The latest answer asked for nothing more."""
-        if not self._states_ends:
-            return self._ends_in_words
         return self.last_stop_reason not in (None, "tool_use", "pause_turn")
 
     def moves(self, turn: Turn) -> None:
@@ -256,9 +269,6 @@ class Conversation:
         call.model = self.last_model = record.model or call.model
         self.last_stop_reason = call.stop_reason
         self._states_ends = self._states_ends or record.stop_reason is not None
-        self._ends_in_words = any(isinstance(p, Text) for p in call.parts) and not any(
-            isinstance(p, ToolUse) for p in call.parts
-        )
         call.requested_model = record.requested_model or call.requested_model
         call.request_id = record.request_id or call.request_id
         call.effort = record.effort or call.effort

@@ -25,8 +25,8 @@ SDK_OF: Final[Mapping[str, str]] = {
     # 2.1.1 (0.1.19) runs too; its calls that warm the cache look like subagents of the session.
     "2.1.19": "0.1.22",  # no duration_ms in hooks, the tool Agent is called Task
     "2.1.149": "0.2.86",  # no prompt_id in hooks, no cost-state
-    "2.1.281": "0.2.159",  # the last without api-request records
-    "2.1.284": "0.2.161",  # the second with them
+    "2.1.281": "0.2.159",
+    "2.1.284": "0.2.161",  # one of the 2.1.28x; like those before it without api-request records
     "2.1.332": "0.2.189",
 }
 """The version of `claude`, and of the `claude-agent-sdk` whose wheel carries it; oldest first."""
