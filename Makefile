@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .PHONY: demo test lint attributes matrix record screenshots backends mlflow-matrix sdk-suite \
-	clean
+	sdk-matrix clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -63,5 +63,9 @@ mlflow-matrix: $(STAMP)
 sdk-suite: $(STAMP)
 	$(BIN)/python tests/sdk_suite/compare.py
 
+# Installs older Agent SDKs into .sdk-versions; rewrites tests/sdk_matrix/result.md.
+sdk-matrix: $(STAMP)
+	$(BIN)/python tests/sdk_matrix/matrix.py
+
 clean:
-	rm -rf $(VENV) .venv-backends build dist demo .mlflow-versions
+	rm -rf $(VENV) .venv-backends build dist demo .mlflow-versions .sdk-versions

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -48,7 +49,7 @@ from scripted_cli import (
     tool_result,
     uses,
 )
-from traced_app import TracedApp
+from traced_app import TracedApp, scripted
 
 import claude_otel
 from claude_otel.capture.agent_sdk import session_record
@@ -59,6 +60,9 @@ from claude_otel.capture.agent_sdk.tracing_thread import TracingThread
 from claude_otel.capture.ownership import Claims
 from claude_otel.emit_live import LiveEmitter
 from claude_otel.instrumentation import ClaudeAgentSdkInstrumentor
+from claude_otel.testing import Scenario, ToolUse, reply
+from claude_otel.testing.claude_cli import claude_environment, find_claude
+from claude_otel.testing.story import bash
 
 
 class Seen:
@@ -468,3 +472,91 @@ def test_a_program_sees_nothing_of_our_failures(
     assert uses, "it was never used: nothing was tried"
     assert in_threads == []
     assert capfd.readouterr().out == ""
+
+
+# -- what reaches the real CLI ---------------------------------------------------------------------
+
+# Notes its arguments, its environment and every byte that it is sent, then is the real one.
+LISTENER = """#!/bin/sh
+if [ "$1" = "-v" ]; then exec "{claude}" "$@"; fi
+printf '%s\\n' "$@" >> "{folder}/arguments"
+env | sort >> "{folder}/environment"
+tee -a "{folder}/stdin" | "{claude}" "$@"
+"""
+# Those of a turn are what tracing adds to the CLI's environment, and no more.
+ADDED = re.compile(r"^(TRACEPARENT|TRACESTATE)=.*\n", re.MULTILINE)
+RANDOM = re.compile(
+    r"req_\d+_[0-9a-f]+|toolu_[0-9a-f]+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+)
+
+
+async def works(seen: Seen, entry: str, api: Any, home: Any, folder: Path) -> None:
+    """A turn with hooks, permissions and tools of the program; a second one over a client."""
+    listener = folder / "claude"
+    listener.write_text(LISTENER.format(claude=find_claude(), folder=folder))
+    listener.chmod(0o755)
+    mine = options(
+        seen,
+        cli_path=str(listener),
+        cwd=home.project,
+        env=claude_environment(api, home),
+        permission_mode="default",
+        allowed_tools=[],
+    )
+    with unchanged(seen, mine):
+        if entry == "query":
+            async for _ in query(prompt=prompts(seen, "Do."), options=mine):
+                pass
+            return
+        async with ClaudeSDKClient(mine) as client:
+            for prompt in ("Do.", prompts(seen, "And?")):
+                await client.query(prompt)
+                async for _ in client.receive_response():
+                    pass
+
+
+@pytest.mark.parametrize("entry", ["query", "client"])
+def test_the_real_cli_is_started_and_written_to_as_without_us(entry: str, tmp_path: Path) -> None:
+    scenario = Scenario(
+        main=(
+            reply(bash("echo ls")),
+            reply(bash("secret")),
+            reply(ToolUse("mcp__calc__add", {"a": 1, "b": 2})),
+            reply("Done."),
+            reply("Yes."),
+        )
+    )
+
+    def told(folder: Path) -> dict[str, Any]:
+        """What the CLI was given, and what the program's own functions were."""
+        folder.mkdir()
+        seen = Seen()
+        with scripted(scenario, folder / "run") as (api, home):
+            anyio.run(works, seen, entry, api, home, folder)
+            port = api.url.rpartition(":")[2]
+        numbers: dict[str, str] = {}
+
+        def stable(text: str) -> str:
+            text = text.replace(str(folder), "FOLDER").replace(port, "PORT")
+            text = text.replace(str(folder).replace("/", "-").replace("_", "-"), "FOLDER")
+            return RANDOM.sub(lambda m: numbers.setdefault(m[0], str(len(numbers))), text)
+
+        names = ("stdin", "arguments", "environment")
+        return {
+            **{name: stable((folder / name).read_text()) for name in names},
+            "seen": stable("\n".join(seen.whole())).splitlines(),
+        }
+
+    without = told(tmp_path / "without")
+    app = TracedApp()
+    app.instrument()
+    try:
+        with_us = told(tmp_path / "with_us")
+        assert app.spans()
+    finally:
+        claude_otel.uninstrument()
+    assert without["stdin"].count("control_response") >= 6
+    assert ADDED.findall(with_us["environment"]) == ["TRACEPARENT"] * (entry == "query")
+    with_us["environment"] = ADDED.sub("", with_us["environment"])
+    for what, lines in without.items():
+        assert with_us[what] == lines

@@ -63,6 +63,21 @@ def test_a_dialog_that_two_equal_calls_could_have_shown_is_marked_ambiguous_on_b
     assert [(t.asked_at_ns, t.asked_is_ambiguous) for t in tools.values()] == [(3 * MS, True)] * 2
 
 
+def test_a_call_that_the_program_denied_is_denied_though_its_record_does_not_say_so() -> None:
+    session = Session("s")
+    call = ToolUse(id="toolu_1", name="Bash", input={"command": "secret"})
+    closed(
+        session,
+        prompt(1 * MS),
+        answer(10 * MS, call),
+        ev.PermissionAsked(at_ns=30 * MS, name="Bash", tool_use_id="toolu_1"),
+        ev.PermissionDecided(at_ns=40 * MS, tool_use_id="toolu_1", decision="deny"),
+        ev.ToolReturned(at_ns=50 * MS, tool_use_id="toolu_1", result="no", is_error=True),
+    )
+    (tool,) = [c.node for c in session.finish() if isinstance(c.node, ToolCall)]
+    assert (tool.outcome, tool.failure and tool.failure.type) == ("denied", "denied")
+
+
 def test_what_lies_before_a_tools_execution_is_told_apart() -> None:
     session = Session("s")
     call = ToolUse(id="toolu_1", name="Bash", input={"command": "ls"})

@@ -397,8 +397,8 @@ class Session:
             tool.ended_at_ns, tool.result = event.at_ns, event.whole_result or event.result
         if event.was_interrupted:
             tool.outcome = "interrupted"
-        elif event.decision == "reject":
-            tool.outcome = "denied"
+        elif event.decision == "reject" or (event.is_error and tool.decision == "deny"):
+            tool.outcome = "denied"  # the program said so; 2.1.112 does not
         elif event.is_error:
             tool.outcome = tool.outcome or "failed"
         else:

@@ -324,6 +324,11 @@ def stamped(message: Json, context: Context) -> dict[str, Any]:
     return {**message, "params": {**params, "_meta": {**section(params, "_meta"), **carrier}}}
 
 
+def stamp_of(message: Json) -> str | None:
+    """The parent that a message was stamped with."""
+    return text(section(section(message, "params"), "_meta"), "traceparent")
+
+
 def _decision_of(output: Json) -> str | None:
     """What a hook's answer changes, in the hook protocol's own words."""
     if output.get("continue") is False:

@@ -22,7 +22,7 @@ import wrapt
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context, attach, detach
 
-from claude_otel.capture.agent_sdk.connection import Connection, stamped
+from claude_otel.capture.agent_sdk.connection import Connection, stamp_of, stamped
 from claude_otel.diagnostics import log
 from claude_otel.diagnostics import telemetry_must_not_break_the_host as guarded
 from claude_otel.model import events as ev
@@ -33,6 +33,7 @@ Open: TypeAlias = Callable[[Mapping[str, str], bool], Connection]
 
 _INTERNAL: Final = "claude_agent_sdk._internal"
 _TRANSPORT: Final = f"{_INTERNAL}.transport.subprocess_cli"
+_MCP_1: Final = "mcp.server.lowlevel.server"
 _STDERR_CHARACTERS: Final = 4096
 # Which connection is being opened: `Query` and the transport are made deep inside of it.
 _opening: ContextVar[Connection | None] = ContextVar("claude_otel_opening", default=None)
@@ -55,6 +56,7 @@ class Wrappers:
         self._raise_ours = raise_ours
         self._connections: WeakKeyDictionary[Any, Connection] = WeakKeyDictionary()
         self._wrapped: list[tuple[Any, str, Any]] = []
+        self._tool_contexts: dict[str, Context] = {}
 
     def wrap(self) -> None:
         """Wrap what this version of the SDK has; say in one line what it lacks."""
@@ -69,11 +71,13 @@ class Wrappers:
             (f"{_INTERNAL}.query", "Query", "_handle_sdk_mcp_request", self._call_tool),
             (f"{_INTERNAL}.query", "Query", "close", self._close),
             (_TRANSPORT, "SubprocessCLITransport", "connect", self._launch),
+            (_MCP_1, "Server", "_handle_request", self._run_handler),
         ):
             found: Any = _class_of(module, owner)
             original = _own(found, method) if found is not None else None
             if original is None:
-                missing.append(f"{owner}.{method}")
+                if module != _MCP_1:  # mcp 2 takes the parent from the message by itself
+                    missing.append(f"{owner}.{method}")
                 continue
             setattr(found, method, wrapt.FunctionWrapper(original, wrapper))
             self._wrapped.append((found, method, original))
@@ -222,6 +226,7 @@ class Wrappers:
         with self._guarded("joining a tool call"):
             context = connection.tool_context(server, message)
             args = (args[0], stamped(message, context))
+            self._tool_contexts[str(stamp_of(args[1]))] = context
         started_at_ns = time.time_ns()
         token = attach(context)
         try:
@@ -229,7 +234,22 @@ class Wrappers:
         finally:
             detach(token)
             with self._guarded("noting a tool call"):
+                self._tool_contexts.pop(str(stamp_of(args[1])), None)
                 connection.tool_ran(message, started_at_ns)
+
+    async def _run_handler(self, wrapped: Async, server: Any, args: Any, kwargs: Any) -> Any:
+        """mcp 1.x runs a handler in a task of the server's: the message says whose call it is."""
+        context = None
+        with self._guarded("joining a handler"):
+            meta = getattr(_named(("message",), args, kwargs).get("message"), "request_meta", None)
+            context = self._tool_contexts.get(str(getattr(meta, "traceparent", None)))
+        if context is None:
+            return await wrapped(*args, **kwargs)
+        token = attach(context)
+        try:
+            return await wrapped(*args, **kwargs)
+        finally:
+            detach(token)
 
     async def _close(self, wrapped: Async, query: Any, args: Any, kwargs: Any) -> Any:
         connection = self._of(query)
