@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Final
 
 import anyio
 from opentelemetry import context as otel_context
@@ -22,7 +22,6 @@ from opentelemetry.metrics import get_meter_provider
 from opentelemetry.sdk.trace import TracerProvider as SdkProvider
 from opentelemetry.trace import (
     TracerProvider,
-    get_current_span,
     get_tracer,
     get_tracer_provider,
     set_tracer_provider,
@@ -31,7 +30,7 @@ from opentelemetry.trace import (
 from claude_otel import settings
 from claude_otel.capture.agent_sdk.connection import Connection
 from claude_otel.capture.agent_sdk.recording import Recording
-from claude_otel.capture.agent_sdk.tracing_thread import LAST_WORDS_S, TracingThread
+from claude_otel.capture.agent_sdk.tracing_thread import TracingThread
 from claude_otel.capture.agent_sdk.wrappers import Wrappers
 from claude_otel.capture.ownership import Claims
 from claude_otel.content_choice import content_of
@@ -40,12 +39,15 @@ from claude_otel.diagnostics import log
 from claude_otel.emit import SCOPE, within_limits
 from claude_otel.emit_live import LiveEmitter, Visible
 from claude_otel.emit_metrics import Meters
-from claude_otel.export.mlflow_parent import is_mlflows_trace, under_mlflow
+from claude_otel.export.mlflow_parent import is_evaluated_by_mlflow, under_mlflow
 from claude_otel.export.projection import projected_shape
 from claude_otel.options import Options, environment_of
 from claude_otel.semconv.surroundings import Server, Surroundings
 
 _thread = TracingThread()
+
+# An evaluation would score a trace without its spans; what exporters take is about this, too.
+_EVALUATION_WAITS_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +117,9 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
 
     async def _settle(self, connection: Connection) -> None:
         """A program is not held up, but where MLflow reads the trace as soon as it returns."""
-        if not is_mlflows_trace(get_current_span(connection.above).get_span_context()):
+        if not is_evaluated_by_mlflow():
             return
-        with anyio.move_on_after(LAST_WORDS_S):
+        with anyio.move_on_after(_EVALUATION_WAITS_S):
             while not connection.is_over:
                 await anyio.sleep(0.01)
             if isinstance(self._pipeline.provider, SdkProvider):

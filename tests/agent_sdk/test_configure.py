@@ -106,6 +106,7 @@ claude_otel.uninstrument()
         MLFLOW_EXPERIMENT_NAME="agents",
         OTEL_EXPORTER_OTLP_ENDPOINT=receiver.uri,
     )
+    assert ended.stderr == ""
     (trace,) = traces_in(uri, "agents")
     check_trace(trace, ended)
     check_received(receiver.spans)

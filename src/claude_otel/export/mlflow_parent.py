@@ -49,6 +49,13 @@ def tracking_uri_here() -> str | None:
     return None if mlflow is None else str(mlflow.get_tracking_uri())
 
 
+def is_evaluated_by_mlflow() -> bool:
+    """Whether `mlflow.genai.evaluate` called what runs now, and reads its trace at once."""
+    context: Any = sys.modules.get("mlflow.pyfunc.context")
+    called_by = None if context is None else context.get_prediction_context()
+    return called_by is not None and bool(called_by.is_evaluate)
+
+
 def is_mlflows_trace(context: SpanContext | None) -> bool:
     """Whether MLflow opened the trace that a span is in, and closes it."""
     return context is not None and context.trace_state.get(_OWNER) == _ITS_TRACE
