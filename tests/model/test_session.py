@@ -1,9 +1,11 @@
 """What the golden stories do not show: facts that only other versions or rarer days bring."""
 
 from claude_otel.model import events as ev
+from claude_otel.model.belonging import SETTLE_NS
+from claude_otel.model.ending import PATIENCE_NS
 from claude_otel.model.nodes import Subagent, ToolCall, Turn
 from claude_otel.model.parts import Text, ToolUse
-from claude_otel.model.session import PATIENCE_NS, SETTLE_NS, Session
+from claude_otel.model.session import Session
 from claude_otel.model.usage import Usage
 
 MS = 1_000_000

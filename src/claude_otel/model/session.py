@@ -1,8 +1,9 @@
 """The state machine: facts in, closed nodes out.
 
-Rule 1: whether something is over, and how it ended, is decided here and nowhere
-else. Whose it is: `belonging.py`. Which answer belongs to which request:
-`conversation.py`. What the CLI's own totals leave over: `statement.py`.
+Here: what each fact means for the nodes it is about, and when to ask what is over.
+Whether something is over, and how it ended: `ending.py`, and nowhere else. Whose it is:
+`belonging.py`. Which answer belongs to which request: `conversation.py`. What the CLI's
+own totals leave over: `statement.py`. What overtook its record: `early.py`.
 
 Theory of operation. Facts come from files that grow and hooks that overtake
 them. A transcript is read in its own order, so the main loop's records belong
@@ -16,14 +17,13 @@ close again, as a correction.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final
 
 from claude_otel.model import events as ev
 from claude_otel.model.belonging import SETTLE_NS, Belonging
 from claude_otel.model.compaction import Compactions
 from claude_otel.model.early import Early
+from claude_otel.model.ending import PATIENCE_NS, Ending
 from claude_otel.model.nodes import (
-    CallUsage,
     Closed,
     Failure,
     ModelCall,
@@ -37,10 +37,6 @@ from claude_otel.model.parts import Message, ToolResult, ToolUse
 from claude_otel.model.statement import Statements
 from claude_otel.model.unnamed import Unnamed
 from claude_otel.model.usage import Usage
-
-PATIENCE_NS = 5_000_000_000
-"""After this long a hook's word is taken, though the transcript never confirmed it."""
-_CUT_SHORT: Final = ("interrupted", "cancelled", "closed_early", "abandoned")
 
 
 class Session:
@@ -59,18 +55,16 @@ class Session:
     ) -> None:
         self.session_id = session_id
         self._whose = Belonging(session_id)
+        self._ending = Ending(self._whose)
         self._early = Early()
         self.unrecognized: dict[str, int] = {}
-        self.permission_mode: str | None = None
         self._since_ns = since_ns
         self._was_told = was_told
         self._now_ns = 0
-        self._closed_calls: set[str] = set()
         self._statements = Statements(self._is_reported)
         self._compactions = Compactions()
         self._unnamed = Unnamed()
         self._residual_is_stale = False
-        self._has_transcript = False
         self._held: list[Closed] = []
         self._end: ev.SessionEnded | None = None
         self._end_touched_ns = 0
@@ -99,18 +93,18 @@ class Session:
         closed = self._tell_residual()
         self._take_unnamed_stops()
         for call in self._open_calls():
-            if call.stop_reason is not None and self._rested(call.touched_ns):
-                closed += self._close_call(call)
+            if call.stop_reason is not None and self._ending.rested(call.touched_ns):
+                closed += self._ending.close_call(call)
         for tool in list(self._whose.open_tools.values()):
-            if self._tool_is_over(tool):
-                closed += self._close_tool(tool)
+            if self._ending.tool_is_over(tool):
+                closed += self._ending.close_tool(tool)
         for agent in list(self._whose.agents.values()):
-            if (agent.stop or agent.is_dirty) and self._may_close(agent, agent.key):
-                closed += self._close_agent(agent)
+            if (agent.stop or agent.is_dirty) and self._ending.may_close(agent, agent.key):
+                closed += self._ending.close_agent(agent)
         for turn in self.turns:
-            if (turn.stop or turn.is_dirty) and self._may_close(turn, None):
-                closed += self._close_turn(turn)
-        if self._end is not None and self._rested(self._end_touched_ns, self._lag_ns()):
+            if (turn.stop or turn.is_dirty) and self._ending.may_close(turn, None):
+                closed += self._ending.close_turn(turn)
+        if self._end is not None and self._ending.rested(self._end_touched_ns, self._lag_ns()):
             self._take_unnamed_stops(is_last=True)
             closed += self._close_all()
         return self._release(closed)
@@ -189,8 +183,8 @@ class Session:
             case ev.CommandReturned():
                 turn = self._whose.named(event.prompt_id) or self._whose.reading
                 if turn is not None and turn.is_command:
-                    self._touch(turn, event.at_ns)
-                    self._stop(turn, "completed", event.at_ns, is_read=True)
+                    self._ending.touch(turn, event.at_ns)
+                    self._ending.stop(turn, "completed", event.at_ns, is_read=True)
             case ev.AnswerCutOff():
                 self._whose.conversation(event.agent_id).cuts_off()
             case ev.ToolScheduled():
@@ -227,26 +221,26 @@ class Session:
             case ev.SubagentStopped():
                 agent = self._whose.agent(event.agent_id, event.at_ns, prompt_id=event.prompt_id)
                 agent.agent_type = agent.agent_type or event.agent_type
-                self._stop(agent, "completed", event.at_ns, text=event.last_text)
+                self._ending.stop(agent, "completed", event.at_ns, text=event.last_text)
             case ev.SubagentReported():
                 self._on_agent_report(event)
             case ev.TurnStopped(agent_id=str()):
                 agent = self._whose.agent(event.agent_id, event.at_ns)
-                self._stop(agent, "completed", event.at_ns, is_read=event.is_transcript)
+                self._ending.stop(agent, "completed", event.at_ns, is_read=event.is_transcript)
             case ev.TurnStopped(prompt_id=None, is_transcript=False):
                 self._unnamed.stops(event, self._now_ns)
             case ev.TurnStopped():
                 turn = self._whose.named(event.prompt_id) or self._whose.reading
                 if turn is not None:
                     text, read = event.last_text, event.is_transcript
-                    self._stop(turn, "completed", event.at_ns, text=text, is_read=read)
+                    self._ending.stop(turn, "completed", event.at_ns, text=text, is_read=read)
             case ev.TurnFailed():
                 turn = self._whose.named(event.prompt_id) or self._whose.reading
                 if turn is not None:
                     turn.failure = turn.failure or Failure(
                         type=event.error_type, message=event.message
                     )
-                    self._stop(turn, "failed", event.at_ns)
+                    self._ending.stop(turn, "failed", event.at_ns)
             case ev.Interrupted():
                 self._on_interrupt(event)
             case ev.Compacted():
@@ -257,7 +251,7 @@ class Session:
                 self._statements.take(event, self.turns)
                 self._residual_is_stale = True
             case ev.PermissionModeSet():
-                self.permission_mode = event.mode
+                self._ending.permission_mode = event.mode
             case ev.SessionStarted():
                 self._begins_again(event.at_ns)
             case ev.SessionEnded():
@@ -280,8 +274,8 @@ class Session:
         if by_hook:
             turn.submitted_at_ns, turn.touched_ns = event.at_ns, self._now_ns
             return []
-        self._touch(turn, event.at_ns)
-        self._has_transcript = True
+        self._ending.touch(turn, event.at_ns)
+        self._ending.has_transcript = True
         self._begins_again(event.at_ns)
         previous, self._whose.reading = self._whose.reading, turn
         turn.record_id = event.record_id
@@ -294,12 +288,12 @@ class Session:
         self._take_results()
         closed: list[Closed] = []
         if previous is not None and previous is not turn:
-            said = "completed" if previous.is_command else self._last_said(previous, None)
+            said = "completed" if previous.is_command else self._ending.last_said(previous, None)
             outcome = previous.stop or previous.outcome or said
             if not previous.is_closed:
-                self._stop(previous, outcome, previous.last_fact_ns, is_read=True)
+                self._ending.stop(previous, outcome, previous.last_fact_ns, is_read=True)
             ended = self._whose.conversation(None).ends(previous, previous.last_fact_ns, outcome)
-            closed = [c for call in ended for c in self._close_call(call)]
+            closed = [c for call in ended for c in self._ending.close_call(call)]
         self._whose.conversation(None).last_fact_ns = event.at_ns
         self._whose.conversation(None).last_stop_reason = None
         self._whose.conversation(None).says(Message(role="user", parts=event.parts))
@@ -313,15 +307,15 @@ class Session:
 
     def _on_request(self, event: ev.RequestSent) -> list[Closed]:
         owner, turn = self._whose.owner(event.agent_id, event.at_ns)
-        self._reopen(owner, event.at_ns)
-        self._touch(owner, event.at_ns)
+        self._ending.reopen(owner, event.at_ns)
+        self._ending.touch(owner, event.at_ns)
         final = self._whose.conversation(event.agent_id).sends(event, owner, turn)
-        return [c for call in final for c in self._close_call(call)]
+        return [c for call in final for c in self._ending.close_call(call)]
 
     def _on_response(self, event: ev.ModelResponded) -> list[Closed]:
-        self._has_transcript = True
-        key = self._call_key(event.message_id)
-        if key in self._closed_calls:
+        self._ending.has_transcript = True
+        key = self._ending.call_key(event.message_id)
+        if key in self._ending.closed_calls:
             return []
         owner, turn = self._whose.owner(event.agent_id, event.at_ns)
         conversation = self._whose.conversation(event.agent_id)
@@ -330,7 +324,7 @@ class Session:
         if (first := self._early.of_call(event.message_id)) is not None:
             call.first_chunk_ms = first.after_ms
         self._residual_is_stale = self.stated is not None
-        self._touch(owner, event.at_ns)
+        self._ending.touch(owner, event.at_ns)
         if isinstance(owner, Subagent):
             owner.has_calls = True
         owner.answer = conversation.last_answer or owner.answer
@@ -343,16 +337,18 @@ class Session:
                 self._whose.match_asks()
                 for fact in self._early.of_tool(part.id):
                     self._on_tool_fact(part.id, fact)
-        return [c for earlier in conversation.followed(call) for c in self._close_call(earlier)]
+        return [
+            c for earlier in conversation.followed(call) for c in self._ending.close_call(earlier)
+        ]
 
     def _on_failure(self, event: ev.RequestFailed) -> list[Closed]:
         owner, turn = self._whose.owner(event.agent_id, event.at_ns)
-        self._touch(owner, event.at_ns)
+        self._ending.touch(owner, event.at_ns)
         failed = self._whose.conversation(event.agent_id).fails(event, owner, turn)
         if event.is_final:
             owner.failure = Failure(type=event.error_type, message=event.message)
-            self._stop(owner, "failed", event.at_ns, is_read=True)
-        return [c for call in failed for c in self._close_call(call)]
+            self._ending.stop(owner, "failed", event.at_ns, is_read=True)
+        return [c for call in failed for c in self._ending.close_call(call)]
 
     def _on_tool_scheduled(self, event: ev.ToolScheduled) -> None:
         if event.agent_id is not None:
@@ -415,7 +411,7 @@ class Session:
         conversation = self._whose.conversation(event.agent_id)
         conversation.says(Message(role="user", parts=(result,)))
         conversation.last_fact_ns = max(conversation.last_fact_ns, event.at_ns)
-        self._touch(tool.owner, event.at_ns)
+        self._ending.touch(tool.owner, event.at_ns)
 
     def _on_tool_fact(
         self,
@@ -444,13 +440,13 @@ class Session:
             turn.hooks.append(event)
 
     def _take_results(self) -> None:
-        for turn, result in self._early.results_of(filter(self._is_reported, self.turns)):
+        for turn, result in self._early.results_of(self.turns_of_now):
             turn.result = result
             if result.outcome != "completed":
                 turn.failure = turn.failure or Failure(
                     type=result.error_type or result.outcome, message=result.message
                 )
-            self._stop(turn, result.outcome, result.at_ns, text=result.last_text)
+            self._ending.stop(turn, result.outcome, result.at_ns, text=result.last_text)
 
     def _on_cut_short(self, event: ev.CutShort) -> None:
         for turn in self.turns:
@@ -460,7 +456,7 @@ class Session:
                 turn.failure = turn.failure or Failure(
                     type=event.error_type or event.outcome, message=event.message
                 )
-            self._stop(turn, event.outcome, event.at_ns)
+            self._ending.stop(turn, event.outcome, event.at_ns)
 
     def _on_agent_prompt(self, event: ev.SubagentPrompted) -> None:
         agent = self._whose.agent(event.agent_id, event.at_ns, prompt_id=event.prompt_id)
@@ -493,15 +489,15 @@ class Session:
             outcome: Outcome = "completed" if event.status in (None, "completed") else "failed"
             if outcome == "failed":
                 agent.failure = Failure(type=event.status or "failed")
-            self._stop(agent, outcome, agent.last_fact_ns or event.at_ns, is_read=True)
+            self._ending.stop(agent, outcome, agent.last_fact_ns or event.at_ns, is_read=True)
 
     def _on_interrupt(self, event: ev.Interrupted) -> None:
         owner, _ = self._whose.owner(event.agent_id, event.at_ns)
         owner.failure = Failure(type="interrupted")
-        self._touch(owner, event.at_ns)
+        self._ending.touch(owner, event.at_ns)
         for tool in self._whose.open_tools.values():
             tool.was_stopped = tool.was_stopped or tool.owner is owner
-        self._stop(owner, "interrupted", event.at_ns, is_read=True)
+        self._ending.stop(owner, "interrupted", event.at_ns, is_read=True)
 
     def residual(self) -> Usage | None:
         """What the last stated totals hold beyond the calls known: what left no record."""
@@ -513,12 +509,12 @@ class Session:
         self._residual_is_stale = False
         told = self._statements.tell(self._open_calls(), self._compactions.waiting)
         self._compactions.waiting = [c for c in self._compactions.waiting if c not in told]
-        return [closed for call in told for closed in self._close_call(call)]
+        return [closed for call in told for closed in self._ending.close_call(call)]
 
     def _take_unnamed_stops(self, *, is_last: bool = False) -> None:
         talk = self._whose.conversation(None)
         for turn, stop in self._unnamed.of(self.turns, talk.last_text, self._now_ns, is_last):
-            self._stop(turn, "completed", stop.at_ns, text=stop.last_text)
+            self._ending.stop(turn, "completed", stop.at_ns, text=stop.last_text)
 
     def _open_calls(self) -> list[ModelCall]:
         talks = self._whose.conversations.values()
@@ -537,215 +533,32 @@ class Session:
         self._whose.place(agent, tool.turn)
         agent.in_background = event.subagent_in_background
         if not event.subagent_in_background and agent.stop is None:
-            self._stop(agent, "failed" if event.is_error else "completed", event.at_ns)
-
-    # -- is it over -----------------------------------------------------------------
-
-    def _touch(self, owner: Turn | Subagent, at_ns: int) -> None:
-        owner.touched_ns = self._now_ns
-        owner.last_fact_ns = max(owner.last_fact_ns, at_ns)
-        if isinstance(owner, Subagent) and not owner.turn.is_closed:
-            owner.turn.touched_ns = self._now_ns
-
-    def _reopen(self, owner: Turn | Subagent, at_ns: int) -> None:
-        """More work after a stop: another hook made Claude go on, or an agent was resumed."""
-        if owner.stop == "completed" and at_ns > (owner.stop_at_ns or 0):
-            owner.stop, owner.stop_text, owner.stop_is_read = None, None, False
-        if owner.is_closed:
-            owner.is_dirty = True
+            self._ending.stop(agent, "failed" if event.is_error else "completed", event.at_ns)
 
     def _begins_again(self, at_ns: int) -> None:
         """A session that ended is resumed; facts from before its end do not revive it."""
         if self._end is not None and at_ns > self._end.at_ns:
             self._end = None
 
-    def _stop(
-        self,
-        owner: Turn | Subagent,
-        outcome: Outcome,
-        at_ns: int,
-        *,
-        text: str | None = None,
-        is_read: bool = False,
-    ) -> None:
-        if owner.is_closed and owner.outcome == outcome and not owner.is_dirty:
-            return
-        if owner.stop in (None, "completed"):
-            owner.stop = outcome
-            owner.stop_at_ns = max(at_ns, owner.last_fact_ns) if is_read else at_ns
-        owner.stop_text = text or owner.stop_text
-        owner.stop_is_read = owner.stop_is_read or is_read
-        owner.touched_ns = self._now_ns
-
-    def _rested(self, touched_ns: int, for_ns: int = SETTLE_NS) -> bool:
-        return self._now_ns - touched_ns >= for_ns
-
     def _lag_ns(self) -> int:
         """How long an ended session's transcript may still grow: longer if prompts are missing."""
         is_read = all(turn.record_id is not None for turn in self.turns)
         return SETTLE_NS if is_read else PATIENCE_NS
 
-    def _may_close(self, owner: Turn | Subagent, agent_id: str | None) -> bool:
-        if not self._rested(owner.touched_ns):
-            return False
-        turn = owner if isinstance(owner, Turn) else owner.turn
-        caught_up = turn.record_id is not None and (
-            owner.stop_is_read
-            or owner.stop_text is None
-            or self._whose.conversation(agent_id).last_text.strip() == owner.stop_text.strip()
-        )
-        return caught_up or self._rested(owner.touched_ns, PATIENCE_NS)
-
-    def _tool_is_over(self, tool: ToolCall) -> bool:
-        if tool.ended_at_ns is None:
-            return False
-        # An interrupt is told after the "denied" results of the tools that it stopped.
-        # An agent's first record says how early the call that launched it began.
-        launched = [a for a in self._whose.agents.values() if a.tool_use_id == tool.key]
-        is_told = tool.duration_ms is not None and all(agent.prompt for agent in launched)
-        if tool.result_is_read and is_told and tool.outcome != "denied":
-            return True
-        return self._rested(tool.touched_ns, SETTLE_NS if tool.result_is_read else PATIENCE_NS)
-
-    # -- closing ----------------------------------------------------------------------
-
-    def _close_call(self, call: ModelCall) -> list[Closed]:
-        self._whose.conversation(call.agent_id).forget(call)
-        call.key = self._call_key(call.key) if call.message_id else call.key
-        if call.key in self._closed_calls:
-            return []
-        self._closed_calls.add(call.key)
-        call.turn.has_work = True
-        if isinstance(call.owner, Subagent):
-            call.owner.has_closed_work = True
-        if call.outcome is None:
-            call.outcome = "completed" if call.stop_reason is not None else "abandoned"
-        if call.usage is not None and call.stop_reason is None and not call.is_compaction:
-            call.turn.cut_off_calls += 1
-        if call.usage is not None and call.stop_reason is not None:
-            call.turn.usage_by_call[call.key] = CallUsage(
-                model=call.model,
-                usage=call.usage,
-                at_ns=call.started_at_ns,
-                speed=call.speed,
-                inference_geo=call.inference_geo,
-            )
-        if call.turn.is_closed:
-            call.turn.is_dirty, call.turn.touched_ns = True, self._now_ns
-        call.is_closed = True
-        return [Closed(node=call)]
-
-    def _close_tool(self, tool: ToolCall) -> list[Closed]:
-        self._whose.open_tools.pop(tool.key, None)
-        if tool.outcome == "denied" and tool.was_stopped and tool.asked_at_ns is None:
-            # Esc while a tool ran and "no" in a dialog are recorded alike, but for the dialog.
-            tool.outcome = "interrupted"
-            tool.failure = Failure(
-                type="interrupted", message=tool.failure.message if tool.failure else None
-            )
-        began = [a.started_at_ns for a in self._whose.agents.values() if a.tool_use_id == tool.key]
-        tool.turn.has_work = True
-        tool.seen_running_at_ns = min(filter(None, began), default=None)
-        if tool.ended_at_ns is None:
-            tool.ended_at_ns = max(tool.owner.last_fact_ns, tool.requested_at_ns or 0)
-        tool.is_closed = True
-        if isinstance(tool.owner, Subagent):
-            tool.owner.has_closed_work = True
-        return [Closed(node=tool)]
-
-    def _close_agent(self, agent: Subagent) -> list[Closed]:
-        if not agent.has_calls and agent.tool_use_id is None and not agent.prompt:
-            agent.is_closed, agent.is_dirty = True, False  # one of the CLI's own: no work of ours
-            return []
-        outcome = agent.stop or agent.outcome
-        if outcome is None:
-            outcome = "completed" if agent.has_finished else self._last_said(agent, agent.key)
-        closed = self._close_work(agent, agent.key, outcome)
-        launcher = agent.launched_by = self._whose.tools.get(agent.tool_use_id or "")
-        agent.outcome = outcome
-        if not agent.started_at_ns:
-            asked_ns = launcher.requested_at_ns if launcher is not None else None
-            agent.started_at_ns = asked_ns or agent.turn.started_at_ns
-        agent.ended_at_ns = max(agent.last_fact_ns, agent.started_at_ns)
-        if outcome in _CUT_SHORT:
-            agent.failure = agent.failure or Failure(type=outcome)
-        return [*closed, self._closed(agent)]
-
-    def _close_turn(self, turn: Turn) -> list[Closed]:
-        outcome = turn.stop or turn.outcome or self._last_of(turn)
-        closed: list[Closed] = []
-        if outcome in _CUT_SHORT:
-            for agent in self._whose.agents.values():
-                if agent.turn is turn and not agent.is_closed and agent.in_background is not True:
-                    agent.stop = agent.stop or outcome
-                    closed += self._close_agent(agent)
-            if outcome != "closed_early":
-                turn.failure = turn.failure or Failure(type=outcome)
-        closed += self._close_work(turn, None, outcome)
-        turn.outcome = outcome
-        ended_at_ns = turn.last_fact_ns
-        if turn.stop_at_ns is not None and outcome == "completed" and not self._has_transcript:
-            ended_at_ns = max(ended_at_ns, turn.stop_at_ns)
-        turn.ended_at_ns = max(ended_at_ns, turn.started_at_ns)
-        turn.permission_mode = turn.permission_mode or self.permission_mode
-        turn.told_key = turn.key
-        return [*closed, self._closed(turn)]
-
-    def _last_of(self, turn: Turn) -> Outcome:
-        return self._last_said(turn, None) if turn is self._whose.reading else "abandoned"
-
-    def _last_said(self, owner: Turn | Subagent, agent_id: str | None) -> Outcome:
-        """How work ended of which nobody says so: with the model's last word, or with none."""
-        talk = self._whose.conversation(agent_id)
-        is_open = any(
-            tool.owner is owner and tool.ended_at_ns is None
-            for tool in self._whose.open_tools.values()
-        )
-        return "completed" if talk.has_last_word and not is_open else "abandoned"
-
-    def _close_work(
-        self, owner: Turn | Subagent, agent_id: str | None, outcome: Outcome
-    ) -> list[Closed]:
-        """Close the calls and tools of `owner` itself that nobody closed."""
-        turn = owner if isinstance(owner, Turn) else owner.turn
-        closed: list[Closed] = []
-        for call in self._whose.conversation(agent_id).ends(turn, owner.last_fact_ns, outcome):
-            closed += self._close_call(call)
-        put_off = turn.result.deferred_tool_use_id if turn.result is not None else None
-        for tool in [t for t in self._whose.open_tools.values() if t.owner is owner]:
-            if tool.key == put_off:
-                tool.outcome = "deferred"
-            elif tool.outcome is None:
-                tool.outcome = "abandoned" if outcome in ("completed", "failed") else outcome
-                tool.failure = Failure(type=tool.outcome)
-            closed += self._close_tool(tool)
-        return closed
-
     def _close_all(self) -> list[Closed]:
-        closed = [c for call in self._compactions.rest() for c in self._close_call(call)]
+        closed = [c for call in self._compactions.rest() for c in self._ending.close_call(call)]
         for agent in self._whose.agents.values():
             if not agent.is_closed or agent.is_dirty:
-                closed += self._close_agent(agent)
+                closed += self._ending.close_agent(agent)
         for turn in self.turns:
             if not turn.is_closed or turn.is_dirty:
-                closed += self._close_turn(turn)
+                closed += self._ending.close_turn(turn)
         return closed
-
-    def _closed(self, node: Turn | Subagent) -> Closed:
-        again = node.is_closed
-        node.is_closed, node.is_dirty, node.stop = True, False, None
-        return Closed(node=node, is_correction=again)
 
     def _learn_late(self, tool: ToolCall, event: ev.ToolReturned) -> None:
         """A closed call's result, seen again by the other source: nothing new but the link."""
         if event.subagent_id is not None:
             self._link_agent(event, tool)
-
-    def _call_key(self, message_id: str) -> str:
-        """Message ids of the API are unique; those of gateways are only so in their session."""
-        if message_id.startswith("msg_") or message_id.startswith(f"{self.session_id}:"):
-            return message_id
-        return f"{self.session_id}:{message_id}"
 
     def _is_reported(self, node: Node) -> bool:
         turn = node if isinstance(node, Turn) else node.turn

@@ -1,0 +1,217 @@
+"""Is it over, and how did it end: turns, subagents, calls and tools, closed and completed.
+
+A node closes when a fact says that it is over *and* the transcript has caught up with that
+fact, or has had `PATIENCE_NS` to do so. The clock is `Belonging.now_ns`. When to ask is
+`session.py`'s.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from claude_otel.model.belonging import SETTLE_NS, Belonging
+from claude_otel.model.nodes import (
+    CallUsage,
+    Closed,
+    Failure,
+    ModelCall,
+    Outcome,
+    Subagent,
+    ToolCall,
+    Turn,
+)
+
+PATIENCE_NS = 5_000_000_000
+"""After this long a hook's word is taken, though the transcript never confirmed it."""
+_CUT_SHORT: Final = ("interrupted", "cancelled", "closed_early", "abandoned")
+
+
+class Ending:
+    """Of the nodes of one session."""
+
+    def __init__(self, whose: Belonging) -> None:
+        self._whose = whose
+        self.closed_calls: set[str] = set()
+        self.has_transcript = False
+        self.permission_mode: str | None = None
+
+    def touch(self, owner: Turn | Subagent, at_ns: int) -> None:
+        owner.touched_ns = self._whose.now_ns
+        owner.last_fact_ns = max(owner.last_fact_ns, at_ns)
+        if isinstance(owner, Subagent) and not owner.turn.is_closed:
+            owner.turn.touched_ns = self._whose.now_ns
+
+    def reopen(self, owner: Turn | Subagent, at_ns: int) -> None:
+        """More work after a stop: another hook made Claude go on, or an agent was resumed."""
+        if owner.stop == "completed" and at_ns > (owner.stop_at_ns or 0):
+            owner.stop, owner.stop_text, owner.stop_is_read = None, None, False
+        if owner.is_closed:
+            owner.is_dirty = True
+
+    def stop(
+        self,
+        owner: Turn | Subagent,
+        outcome: Outcome,
+        at_ns: int,
+        *,
+        text: str | None = None,
+        is_read: bool = False,
+    ) -> None:
+        if owner.is_closed and owner.outcome == outcome and not owner.is_dirty:
+            return
+        if owner.stop in (None, "completed"):
+            owner.stop = outcome
+            owner.stop_at_ns = max(at_ns, owner.last_fact_ns) if is_read else at_ns
+        owner.stop_text = text or owner.stop_text
+        owner.stop_is_read = owner.stop_is_read or is_read
+        owner.touched_ns = self._whose.now_ns
+
+    def rested(self, touched_ns: int, for_ns: int = SETTLE_NS) -> bool:
+        return self._whose.now_ns - touched_ns >= for_ns
+
+    def may_close(self, owner: Turn | Subagent, agent_id: str | None) -> bool:
+        if not self.rested(owner.touched_ns):
+            return False
+        turn = owner if isinstance(owner, Turn) else owner.turn
+        caught_up = turn.record_id is not None and (
+            owner.stop_is_read
+            or owner.stop_text is None
+            or self._whose.conversation(agent_id).last_text.strip() == owner.stop_text.strip()
+        )
+        return caught_up or self.rested(owner.touched_ns, PATIENCE_NS)
+
+    def tool_is_over(self, tool: ToolCall) -> bool:
+        if tool.ended_at_ns is None:
+            return False
+        # An interrupt is told after the "denied" results of the tools that it stopped.
+        # An agent's first record says how early the call that launched it began.
+        launched = [a for a in self._whose.agents.values() if a.tool_use_id == tool.key]
+        is_told = tool.duration_ms is not None and all(agent.prompt for agent in launched)
+        if tool.result_is_read and is_told and tool.outcome != "denied":
+            return True
+        return self.rested(tool.touched_ns, SETTLE_NS if tool.result_is_read else PATIENCE_NS)
+
+    # -- closing: how it ended ---------------------------------------------------------
+
+    def close_call(self, call: ModelCall) -> list[Closed]:
+        self._whose.conversation(call.agent_id).forget(call)
+        call.key = self.call_key(call.key) if call.message_id else call.key
+        if call.key in self.closed_calls:
+            return []
+        self.closed_calls.add(call.key)
+        call.turn.has_work = True
+        if isinstance(call.owner, Subagent):
+            call.owner.has_closed_work = True
+        if call.outcome is None:
+            call.outcome = "completed" if call.stop_reason is not None else "abandoned"
+        if call.usage is not None and call.stop_reason is None and not call.is_compaction:
+            call.turn.cut_off_calls += 1
+        if call.usage is not None and call.stop_reason is not None:
+            call.turn.usage_by_call[call.key] = CallUsage(
+                model=call.model,
+                usage=call.usage,
+                at_ns=call.started_at_ns,
+                speed=call.speed,
+                inference_geo=call.inference_geo,
+            )
+        if call.turn.is_closed:
+            call.turn.is_dirty, call.turn.touched_ns = True, self._whose.now_ns
+        call.is_closed = True
+        return [Closed(node=call)]
+
+    def close_tool(self, tool: ToolCall) -> list[Closed]:
+        self._whose.open_tools.pop(tool.key, None)
+        if tool.outcome == "denied" and tool.was_stopped and tool.asked_at_ns is None:
+            # Esc while a tool ran and "no" in a dialog are recorded alike, but for the dialog.
+            tool.outcome = "interrupted"
+            tool.failure = Failure(
+                type="interrupted", message=tool.failure.message if tool.failure else None
+            )
+        began = [a.started_at_ns for a in self._whose.agents.values() if a.tool_use_id == tool.key]
+        tool.turn.has_work = True
+        tool.seen_running_at_ns = min(filter(None, began), default=None)
+        if tool.ended_at_ns is None:
+            tool.ended_at_ns = max(tool.owner.last_fact_ns, tool.requested_at_ns or 0)
+        tool.is_closed = True
+        if isinstance(tool.owner, Subagent):
+            tool.owner.has_closed_work = True
+        return [Closed(node=tool)]
+
+    def close_agent(self, agent: Subagent) -> list[Closed]:
+        if not agent.has_calls and agent.tool_use_id is None and not agent.prompt:
+            agent.is_closed, agent.is_dirty = True, False  # one of the CLI's own: no work of ours
+            return []
+        outcome = agent.stop or agent.outcome
+        if outcome is None:
+            outcome = "completed" if agent.has_finished else self.last_said(agent, agent.key)
+        closed = self._close_work(agent, agent.key, outcome)
+        launcher = agent.launched_by = self._whose.tools.get(agent.tool_use_id or "")
+        agent.outcome = outcome
+        if not agent.started_at_ns:
+            asked_ns = launcher.requested_at_ns if launcher is not None else None
+            agent.started_at_ns = asked_ns or agent.turn.started_at_ns
+        agent.ended_at_ns = max(agent.last_fact_ns, agent.started_at_ns)
+        if outcome in _CUT_SHORT:
+            agent.failure = agent.failure or Failure(type=outcome)
+        return [*closed, self._closed(agent)]
+
+    def close_turn(self, turn: Turn) -> list[Closed]:
+        outcome = turn.stop or turn.outcome or self._last_of(turn)
+        closed: list[Closed] = []
+        if outcome in _CUT_SHORT:
+            for agent in self._whose.agents.values():
+                if agent.turn is turn and not agent.is_closed and agent.in_background is not True:
+                    agent.stop = agent.stop or outcome
+                    closed += self.close_agent(agent)
+            if outcome != "closed_early":
+                turn.failure = turn.failure or Failure(type=outcome)
+        closed += self._close_work(turn, None, outcome)
+        turn.outcome = outcome
+        ended_at_ns = turn.last_fact_ns
+        if turn.stop_at_ns is not None and outcome == "completed" and not self.has_transcript:
+            ended_at_ns = max(ended_at_ns, turn.stop_at_ns)
+        turn.ended_at_ns = max(ended_at_ns, turn.started_at_ns)
+        turn.permission_mode = turn.permission_mode or self.permission_mode
+        turn.told_key = turn.key
+        return [*closed, self._closed(turn)]
+
+    def _last_of(self, turn: Turn) -> Outcome:
+        return self.last_said(turn, None) if turn is self._whose.reading else "abandoned"
+
+    def last_said(self, owner: Turn | Subagent, agent_id: str | None) -> Outcome:
+        """How work ended of which nobody says so: with the model's last word, or with none."""
+        talk = self._whose.conversation(agent_id)
+        is_open = any(
+            tool.owner is owner and tool.ended_at_ns is None
+            for tool in self._whose.open_tools.values()
+        )
+        return "completed" if talk.has_last_word and not is_open else "abandoned"
+
+    def _close_work(
+        self, owner: Turn | Subagent, agent_id: str | None, outcome: Outcome
+    ) -> list[Closed]:
+        """Close the calls and tools of `owner` itself that nobody closed."""
+        turn = owner if isinstance(owner, Turn) else owner.turn
+        closed: list[Closed] = []
+        for call in self._whose.conversation(agent_id).ends(turn, owner.last_fact_ns, outcome):
+            closed += self.close_call(call)
+        put_off = turn.result.deferred_tool_use_id if turn.result is not None else None
+        for tool in [t for t in self._whose.open_tools.values() if t.owner is owner]:
+            if tool.key == put_off:
+                tool.outcome = "deferred"
+            elif tool.outcome is None:
+                tool.outcome = "abandoned" if outcome in ("completed", "failed") else outcome
+                tool.failure = Failure(type=tool.outcome)
+            closed += self.close_tool(tool)
+        return closed
+
+    def _closed(self, node: Turn | Subagent) -> Closed:
+        again = node.is_closed
+        node.is_closed, node.is_dirty, node.stop = True, False, None
+        return Closed(node=node, is_correction=again)
+
+    def call_key(self, message_id: str) -> str:
+        """Message ids of the API are unique; those of gateways are only so in their session."""
+        if message_id.startswith("msg_") or message_id.startswith(f"{self._whose.session_id}:"):
+            return message_id
+        return f"{self._whose.session_id}:{message_id}"
