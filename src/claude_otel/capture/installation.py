@@ -140,8 +140,8 @@ def find_mlflow(settings_file: Path) -> MlflowSetup | None:
     with _about(settings_file):
         try:
             found = mlflow_setup.find(_text(content))
-        except ValueError as error:
-            raise ConfigurationError(f"it is not valid JSON ({error}); correct it") from error
+        except ValueError:
+            return None  # `plan_setup` says what is wrong with it, and what to do
     return found if found.is_there else None
 
 
