@@ -160,6 +160,7 @@ def test_a_ledger_of_the_first_version_is_taken_over_with_its_counts(tmp_path: P
             db.execute(f"ALTER TABLE destinations DROP COLUMN {column}")
         db.execute("DROP INDEX spans_set_aside")
         db.execute("DROP TABLE partial_drops")
+        db.execute("DROP TABLE measured")
         db.execute("DELETE FROM destinations WHERE destination='here'")
         db.execute("PRAGMA user_version=1")
     db.close()

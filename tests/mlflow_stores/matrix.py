@@ -247,9 +247,9 @@ def _comparable(name: str, traces: list[dict[str, Any]], installation: Installat
 
 def _page(results: list[Result], tested: Mapping[str, str]) -> str:
     claude = subprocess.run([find_claude(), "--version"], env={}, capture_output=True, text=True)
-    table = "\n".join(
+    table = "".join(
         f"| {r.row.title} | {r.calls} | {r.spans} | {'equal' if not r.wrong else 'WRONG'} "
-        f"| {'the same' if not r.differs else f'{len(r.differs)} lines differ'} |"
+        f"| {'the same' if not r.differs else f'{len(r.differs)} lines differ'} |\n"
         for r in results
     )
     differences = "\n".join(
@@ -280,8 +280,7 @@ inputs, outputs, model, events and links, against the first row.
 
 | MLflow | place | calls | spans | tokens | all else |
 |---|---|---|---|---|---|
-{table}
-{missing}
+{table}{missing}
 The exporter's own tests (`tests/export/{"`, `tests/export/".join(EXPORTER_TESTS)}`), both roads,
 which `make test` runs under the newest:
 
