@@ -86,7 +86,7 @@ def page(runs: dict[str, dict[str, Any]], unsupported: dict[str, dict[str, Any]]
         f"{today}, CPython {platform.python_version()}, {platform.system()}.",
         "Made by `make sdk-matrix` (`python tests/sdk_matrix/matrix.py`): in an environment for",
         "each version, with the `claude` of its wheel, every story of",
-        "`tests/agent_sdk/test_stories.py` through `query()` and a `ClaudeSDKClient`, then two",
+        "`tests/agent_sdk/test_sdk_stories.py` through `query()` and a `ClaudeSDKClient`, then two",
         "in-process tool calls at once with spans of the application's own in their handlers, and",
         "a tool that the program allows and one that it denies. Held against what the scripted API",
         "sent: calls and tokens, parents, tools and their outcomes, turns and theirs. A version",

@@ -4,7 +4,7 @@
 
 Started by `matrix.py` in an environment with one version of the Agent SDK. Each story is played
 through both entry points by the CLI of that version's wheel, and held against what the scripted
-API sent, as in `tests/agent_sdk/test_stories.py`. Then in-process tools, permissions.
+API sent, as in `tests/agent_sdk/test_sdk_stories.py`. Then in-process tools, permissions.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from claude_agent_sdk import (  # noqa: E402
     create_sdk_mcp_server,
     tool,
 )
-from test_stories import RUNS, STORIES, answered, chats  # noqa: E402
+from test_sdk_stories import RUNS, STORIES, answered, chats  # noqa: E402
 from traced_app import Ran, Told, TracedApp, options_for, play, roots, scripted, tokens_of  # noqa: E402
 
 from claude_otel.instrumentation import ClaudeAgentSdkInstrumentor  # noqa: E402
