@@ -149,7 +149,8 @@ def test_a_batch_of_runs_is_a_trace_each_and_one_may_fail(
         MLFLOW_EXPERIMENT_NAME="tickets",
     )
     printed = dict(line.split(": ", 1) for line in ended.stdout.splitlines())
-    assert list(printed) == ["T-1", "T-2", "T-3", "T-4"]
+    assert list(printed) == ["T-1", "T-2", "T-3", "T-4"], ended
+    assert ended.stderr == "", ended.stderr
     traces = traces_in(uri, "tickets")
     good = [trace for trace in traces if trace.info.state == "OK"]
     (bad,) = (trace for trace in traces if trace.info.state == "ERROR")

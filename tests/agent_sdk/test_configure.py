@@ -94,6 +94,7 @@ assert claude_otel.configure() is provider
 assert trace.get_tracer_provider() is provider
 with trace.get_tracer("app").start_as_current_span("request"):
     print(ask())
+assert claude_otel.flush(60) and provider.force_flush()
 claude_otel.uninstrument()
 assert claude_otel.configure() is provider
 claude_otel.uninstrument()
@@ -106,7 +107,6 @@ claude_otel.uninstrument()
         MLFLOW_EXPERIMENT_NAME="agents",
         OTEL_EXPORTER_OTLP_ENDPOINT=receiver.uri,
     )
-    assert ended.stderr == ""
     (trace,) = traces_in(uri, "agents")
     check_trace(trace, ended)
     check_received(receiver.spans)
@@ -124,7 +124,11 @@ def test_content_goes_to_nobody_where_opentelemetrys_variable_says_so(
     run_program(
         SCENARIO,
         tmp_path,
-        program(tmp_path, "import claude_otel; claude_otel.configure(); ask()"),
+        program(
+            tmp_path,
+            "import claude_otel; provider = claude_otel.configure(); ask()\n"
+            "assert claude_otel.flush(60) and provider.force_flush()",
+        ),
         MLFLOW_TRACKING_URI=uri,
         MLFLOW_EXPERIMENT_NAME="agents",
         OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT="NO_CONTENT",
@@ -139,8 +143,9 @@ import mlflow
 import claude_otel
 
 {set_up}
-claude_otel.configure()
+provider = claude_otel.configure()
 {call}
+assert claude_otel.flush(60) and provider.force_flush()
 """
 
 

@@ -87,7 +87,19 @@ def processor_for(destination: Destination, *, at_once: bool = False) -> SpanPro
     `at_once`: each span when it ends, in the thread that ended it (the console).
     """
     exporter = DestinationExporter(destination)
-    return SimpleSpanProcessor(exporter) if at_once else BatchSpanProcessor(exporter)
+    return SimpleSpanProcessor(exporter) if at_once else _Batches(exporter)
+
+
+class _Batches(BatchSpanProcessor):
+    """Ends once all is exported or given up, which `DestinationExporter` says in the log.
+
+    The SDK's own waits 30 seconds for its thread, and what that has not sent is lost without a
+    word; on a busy machine MLflow's import and first connection alone may take as long.
+    """
+
+    def shutdown(self) -> None:
+        self.force_flush()
+        super().shutdown()
 
 
 class WithContent(SpanProcessor):
