@@ -99,8 +99,9 @@ def test_the_session_wakes_a_starter_that_outlives_claude(
     while not user.state.log.exists() or not user.state.log.read_text():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert f"session {run.session_id} is not traced: CLAUDE_OTEL_CONTENT=some: unknown" in (
-        user.state.log.read_text()
+    assert (
+        f"session {run.session_id} is not traced: CLAUDE_OTEL_CONTENT=some: 'some' is unknown"
+        in (user.state.log.read_text())
     )
 
 

@@ -198,8 +198,8 @@ def test_a_setting_that_cannot_be_used_is_logged_and_hooks_wait_a_minute(
     session = machine.session(environ={"CLAUDE_OTEL_CONTENT": "some"})
     assert ended(machine.start(session)) == 0
     assert (
-        "ERROR session s is not traced: CLAUDE_OTEL_CONTENT=some: unknown; "
-        "use none, metadata or full\n"
+        "ERROR session s is not traced: CLAUDE_OTEL_CONTENT=some: 'some' is unknown; use none, "
+        "metadata or full, for all destinations or for each: mlflow=full,otlp=none\n"
     ) in machine.log()
     assert "Traceback" not in machine.log()
     assert stat.S_IMODE(machine.state.log.stat().st_mode) == 0o600

@@ -16,6 +16,7 @@ from claude_otel.capture.installation import (
 )
 from claude_otel.capture.mlflow_setup import PLUGIN, SWITCH, MlflowSetup
 from claude_otel.cli.scope import Target
+from claude_otel.diagnostics import ConfigurationError
 from claude_otel.settings import StateFolder
 
 Found = Mapping[Path, MlflowSetup]
@@ -27,8 +28,16 @@ def find(target: Target) -> Found:
         files = [target.settings_file]
     else:
         files = [_file(target, "local"), _file(target, "project")]
-    found = {file: find_mlflow(file) for file in files}
+    found = {file: _found_in(file) for file in files}
     return {file: setup for file, setup in found.items() if setup}
+
+
+def _found_in(file: Path) -> MlflowSetup | None:
+    """Nothing where a file cannot be read: what it is to be changed for says so itself."""
+    try:
+        return find_mlflow(file)
+    except ConfigurationError:
+        return None
 
 
 def destination(found: Found, values: Mapping[str, str]) -> dict[str, str]:

@@ -33,7 +33,8 @@ from claude_otel.worker.tail import SessionTail
 
 # An interactive session ignores its caller's trace context, as the CLI itself does.
 _INTERACTIVE = "cli"
-_OF_A_PROGRAM = "sdk"
+# What the CLI calls itself under the Agent SDK for Python; `claude -p` is "sdk-cli".
+_OF_A_PROGRAM = "sdk-py"
 _CLAIMED_WITHIN_S = 2.0
 _NEW = ("startup", "clear")
 _SAYS_NOTHING_S = 60
@@ -70,10 +71,11 @@ class ServedSession:
         self._raises = settings.raises_own_failures()
         environ = _environ_of(folder)
         self._taken_at_s = time.monotonic()
-        is_of_a_program = environ.get("CLAUDE_CODE_ENTRYPOINT", "").startswith(_OF_A_PROGRAM)
+        is_of_a_program = environ.get("CLAUDE_CODE_ENTRYPOINT") == _OF_A_PROGRAM
         # The turns that a program told itself, once that is known; None: it may still tell.
         self._told_by_owner: frozenset[str] | None = None if is_of_a_program else frozenset()
         self._all_is_told = False
+        self._is_owned = False
         self._emitter = Emitter(
             session_id=folder.session_id,
             resource=resource,
@@ -137,7 +139,7 @@ class ServedSession:
     def is_settled(self) -> bool:
         """All that can be final is offered: nothing is open, or its turn still runs."""
         if self._told_by_owner is None:
-            return True  # nothing of it is ours to deliver
+            return self._is_owned  # then nothing of it is ours to deliver
         if self._begin_again_at_s is not None:
             return False
         return self.is_caught_up and (self._session is None or self._session.is_quiet)
@@ -192,6 +194,7 @@ class ServedSession:
         if self._told_by_owner is not None:
             return True
         owner = owner_of(self.folder.owned)
+        self._is_owned = owner is not None
         if owner is None:
             if time.monotonic() - self._taken_at_s < _CLAIMED_WITHIN_S:
                 return False
