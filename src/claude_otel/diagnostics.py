@@ -6,11 +6,13 @@ logged, and raised when `CLAUDE_OTEL_RAISE=1`.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 log = logging.getLogger("claude_otel")
+_failures: Counter[str] = Counter()
 
 
 class ConfigurationError(Exception):
@@ -34,11 +36,16 @@ def telemetry_must_not_break_the_host(
 ) -> Generator[None, None, None]:
     """Log what fails inside and go on; with `raise_ours` (our own tests) raise it.
 
-    `doing` is what the log line says was being done: "reading the spool".
+    `doing` is what the log line says was being done: "reading the spool". Its traceback is
+    logged at the first, the second, the fourth … time: a mistake that every frame of a
+    program meets must not fill the program's log.
     """
     try:
         yield
     except Exception:
-        log.exception("failed while %s", doing)
+        _failures[doing] += 1
+        times = _failures[doing]
+        if times & (times - 1) == 0:
+            log.exception("failed while %s%s", doing, f" ({times} times)" if times > 1 else "")
         if raise_ours:
             raise

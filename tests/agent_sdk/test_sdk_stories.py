@@ -57,6 +57,7 @@ def played(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "SPAN_ONLY")
         patch.setenv("CLAUDE_OTEL_RAISE", "1")
+        patch.setenv("CLAUDE_OTEL_STATE_DIR", str(folder / "state"))
         app = TracedApp()
         app.instrument()
         gate = asyncio.Semaphore(_AT_ONCE)

@@ -96,8 +96,8 @@ def test_what_a_project_says_of_destinations_is_ignored_and_named(user: User) ->
         {
             "setting": "OTEL_EXPORTER_OTLP_ENDPOINT",
             "where": str(user.shared),
-            "reason": "a project's files do not decide where data goes; if you want it, say it "
-            "yourself with `claude-otel setup` or in your own environment",
+            "reason": "a project's files do not decide where data goes; if you want it, "
+            f"look at them and run: claude-otel trust {user.project}",
         }
     ]
 
