@@ -247,7 +247,12 @@ def test_the_cost_of_a_turn_is_its_own_and_not_the_running_total(
 def test_slash_commands_and_a_cleared_session_end_their_spans(
     app: TracedApp, tmp_path: Path
 ) -> None:
-    scenario = Scenario(main=tuple(reply(f"Answer {n}.") for n in range(6)))
+    scenario = Scenario(
+        main=tuple(
+            reply(f"Answer {n}.", usage=Usage(input_tokens=1000 * n, output_tokens=n))
+            for n in range(1, 7)
+        )
+    )
     sessions: list[str] = []
 
     async def run(api: Any, home: Any) -> None:
@@ -258,15 +263,23 @@ def test_slash_commands_and_a_cleared_session_end_their_spans(
     with scripted(scenario, tmp_path) as (api, home):
         asyncio.run(run(api, home))
         calls = [c for c in api.calls if c.script == "main"]
+        others = [c for c in api.calls if c.script != "main"]
     spans = app.spans()
-    turns = {
-        t.attributes.get("gen_ai.input.messages", ""): t
-        for t in roots(spans)
-        if t.attributes.get("claude.turn.model_calls")
+    asked = {
+        words: turn
+        for words in ("one", "two", "three")
+        for turn in roots(spans)
+        if f'"content":"{words}"' in turn.attributes.get("gen_ai.input.messages", "")
     }
-    assert len(turns) == 3
-    told = [s.tokens for s in spans if s.operation == "chat" and s.tokens]
-    assert told == [tokens_of(c) for c in calls]
+    assert len(asked) == 3
+    # A command has a result of its own, which is not the next prompt's.
+    for turn in asked.values():
+        stated_usd = turn.attributes["claude.turn.stated_cost_usd"]
+        assert turn.attributes["claude.turn.cost_usd"] == pytest.approx(stated_usd, abs=1e-9)
+    told = {s.attributes.get("gen_ai.response.id"): s.tokens for s in spans if s.tokens}
+    summed_up = told.pop(None)  # the call of /compact leaves no record of its own
+    assert told == {c.message_id: tokens_of(c) for c in calls}
+    assert [summed_up] == [tokens_of(c) for c in others]
     assert {s.attributes["gen_ai.conversation.id"] for s in spans if s.operation == "chat"} == {
         sessions[0],
         sessions[-1],
