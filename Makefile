@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml
 # Installs PostgreSQL (Debian's package) if there is none.
 test: $(STAMP)
 	tests/mlflow_stores/install-postgresql.sh
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,6 +1,8 @@
 """Turns follow the wire, however the program listens, stops or is stopped."""
 
 import asyncio
+import contextlib
+import gc
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -28,9 +30,11 @@ def test_a_caller_that_breaks_out_early_leaves_a_turn_closed_early_and_no_error(
     scenario = Scenario(main=(reply(bash("sleep 5")), reply("Done.")))
 
     async def run(api: Any, home: Any) -> None:
-        async for message in query(prompt="Wait.", options=options_for(api, home)):
-            if type(message).__name__ == "AssistantMessage":
-                break
+        messages = query(prompt="Wait.", options=options_for(api, home))
+        async with contextlib.aclosing(messages) as answers:
+            async for message in answers:
+                if type(message).__name__ == "AssistantMessage":
+                    break
 
     with scripted(scenario, tmp_path) as (api, home):
         asyncio.run(run(api, home))
@@ -43,6 +47,27 @@ def test_a_caller_that_breaks_out_early_leaves_a_turn_closed_early_and_no_error(
     assert chat.tokens == tokens_of(calls[0])
     (tool,) = [s for s in spans if s.operation == "execute_tool"]
     assert tool.attributes["claude.tool.outcome"] == "closed_early"
+
+
+# The SDK's own streams are left open then, with or without us.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_loop_that_ends_with_a_run_inside_leaves_a_turn_closed_early_too(
+    app: TracedApp, tmp_path: Path
+) -> None:
+    """Nobody closes the generator: the loop cuts the SDK's own closing short (0.2.189)."""
+    scenario = Scenario(main=(reply("I begin", Pause(10), "and go on."),))
+
+    async def run(api: Any, home: Any) -> None:
+        async for message in query(prompt="Wait.", options=options_for(api, home)):
+            if type(message).__name__ == "AssistantMessage":
+                break
+
+    with scripted(scenario, tmp_path) as (api, home):
+        asyncio.run(run(api, home))
+        (turn,) = roots(app.spans())
+        gc.collect()
+    assert turn.attributes["claude.turn.outcome"] == "closed_early"
+    assert not turn.is_error
 
 
 def test_a_client_that_stops_listening_has_its_turn_told_to_its_end(

@@ -83,7 +83,7 @@ file_format: "1.1"
 resource: {{attributes: [{{name: team, value: "{TOKEN}"}}]}}
 tracer_provider:
   processors:
-    - batch: {{exporter: {{mlflow: {{tracking_uri: "sqlite:///{installation.store}"}}}}}}
+    - batch: {{exporter: {{mlflow: {{tracking_uri: "{installation.tracking_uri}"}}}}}}
     - batch: {{exporter: {{otlp_http: {{endpoint: "{installation.receiver.uri}/v1/traces"}}}}}}
     - batch: {{exporter: {{otlp_grpc: {{endpoint: "{grpc_receiver.uri}"}}}}}}
     - batch: {{exporter: {{otlp_file/development: {{output_stream: "file://{root}/t.jsonl"}}}}}}
@@ -102,7 +102,7 @@ instrumentation/development: {{python: {{claude_otel: {{content: full}}}}}}
         "OTLP over gRPC": b"".join(one.SerializeToString() for one in grpc_receiver.accepted),
         "the file": (root / "t.jsonl").read_bytes(),
         "the console": installation.state.console.read_bytes(),
-        "MLflow's store": installation.store.read_bytes(),
+        "MLflow's store": Path(installation.tracking_uri.removeprefix("sqlite:///")).read_bytes(),
     }
     assert all(b"[redacted:github-token]" in content for content in exported.values())
     left = {name: found for name, content in exported.items() if (found := _left(content))}
