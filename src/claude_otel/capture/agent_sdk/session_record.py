@@ -17,7 +17,16 @@ from claude_otel.capture.agent_sdk.inbox import Frame, Written
 from claude_otel.capture.transcript_tail import TranscriptTail
 from claude_otel.diagnostics import log
 from claude_otel.model import events as ev
-from claude_otel.sources.blocks import bytes_of, json_of, list_of, object_of
+from claude_otel.model.parts import ToolResult
+from claude_otel.sources.blocks import (
+    bytes_of,
+    json_of,
+    list_of,
+    object_of,
+    parts_of,
+    section,
+    text,
+)
 from claude_otel.sources.sdk_frame import (
     agents_of_frame,
     facts_of_frame,
@@ -44,6 +53,7 @@ class SessionRecord:
         self._tail: TranscriptTail | None = None
         self._named_path: Path | None = None
         self._held: list[Frame | Written] = []
+        self._unconfirmed: dict[str, Frame] = {}
         self._began_s: float | None = None
         self._had_news = True
         self._init: dict[str, Any] = {}
@@ -80,8 +90,8 @@ class SessionRecord:
                 yield from agents_of_frame(raw, frame.at_ns)
             case "frames":
                 yield from self._said(raw, frame.at_ns)
-            case _:
-                pass
+            case "file":
+                self._unconfirmed |= dict.fromkeys(_facts_in(raw), frame)
 
     def read(self) -> Iterator[ev.Event]:
         """What is new in the file, if that is the record."""
@@ -89,7 +99,7 @@ class SessionRecord:
         if self._kind == "undecided":
             yield from self._decide(_PATIENCE_S)
         if self._tail is not None:
-            for event in self._tail.read():
+            for event in self._confirmed(self._tail.read()):
                 self._had_news = True
                 yield event
 
@@ -104,15 +114,35 @@ class SessionRecord:
         if self._kind == "undecided":
             yield from self._decide(0.0)
         if self._tail is not None:
-            yield from self._tail.read()
-            yield from self._tail.end()
+            yield from self._confirmed(self._tail.read())
+            yield from self._confirmed(self._tail.end())
+        # A CLI that was killed has written less than it said.
+        for frame in {frame.at_ns: frame for frame in self._unconfirmed.values()}.values():
+            yield from records_of_frame(object_of(json_of(frame.content)) or {}, frame.at_ns)
 
     # -- parts of the above ------------------------------------------------------------
+
+    def _confirmed(self, events: Iterator[ev.Event]) -> Iterator[ev.Event]:
+        """What the file says, struck off what only frames have said so far."""
+        for event in events:
+            match event:
+                case ev.ModelResponded(record_id=str(known)):
+                    self._unconfirmed.pop(known, None)
+                case ev.ToolReturned():
+                    self._unconfirmed.pop(event.tool_use_id, None)
+                case _:
+                    pass
+            yield event
 
     def _decide(self, patience_s: float) -> Iterator[ev.Event]:
         path = self._find()
         if path is not None:
-            self._kind, self._tail, self._held = "file", TranscriptTail(path), []
+            self._kind, self._tail = "file", TranscriptTail(path)
+            held, self._held = self._held, []
+            for frame in held:
+                if isinstance(frame, Frame):
+                    facts = _facts_in(object_of(json_of(frame.content)) or {})
+                    self._unconfirmed |= dict.fromkeys(facts, frame)
         elif self._began_s is not None and time.monotonic() - self._began_s >= patience_s:
             log.warning(
                 "session %s has no transcript in %s: told from its frames, without the tokens "
@@ -164,3 +194,11 @@ class SessionRecord:
             )
         yield from agents_of_frame(raw, at_ns)
         yield from records_of_frame(raw, at_ns)
+
+
+def _facts_in(frame: Any) -> list[str]:
+    """What names the records that the transcript will have of this frame."""
+    if kind_of(frame) == "assistant":
+        return [uuid] if (uuid := text(frame, "uuid")) is not None else []
+    results = parts_of(section(frame, "message").get("content")) if frame else ()
+    return [part.id for part in results if isinstance(part, ToolResult)]
