@@ -181,6 +181,7 @@ def _configured_from(existing: TracerProvider) -> _Pipeline:
     else:
         provider, visible = pipeline.application_provider(), _everything
         set_tracer_provider(provider)
+        _thread.flush = provider.force_flush
     return _Pipeline(
         provider=provider,
         visible=visible,

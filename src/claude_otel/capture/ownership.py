@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,8 @@ class Claims:
         if folder.path.exists():
             self._write(session_id, has_ended=True)
         else:
-            folder.owned.unlink(missing_ok=True)
+            with suppress(OSError):  # it was said when the claim could not be written
+                folder.owned.unlink(missing_ok=True)
         del self._told[session_id]
 
     def _write(self, session_id: str, *, has_ended: bool) -> None:

@@ -196,7 +196,7 @@ class PermissionAsked(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PermissionDecided(Event):
-    """A program's callback answered: `decision` is allow or deny, or None where it failed."""
+    """A program's callback answered: `decision` is allow, deny, or error where it raised."""
 
     tool_use_id: str
     decision: str | None = None

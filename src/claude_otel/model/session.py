@@ -456,6 +456,7 @@ class Session:
                 turn.failure = turn.failure or Failure(
                     type=event.error_type or event.outcome, message=event.message
                 )
+            self._ending.touch(turn, event.at_ns)
             self._ending.stop(turn, event.outcome, event.at_ns)
 
     def _on_agent_prompt(self, event: ev.SubagentPrompted) -> None:

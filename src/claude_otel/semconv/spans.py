@@ -424,5 +424,6 @@ def _answer(agent: Turn | Subagent, around: Surroundings) -> str | None:
     return around.json(around.answer(agent.answer, reason)) if agent.answer else None
 
 
-def _conversation_id(turn: Turn) -> str:
-    return turn.conversation_id or turn.session_id
+def _conversation_id(turn: Turn) -> str | None:
+    """None for a turn that no session took up: none is invented."""
+    return turn.conversation_id or turn.session_id or None

@@ -171,7 +171,8 @@ class Connection:
 
     def gave_permission(self, request: Json, answer: Json) -> None:
         if tool_use_id := text(request, "tool_use_id"):
-            decision = text(section(answer, "response"), "behavior")
+            failed = text(answer, "subtype") == "error"
+            decision = "error" if failed else text(section(answer, "response"), "behavior")
             now_ns = time.time_ns()
             self._see(
                 ev.PermissionDecided(at_ns=now_ns, tool_use_id=tool_use_id, decision=decision)

@@ -32,8 +32,10 @@ from claude_otel.diagnostics import log
 from claude_otel.diagnostics import telemetry_must_not_break_the_host as guarded
 from claude_otel.emit_live import Key, LiveEmitter, key_of
 from claude_otel.model import events as ev
-from claude_otel.model.nodes import Closed, ToolCall, Turn
+from claude_otel.model.nodes import Closed, Failure, ToolCall, Turn
+from claude_otel.model.parts import Part
 from claude_otel.model.session import Session
+from claude_otel.sources.blocks import json_of, object_of, parts_of, section
 from claude_otel.sources.hook_payload import events_from_payload, transcript_path_of
 
 _CLOSES_WITHIN_S: Final = 10.0
@@ -81,6 +83,15 @@ class Recording:
     def is_at_work(self) -> bool:
         """Whether something is open, so that its record is worth looking at often."""
         return self._ended is not None or bool(self._begun) or self._is_open()
+
+    @property
+    def has_living_cli(self) -> bool:
+        """Whether somebody still writes, for all that was said so far."""
+        self._take()
+        ended = self._ended
+        if ended is None or ended.is_closed:
+            return ended is None
+        return ended.cli_pid is None or _lives(ended.cli_pid)
 
     def step(self) -> None:
         """Take what has come, tell what has become final."""
@@ -186,6 +197,24 @@ class Recording:
             if each is turn:
                 return
 
+    def _tell_what_never_began(self, cut_short: ev.CutShort) -> None:
+        """A CLI that dies before it says `init` has no session, and its turn no record."""
+        if self._sessions:
+            return
+        for key in self._begun:
+            failure = Failure(type=cut_short.error_type or cut_short.outcome)
+            failure.message = cut_short.message
+            turn = Turn(
+                session_id="",
+                record_id=key[1],
+                started_at_ns=self._since_ns,
+                ended_at_ns=cut_short.at_ns,
+                prompt=_prompt_of(self._early),
+                outcome=cut_short.outcome,
+                failure=None if cut_short.outcome == "closed_early" else failure,
+            )
+            self._emitter.emit([Closed(node=turn)])
+
     def _may_end(self, ended: Ended) -> bool:
         """Whether the record can be taken for whole: its writer is gone."""
         waited_s = time.monotonic() - self._ended_at_s
@@ -202,8 +231,16 @@ class Recording:
             for kind, count in telling.session.unrecognized.items():
                 log.info("not understood: %s (%d)", kind, count)
             self._claims.ended(telling.session.session_id)
+        self._tell_what_never_began(cut_short)
         self._emitter.end_all()
         self.is_over = True
+
+
+def _prompt_of(items: Iterable[Item]) -> tuple[Part, ...]:
+    """What was written for a turn that no session has taken up."""
+    written = [json_of(item.content) for item in items if isinstance(item, Written)]
+    frames = [frame for frame in map(object_of, written) if frame is not None]
+    return tuple(p for f in frames for p in parts_of(section(f, "message").get("content")))
 
 
 def _lives(pid: int | None) -> bool:

@@ -7,9 +7,11 @@ application shuts down. It then waits for the transcripts for `LAST_WORDS_S` and
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from claude_otel.diagnostics import log
@@ -18,7 +20,7 @@ from claude_otel.diagnostics import telemetry_must_not_break_the_host as guarded
 LAST_WORDS_S: Final = 2.0
 # A recording that is at work has its transcript looked at this often, one at rest this often.
 _LOOK_EVERY_S: Final = 0.1
-_LOOK_AT_REST_EVERY_S: Final = 1.0
+_LOOK_AT_REST_EVERY_S: Final = 0.25
 # Frames come in bursts: one look for many of them.
 _GATHER_S: Final = 0.02
 
@@ -35,6 +37,9 @@ class Recorded(Protocol):
     @property
     def is_over(self) -> bool: ...
 
+    @property
+    def has_living_cli(self) -> bool: ...
+
     def step(self) -> None: ...
 
     def end_now(self) -> None: ...
@@ -46,6 +51,8 @@ class TracingThread:
         self._recordings: list[Recorded] = []
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
+        self.flush: Callable[[], object] | None = None
+        """Brings what was told to where it goes; set where the pipeline is ours."""
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forget)
 
@@ -83,27 +90,37 @@ class TracingThread:
                 recordings = list(self._recordings)
                 if not recordings:
                     self._thread = None
-                    return
+            if not recordings:
+                self._end()
+                return
             if not main.is_alive():
                 last_words_until = last_words_until or time.monotonic() + LAST_WORDS_S
                 if time.monotonic() > last_words_until:
                     log.warning("the program ended before %d sessions did", len(recordings))
                     for recording in recordings:
-                        self._drive(recording, to_its_end=True)
+                        self._drive(recording, main_is_gone=True, time_is_up=True)
                     continue
-            drives = [self._drive(recording, to_its_end=False) for recording in recordings]
+            drives = [self._drive(each, main_is_gone=not main.is_alive()) for each in recordings]
             at_work = last_words_until is not None or any(drives)
             look_after_s = _LOOK_EVERY_S if at_work else _LOOK_AT_REST_EVERY_S
             if self._recordings and self._wake.wait(look_after_s):
                 time.sleep(_GATHER_S)
                 self._wake.clear()
 
-    def _drive(self, recording: Recorded, *, to_its_end: bool) -> bool:
+    def _end(self) -> None:
+        """A child of `multiprocessing` runs no exit handlers: nobody else flushes there."""
+        if self.flush is not None and multiprocessing.parent_process() is not None:
+            with guarded("flushing in a child process", raise_ours=False):
+                self.flush()
+
+    def _drive(self, recording: Recorded, *, main_is_gone: bool, time_is_up: bool = False) -> bool:
         """Whether it is at work after that. One that raises is left alone: the others go on."""
         goes_on = False
         try:
             with guarded("driving a recording", raise_ours=recording.raise_ours):
-                if to_its_end:
+                # A CLI that is not closed works on until exit handlers end it: these must
+                # not be kept waiting.
+                if time_is_up or (main_is_gone and recording.has_living_cli):
                     recording.end_now()
                 else:
                     recording.step()

@@ -1,0 +1,137 @@
+"""How a program ends: we keep nothing alive that would end without us, and tell what we know."""
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from claude_agent_sdk import ClaudeSDKClient, query
+from programs import program, run_program
+from traced_app import TracedApp, options_for, roots, scripted
+
+from claude_otel.testing import Pause, Scenario, reply
+from claude_otel.testing.story import bash
+
+LEAVES_A_RUN = """
+import sys
+from claude_agent_sdk import AssistantMessage, query
+if "traced" in sys.argv:
+    from opentelemetry.sdk.trace import TracerProvider
+    import claude_otel
+    claude_otel.instrument(tracer_provider=TracerProvider())
+
+async def leave():
+    try:
+        options = ClaudeAgentOptions(allowed_tools=["Bash"])
+        async for message in query(prompt="Go.", options=options):
+            if isinstance(message, AssistantMessage):
+                raise KeyError("the program's own")
+    except KeyError:
+        return
+
+asyncio.run(leave())
+"""
+
+
+@pytest.mark.parametrize("how", ["bare", "traced"])
+def test_a_cli_that_is_left_behind_does_no_more_than_without_us(how: str, tmp_path: Path) -> None:
+    scenario = Scenario(main=(reply(bash("sleep 1; touch SIDE_EFFECT")), reply("Done.")))
+    ended = run_program(scenario, tmp_path, program(tmp_path, LEAVES_A_RUN), how)
+    time.sleep(1.5)
+    assert len(ended.calls) == 1
+    assert not (tmp_path / "claude" / "project" / "SIDE_EFFECT").exists()
+
+
+IN_CHILDREN = """
+import multiprocessing
+import claude_otel
+claude_otel.configure()
+if __name__ == "__main__":
+    context = multiprocessing.get_context("fork")
+    children = [context.Process(target=ask, args=(f"child {n}",)) for n in range(2)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+"""
+
+
+def test_what_forked_children_ran_arrives(tmp_path: Path) -> None:
+    file = tmp_path / "spans.jsonl"
+    scenario = Scenario(main=(reply("One."), reply("Two.")))
+    run_program(
+        scenario,
+        tmp_path,
+        program(tmp_path, IN_CHILDREN),
+        OTEL_TRACES_EXPORTER="otlp_json_file",
+        CLAUDE_OTEL_FILE=str(file),
+        CLAUDE_OTEL_STATE_DIR=str(tmp_path / "state"),
+    )
+    names = [
+        span["name"]
+        for line in file.read_text().splitlines()
+        for resource in json.loads(line)["resourceSpans"]
+        for scope in resource["scopeSpans"]
+        for span in scope["spans"]
+    ]
+    assert names.count("invoke_agent claude-code") == 2
+
+
+def test_a_cli_that_dies_before_its_session_begins_fails_the_turn(
+    app: TracedApp, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+
+    async def run(api: Any, home: Any) -> None:
+        options = options_for(api, home, extra_args={"no-such-flag": None}, stderr=lines.append)
+        with pytest.raises(Exception, match="exit code"):
+            async for _ in query(prompt="Go.", options=options):
+                pass
+
+    with scripted(Scenario(main=()), tmp_path) as (api, home):
+        asyncio.run(run(api, home))
+    (turn,) = app.spans()
+    assert turn.attributes["claude.turn.outcome"] == "failed"
+    assert turn.is_error
+    assert '"content":"Go."' in turn.attributes["gen_ai.input.messages"]
+    assert "gen_ai.conversation.id" not in turn.attributes
+    assert lines
+    assert lines[0].strip() in (turn.span.status.description or "")
+
+
+def test_a_cancelled_turn_lasts_until_it_was_cancelled_and_keeps_what_was_said(
+    app: TracedApp, tmp_path: Path
+) -> None:
+    scenario = Scenario(main=(reply("I begin", Pause(10), "and go on."),))
+    cancelled_at_ns: list[int] = []
+
+    async def listen(api: Any, home: Any) -> None:
+        async with ClaudeSDKClient(options_for(api, home)) as client:
+            await client.query("Take your time.")
+            try:
+                async for _ in client.receive_response():
+                    pass
+            except asyncio.CancelledError:
+                cancelled_at_ns.append(time.time_ns())
+                raise
+
+    async def run(api: Any, home: Any) -> None:
+        task = asyncio.ensure_future(listen(api, home))
+        await asyncio.to_thread(api.wait_for_pauses, 1)
+        await asyncio.sleep(0.7)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    with scripted(scenario, tmp_path) as (api, home):
+        asyncio.run(run(api, home))
+        (call,) = api.calls
+    spans = app.spans()
+    (turn,) = roots(spans)
+    assert turn.attributes["claude.turn.outcome"] == "cancelled"
+    assert abs((turn.span.end_time or 0) - cancelled_at_ns[0]) < 300_000_000
+    (chat,) = [s for s in spans if s.operation == "chat"]
+    assert chat.attributes["gen_ai.response.id"] == call.message_id
+    assert "I begin" in chat.attributes["gen_ai.output.messages"]
+    assert chat.attributes["claude.usage.incomplete"] is True
