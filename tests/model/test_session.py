@@ -116,3 +116,25 @@ def test_a_message_id_of_a_gateway_is_unique_only_in_its_session() -> None:
         closed(session, prompt(1 * MS), answer(2 * MS, Text(text="x"), message_id="chat-1"))
         keys += [c.node.key for c in session.finish() if not isinstance(c.node, Turn)]
     assert keys == ["s1:chat-1", "s2:chat-1"]
+
+
+def test_an_answer_that_was_written_before_its_prompt_is_of_the_same_turn() -> None:
+    session = Session("s")
+    closed(session, answer(5 * MS, Text(text="done")), prompt(3 * MS))
+    nodes = closed(session, ev.TurnStopped(at_ns=6 * MS, is_transcript=True))
+    nodes += [change.node for change in session.finish()]
+    (turn,) = [node for node in nodes if isinstance(node, Turn)]
+    assert (turn.key, turn.outcome, turn.started_at_ns) == ("u1", "completed", 3 * MS)
+    assert turn.usage == Usage(uncached_input_tokens=3, output_tokens=2)
+
+
+def test_a_prompt_after_work_whose_own_prompt_is_gone_begins_a_turn_of_its_own() -> None:
+    session = Session("s")
+    closed(
+        session,
+        answer(1 * MS, Text(text="of before")),
+        prompt(3 * MS),
+        answer(5 * MS, Text(text="done"), message_id="msg_2"),
+    )
+    turns = [c.node for c in session.finish() if isinstance(c.node, Turn)]
+    assert len(turns) == 2

@@ -123,6 +123,8 @@ class Belonging:
         its own first prompt, so an id alone does not tell which prompt a hook means.
         """
         by_hook = event.record_id is None
+        if not by_hook and (early := self._nameless()) and event.at_ns <= early.started_at_ns:
+            return early
         for turn in reversed(self.turns):
             if not by_hook and turn.record_id == event.record_id:
                 return turn
@@ -151,6 +153,13 @@ class Belonging:
         turn.touched_ns = self.now_ns
         self.turns.append(turn)
         return turn
+
+    def _nameless(self) -> Turn | None:
+        """A turn of which only its work was read. CLI 2.1.112 sometimes writes that first."""
+        turn = self.reading
+        if turn is None or turn.record_id is not None or turn.submitted_at_ns is not None:
+            return None
+        return turn if turn.prompt_id is None else None
 
     def tool(
         self,
