@@ -80,7 +80,8 @@ def run_once(kind: str, messages: int) -> None:
     """Play the turn; print user CPU seconds of the turn, its wall seconds, memory held."""
     import asyncio
 
-    from claude_agent_sdk import Transport, query
+    import claude_agent_sdk
+    from claude_agent_sdk import Transport
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -130,7 +131,8 @@ def run_once(kind: str, messages: int) -> None:
         ClaudeAgentSDKInstrumentor().instrument(tracer_provider=provider)
 
     async def turn() -> None:
-        async for _ in query(prompt="Go.", transport=Scripted()):
+        # By its module: the peer does not see a `query` that was imported before it.
+        async for _ in claude_agent_sdk.query(prompt="Go.", transport=Scripted()):
             pass
 
     asyncio.run(turn())  # warm: imports, the first of everything
