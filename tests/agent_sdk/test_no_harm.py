@@ -89,9 +89,10 @@ OURS = (
     ClaudeAgentSdkInstrumentor,
 )
 # Called at the beginning and the end of a program, not while it uses the SDK; or what itself
-# is the border that our failures do not pass.
+# is the border that our failures do not pass; or for sessions with a transcript only, which
+# those of a scripted transport have not.
 NOT_WHILE_IT_RUNS = {
-    "Recording": ("end_now",),
+    "Recording": ("end_now", "has_living_cli", "_is_open"),
     "ClaudeAgentSdkInstrumentor": (
         "instrumentation_dependencies",
         "_instrument",
@@ -99,7 +100,8 @@ NOT_WHILE_IT_RUNS = {
     ),
     "Connection": ("is_over",),
     "Claims": ("__init__",),
-    "TracingThread": ("__init__", "wait", "_forget", "_run", "_drive"),
+    "SessionRecord": ("_confirmed",),
+    "TracingThread": ("__init__", "wait", "_forget", "_run", "_drive", "_end"),
 }
 
 
