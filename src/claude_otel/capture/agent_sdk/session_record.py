@@ -126,7 +126,9 @@ class SessionRecord:
         """What the file says, struck off what only frames have said so far."""
         for event in events:
             match event:
-                case ev.ModelResponded(record_id=str(known)):
+                case (
+                    ev.ModelResponded(record_id=str(known)) | ev.RequestFailed(record_id=str(known))
+                ):
                     self._unconfirmed.pop(known, None)
                 case ev.ToolReturned():
                     self._unconfirmed.pop(event.tool_use_id, None)
@@ -199,6 +201,9 @@ class SessionRecord:
 def _facts_in(frame: Any) -> list[str]:
     """What names the records that the transcript will have of this frame."""
     if kind_of(frame) == "assistant":
+        # What the CLI says in the place of an answer is a failure to the transcript.
+        if text(frame, "error") or section(frame, "message").get("model") == "<synthetic>":
+            return []
         return [uuid] if (uuid := text(frame, "uuid")) is not None else []
     results = parts_of(section(frame, "message").get("content")) if frame else ()
     return [part.id for part in results if isinstance(part, ToolResult)]
