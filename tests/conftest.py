@@ -1,12 +1,15 @@
 """What holds for every test."""
 
+import logging
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from claude_otel.export.ledger import Ledger
 
 # No test fails because the machine is busy.
 settings.register_profile("busy machines", deadline=None)
@@ -15,6 +18,21 @@ settings.load_profile("busy machines")
 # Before anybody imports MLflow: it makes no calls of its own.
 os.environ["MLFLOW_MODEL_CATALOG_URI"] = ""
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    yield ledger
+    ledger.close()
+
+
+@pytest.fixture
+def quiet_log() -> logging.Logger:
+    log = logging.getLogger("claude_otel.test")
+    log.propagate = False
+    log.addHandler(logging.NullHandler())
+    return log
 
 
 @pytest.fixture(scope="session")

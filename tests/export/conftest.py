@@ -1,6 +1,5 @@
-"""Real destinations: an MLflow store, an MLflow server, an OTLP receiver, a ledger."""
+"""Real destinations: an MLflow store, an MLflow server, an OTLP receiver."""
 
-import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -9,8 +8,6 @@ from pathlib import Path
 import pytest
 from export_receivers import GrpcReceiver, OtlpReceiver
 from stores import MlflowServer
-
-from claude_otel.export.ledger import Ledger
 
 
 @pytest.fixture(autouse=True)
@@ -24,21 +21,6 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
             monkeypatch.delenv(name)
     monkeypatch.setenv("CLAUDE_OTEL_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("CLAUDE_OTEL_STATE_DIR", str(tmp_path / "state"))
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    ledger = Ledger(tmp_path / "ledger.sqlite")
-    yield ledger
-    ledger.close()
-
-
-@pytest.fixture
-def quiet_log() -> logging.Logger:
-    log = logging.getLogger("claude_otel.test")
-    log.propagate = False
-    log.addHandler(logging.NullHandler())
-    return log
 
 
 @pytest.fixture
