@@ -4,6 +4,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -196,6 +197,39 @@ def test_what_a_receiver_dropped_is_kept_with_the_sessions_that_it_may_be_of(
             reason="too young",
         )
     ]
+
+
+def test_what_is_old_is_forgotten_and_the_rest_stays(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    ledger = Ledger(path)
+    trace = TurnTrace(trace_id=5)
+    for age in ("old", "new"):
+        ledger.settle("here", [settled(turn(0xF9), key=age), settled(turn(0xF9), key=f"{age} 2")])
+        ledger.remember_trace("turn", age, trace)
+        ledger.note_measured("turn", age)
+        ledger.measured_until("hooks", age, time.time_ns())
+        between_ns = time.time_ns()
+    ledger.close()
+    with sqlite3.connect(path) as db:
+        for table, column in (
+            ("spans", "settled_at_ns"),
+            ("turns", "seen_at_ns"),
+            ("measured", "until_ns"),
+        ):
+            db.execute(f"UPDATE {table} SET {column}={column}-1000000000000 WHERE key LIKE 'old%'")
+    db.close()
+
+    again = Ledger(path)
+    forgotten = again.forget_before(between_ns - 500_000_000_000)
+
+    known = [again.state_of("here", "any", key) for key in ("old", "old 2", "new", "new 2")]
+    assert (forgotten, known) == (2, [None, None, ("delivered", "f"), ("delivered", "f")])
+    assert [again.trace_of("turn", age) for age in ("old", "new")] == [None, trace]
+    assert [again.note_measured("turn", age) for age in ("old", "new")] == [True, False]
+    assert again.measured_until("hooks", "old", 1) == 0
+    assert again.measured_until("hooks", "new", 1) > 1
+    assert again.counts("here").delivered == 2
+    again.close()
 
 
 def test_it_holds_no_content(tmp_path: Path) -> None:

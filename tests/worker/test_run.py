@@ -1,6 +1,7 @@
 """The worker as a process, begun as a starter begins it."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -9,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from claude_otel.emit import TurnTrace
+from claude_otel.export.ledger import Ledger
 from claude_otel.state_folder import SessionFolder, StateFolder
 from claude_otel.worker.lock import is_held
 from claude_otel.worker.report import read_report
 
 KEY = "0123456789abcdef"
+NOWHERE = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
 
 
 @pytest.fixture
@@ -93,12 +97,37 @@ def test_what_fails_without_a_variables_name_leads_to_the_log(state: StateFolder
 def test_a_worker_that_begins_serves_until_it_is_idle(state: StateFolder) -> None:
     code, report, log = begin(
         state,
-        OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9",
+        **NOWHERE,
         CLAUDE_OTEL_WORKER_IDLE_S="0.2",
     )
     assert (code, report["is_alive"], report["error"]) == (0, False, None)
     assert log.splitlines()[-1].endswith(f"INFO worker {KEY} ended")
     assert not state.worker(KEY).environ.exists()
+
+
+@pytest.mark.parametrize("waits_for_days", [None, 1, 300])
+def test_a_worker_forgets_what_was_delivered_half_a_year_ago_unless_a_session_waits_since(
+    state: StateFolder, waits_for_days: int | None
+) -> None:
+    now_ns, day_ns = time.time_ns(), 86_400_000_000_000
+    ledger = Ledger(state.ledger)
+    for age_days in (1, 179, 181):
+        ledger.remember_trace("turn", f"{age_days} days", TurnTrace(trace_id=age_days))
+    ledger.close()
+    with sqlite3.connect(state.ledger) as db:
+        db.execute(f"UPDATE turns SET seen_at_ns={now_ns} - CAST(key AS INTEGER) * {day_ns}")
+    db.close()
+    if waits_for_days is not None:
+        waiting = a_session_of(state, "another")
+        os.utime(waiting.worker, ns=(now_ns, now_ns - waits_for_days * day_ns))
+
+    assert begin(state, CLAUDE_OTEL_WORKER_IDLE_S="0.1", **NOWHERE)[0] == 0
+
+    with sqlite3.connect(state.ledger) as db:
+        kept = {key for (key,) in db.execute("SELECT key FROM turns")}
+    db.close()
+    long = {"181 days"} if waits_for_days == 300 else set[str]()
+    assert kept == {"1 days", "179 days"} | long
 
 
 @pytest.mark.parametrize("is_made_anew", [False, True])

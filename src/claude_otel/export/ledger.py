@@ -17,118 +17,11 @@ from typing import Any, Final
 
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.emit import TurnTrace
+from claude_otel.export import ledger_tables
 from claude_otel.export.trace_record import SpanFacts
 
-_VERSION: Final = 3
 _REASON_CHARACTERS: Final = 300
 _BUSY_TIMEOUT_S: Final = 30.0
-
-_SCHEMA: Final = """
-CREATE TABLE spans (
-    destination TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    key TEXT NOT NULL,
-    session_id TEXT NOT NULL,
-    trace_id TEXT NOT NULL,
-    span_id TEXT NOT NULL,
-    started_at_ns INTEGER NOT NULL,
-    ended_at_ns INTEGER NOT NULL,
-    is_root INTEGER NOT NULL,
-    failed INTEGER NOT NULL,
-    usage TEXT,
-    cost TEXT,
-    client_request_id TEXT,
-    fingerprint TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('delivered', 'rejected')),
-    reason TEXT,
-    withheld TEXT,
-    settled_at_ns INTEGER NOT NULL,
-    PRIMARY KEY (destination, kind, key)
-) WITHOUT ROWID;
-CREATE INDEX spans_of_trace ON spans (destination, trace_id);
-CREATE TABLE turns (
-    kind TEXT NOT NULL,
-    key TEXT NOT NULL,
-    trace_id TEXT NOT NULL,
-    parent_span_id TEXT,
-    trace_flags INTEGER NOT NULL,
-    trace_state TEXT NOT NULL,
-    seen_at_ns INTEGER NOT NULL,
-    PRIMARY KEY (kind, key)
-) WITHOUT ROWID;
-CREATE TABLE destinations (
-    destination TEXT PRIMARY KEY,
-    last_success_at_ns INTEGER,
-    last_error TEXT,
-    last_error_at_ns INTEGER,
-    dropped_by_receiver INTEGER NOT NULL DEFAULT 0
-) WITHOUT ROWID;
-CREATE TABLE unrecognized (
-    kind TEXT PRIMARY KEY,
-    count INTEGER NOT NULL
-) WITHOUT ROWID;
-"""
-
-# Version 2 counts as it goes: a worker asks every second, and `spans` only grows.
-_COUNTED: Final = {
-    "delivered": "{row}.state='delivered'",
-    "rejected": "{row}.state='rejected'",
-    "withheld": "{row}.withheld IS NOT NULL",
-}
-
-
-def _count(event: str, **signs: str) -> str:
-    """A trigger that keeps the counts of `destinations` true, whatever writes to `spans`."""
-    row = next(iter(signs))
-    changes = ", ".join(
-        f"{column}={column}"
-        + "".join(f"{sign}({test.format(row=which)})" for which, sign in signs.items())
-        for column, test in _COUNTED.items()
-    )
-    return (
-        f"CREATE TRIGGER counted_after_{event} AFTER {event} ON spans BEGIN "
-        f"INSERT INTO destinations (destination) SELECT {row}.destination "
-        f"WHERE NOT EXISTS (SELECT 1 FROM destinations WHERE destination={row}.destination); "
-        f"UPDATE destinations SET {changes} WHERE destination={row}.destination; END"
-    )
-
-
-_SINCE_2: Final = (
-    *(
-        f"ALTER TABLE destinations ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0"
-        for column in _COUNTED
-    ),
-    "INSERT OR IGNORE INTO destinations (destination) SELECT DISTINCT destination FROM spans",
-    "UPDATE destinations SET "
-    + ", ".join(
-        f"{column}=(SELECT COALESCE(SUM({test.format(row='spans')}), 0) FROM spans "
-        "WHERE spans.destination=destinations.destination)"
-        for column, test in _COUNTED.items()
-    ),
-    _count("INSERT", new="+"),
-    _count("UPDATE", new="+", old="-"),
-    _count("DELETE", old="-"),
-    "CREATE INDEX spans_set_aside ON spans (settled_at_ns) WHERE state='rejected'",
-    # Which spans of a batch a receiver dropped is not said; hence the sessions that it was of.
-    """CREATE TABLE partial_drops (
-        destination TEXT NOT NULL,
-        sessions TEXT NOT NULL,
-        dropped INTEGER NOT NULL,
-        sent INTEGER NOT NULL,
-        reason TEXT NOT NULL,
-        PRIMARY KEY (destination, sessions)
-    ) WITHOUT ROWID""",
-)
-
-# What metrics were told of: a counter must not be told twice, by nobody.
-_SINCE_3: Final = (
-    """CREATE TABLE measured (
-        kind TEXT NOT NULL,
-        key TEXT NOT NULL,
-        until_ns INTEGER NOT NULL DEFAULT 0,
-        PRIMARY KEY (kind, key)
-    ) WITHOUT ROWID""",
-)
 
 _COLUMNS: Final = (
     "destination",
@@ -181,7 +74,7 @@ class PartialDrop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DestinationCounts:
-    """What a destination has come to, over all workers and for ever."""
+    """What a destination has come to, over all workers, as far back as the ledger goes."""
 
     delivered: int
     rejected: int
@@ -325,7 +218,9 @@ class Ledger:
     def note_measured(self, kind: str, key: str) -> bool:
         """Note that metrics are told of a fact; whether that is so for the first time."""
         with self._writing() as db:
-            told = db.execute("INSERT OR IGNORE INTO measured VALUES (?,?,0)", (kind, key))
+            told = db.execute(
+                "INSERT OR IGNORE INTO measured VALUES (?,?,?)", (kind, key, time.time_ns())
+            )
             return told.rowcount > 0
 
     def measured_until(self, kind: str, key: str, until_ns: int) -> int:
@@ -348,6 +243,17 @@ class Ledger:
             return db.execute(
                 "DELETE FROM spans WHERE destination=? AND state='rejected'", (destination,)
             ).rowcount
+
+    def forget_before(self, at_ns: int) -> int:
+        """Forget what was settled before `at_ns`; say how many spans. `counts` follow.
+
+        A session that is resumed later tells no turn from before that: nothing is sent twice.
+        """
+        with self._writing() as db:
+            spans = db.execute("DELETE FROM spans WHERE settled_at_ns < ?", (at_ns,)).rowcount
+            db.execute("DELETE FROM turns WHERE seen_at_ns < ?", (at_ns,))
+            db.execute("DELETE FROM measured WHERE until_ns < ?", (at_ns,))
+        return spans
 
     def counts(self, destination: str) -> DestinationCounts:
         """Say what the destination has come to, for `status`. Reads one row: it is cheap."""
@@ -385,19 +291,8 @@ class Ledger:
         self._db.execute("PRAGMA journal_mode=WAL")
         # What a power failure takes is sent again under the same id.
         self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.execute("BEGIN IMMEDIATE")
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            for statement in _SCHEMA.split(";"):
-                self._db.execute(statement)
-        for since, statements in ((2, _SINCE_2), (3, _SINCE_3)):
-            if version < since:
-                for statement in statements:
-                    self._db.execute(statement)
-        if version < _VERSION:
-            self._db.execute(f"PRAGMA user_version={_VERSION}")
-        self._db.execute("COMMIT")
-        if version > _VERSION:
+        version = ledger_tables.bring_up_to_date(self._db)
+        if version > ledger_tables.VERSION:
             raise ConfigurationError(
                 f"The ledger {self._path} was written by a newer claude-otel (version {version} "
                 f"of its tables). Upgrade: pip install -U claude-otel"

@@ -29,6 +29,8 @@ from claude_otel.worker.serve import ServedSession
 
 LOOK_EVERY_S = 0.1
 REPORT_EVERY_S = 1.0
+# Claude Code itself deletes a transcript after 30 days, if it is not told otherwise.
+_REMEMBERED_FOR_NS = 180 * 86_400 * 1_000_000_000
 
 
 class Worker:
@@ -39,6 +41,7 @@ class Worker:
         self._folder = folder
         self._raises = settings.raises_own_failures()
         self._ledger = Ledger(state.ledger)
+        self._ledger.forget_before(_remembered_since_ns(state, time.time_ns()))
         configuration = settings.configuration_of(settings.own_environment())
         if configuration.declared is not None:
             settings.leave_all_to_the_file()
@@ -182,6 +185,15 @@ class Worker:
             if is_news(report, self._reported):
                 write_report(self._folder, report)
                 self._reported = report
+
+
+def _remembered_since_ns(state: StateFolder, now_ns: int) -> int:
+    """What a session that still waits has delivered is not forgotten, however long it waits."""
+    since_ns = now_ns - _REMEMBERED_FOR_NS
+    for folder in state.sessions():
+        with suppress(OSError):
+            since_ns = min(since_ns, folder.worker.stat().st_mtime_ns)
+    return since_ns
 
 
 def _identity_of(path: Path) -> tuple[int, int] | None:
