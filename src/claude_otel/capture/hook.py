@@ -173,11 +173,16 @@ def wake_worker(folder: str, command: "tuple[str, ...]") -> None:
         return
     os.utime(lock, ns=(now_ns, now_ns + WAKE_AGAIN_AFTER_NS))
     os.set_inheritable(lock, True)
+    spawn_detached(command)
+
+
+def spawn_detached(command: "tuple[str, ...]") -> int:
+    """Start a process that outlives this one and is silent; give its id."""
     silence = [(os.POSIX_SPAWN_OPEN, end, "/dev/null", os.O_RDWR, 0) for end in (0, 1, 2)]
     try:
-        os.posix_spawn(command[0], command, os.environ, file_actions=silence, setsid=True)
+        return os.posix_spawn(command[0], command, os.environ, file_actions=silence, setsid=True)
     except NotImplementedError:  # a system without POSIX_SPAWN_SETSID
-        os.posix_spawn(command[0], command, os.environ, file_actions=silence, setpgroup=0)
+        return os.posix_spawn(command[0], command, os.environ, file_actions=silence, setpgroup=0)
 
 
 if __name__ == "__main__":

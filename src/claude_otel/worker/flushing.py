@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from claude_otel import settings
-from claude_otel.capture.hook import STARTER
+from claude_otel.capture.hook import STARTER, spawn_detached
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export import ledger_view
 from claude_otel.state_folder import DataFolder, SessionFolder, StateFolder, WorkerFolder
@@ -105,13 +104,8 @@ def _waits_unserved(folder: SessionFolder) -> bool:
 
 def _start_worker(state: StateFolder, folder: SessionFolder, data: DataFolder) -> int:
     """The process id of a starter, detached as a hook's is; it may become the worker."""
-    command = [sys.executable, *STARTER, str(state.path), folder.session_id, str(data.path)]
-    silence = [(os.POSIX_SPAWN_OPEN, end, os.devnull, os.O_RDWR, 0) for end in (0, 1, 2)]
-    environment = settings.own_environment()
-    try:
-        return os.posix_spawn(command[0], command, environment, file_actions=silence, setsid=True)
-    except NotImplementedError:  # a system without POSIX_SPAWN_SETSID
-        return os.posix_spawn(command[0], command, environment, file_actions=silence, setpgroup=0)
+    command = (sys.executable, *STARTER, str(state.path), folder.session_id, str(data.path))
+    return spawn_detached(command)
 
 
 def _reap(starters: dict[str, int | None]) -> None:
