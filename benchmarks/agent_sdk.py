@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -185,7 +185,7 @@ def main(messages: int, runs: int) -> None:
     peer = f", {PEER} {version(PEER)}" if _is_installed(PEER) else ""
     text = f"""# What tracing costs a program of the Agent SDK
 
-{datetime.now(timezone.utc):%Y-%m-%d}, `python benchmarks/agent_sdk.py {messages} {runs}`: one turn
+{datetime.now(UTC):%Y-%m-%d}, `python benchmarks/agent_sdk.py {messages} {runs}`: one turn
 of {messages} messages over an in-process transport, medians of {runs} runs, each in a process of
 its own, in turns. Ratio: to the SDK alone in the same run.
 claude-agent-sdk {version("claude-agent-sdk")}{peer}, CPython {sys.version.split()[0]}.

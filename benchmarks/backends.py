@@ -19,7 +19,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -359,7 +359,7 @@ def _write(lines: list[Any], differences: int, tools: Path) -> None:
     head = [
         "# One session to three backends at once",
         "",
-        f"{datetime.now(tz=timezone.utc):%Y-%m-%d}, by `make backends`: mlflow {version('mlflow')} "
+        f"{datetime.now(tz=UTC):%Y-%m-%d}, by `make backends`: mlflow {version('mlflow')} "
         f"(server on SQLite), arize-phoenix {versions['arize-phoenix']}, rotel "
         f"{versions['rotel']}, opentelemetry-sdk {version('opentelemetry-sdk')}; the story "
         f"`{STORY}` with the real `claude`.",

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
@@ -56,7 +56,7 @@ def main(rounds: int) -> None:
         for name, measured in times.items()
     ]
     report = TEXT.format(
-        date=datetime.now(timezone.utc).date(),
+        date=datetime.now(UTC).date(),
         python=platform.python_version(),
         system=platform.system(),
         cores=os.cpu_count(),

@@ -12,7 +12,7 @@ import sysconfig
 import time
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from claude_otel.content import prepare, redact
@@ -45,7 +45,7 @@ def main(rounds: int) -> None:
     lines = [
         "# What redaction costs",
         "",
-        f"{datetime.now(timezone.utc):%Y-%m-%d}, CPython {platform.python_version()}, "
+        f"{datetime.now(UTC):%Y-%m-%d}, CPython {platform.python_version()}, "
         f"{platform.system()}, best of {rounds}.",
         f"Made by `python benchmarks/redaction.py {rounds}`. The text: the standard library's own",
         f"sources, {len(plain) / 1e6:.1f} MB, without the lines in which something was masked.",

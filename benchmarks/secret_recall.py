@@ -16,7 +16,7 @@ import sysconfig
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -46,7 +46,7 @@ def main(peer: str | None) -> None:
     lines = [
         "# What redaction finds, and what it takes for a secret",
         "",
-        f"{datetime.now(tz=timezone.utc):%Y-%m-%d}, CPython {platform.python_version()}, by "
+        f"{datetime.now(tz=UTC):%Y-%m-%d}, CPython {platform.python_version()}, by "
         "`python benchmarks/secret_recall.py`.",
         "",
         "## Recall",

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
@@ -68,7 +68,7 @@ def main(rounds: int) -> None:
         for (outcome, case), taken in seconds.items()
     ]
     report = TEXT.format(
-        date=datetime.now(timezone.utc).date(),
+        date=datetime.now(UTC).date(),
         python=platform.python_version(),
         system=platform.system(),
         cores=os.cpu_count(),

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +156,7 @@ def main() -> None:
     )
     text = f"""# How soon MLflow shows it
 
-Written {datetime.now(timezone.utc).date()} by `python benchmarks/watching_mlflow.py`: a session of
+Written {datetime.now(UTC).date()} by `python benchmarks/watching_mlflow.py`: a session of
 {2 * _ROUNDS} prompts in {took_s:.0f} s, looked at every {_LOOKS_EVERY_S} s on an `mlflow server` on
 SQLite; load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores at the end.
 

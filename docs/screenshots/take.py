@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.error import URLError
 from urllib.parse import urlencode
@@ -200,7 +200,7 @@ def _write_readme(chromium: str, compared: str) -> None:
     (FOLDER / "README.md").write_text(
         f"""# What MLflow shows
 
-Taken {datetime.now(timezone.utc).date()} by `make screenshots` with MLflow {
+Taken {datetime.now(UTC).date()} by `make screenshots` with MLflow {
             importlib.metadata.version("mlflow")
         }, Chromium {chromium},
 Claude Code {said.stdout.split()[0]}. The sessions are stories of `claude_otel.testing`: the real

@@ -65,14 +65,16 @@ def test_the_spool_holds_what_happened_and_claude_is_as_without_us(
     records, _ = read_records(session.spool)
     events = [json.loads(record.payload) for record in records]
     names = [event["hook_event_name"] for event in events]
-    assert sorted(names) == sorted(
+    # `claude -p` may leave before it has started an asynchronous Stop hook.
+    told = [name for name in names if name != "Stop"]
+    assert len(names) - len(told) <= 1
+    assert sorted(told) == sorted(
         [
             "SessionStart",
             "UserPromptSubmit",
             *["PreToolUse"] * 2,
             "PostToolUse",
             "PostToolUseFailure",
-            "Stop",
             "SessionEnd",
         ]
     )

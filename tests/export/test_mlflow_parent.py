@@ -1,7 +1,9 @@
 """Spans of ours in a trace that MLflow opened: with `mlflow.trace`, or in an evaluation."""
 
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import mlflow
 import pytest
@@ -15,7 +17,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import get_current_span, set_span_in_context
 
 from claude_otel.export.mlflow import MLflowSpanExporter
-from claude_otel.export.mlflow_parent import is_mlflows_trace, under_mlflow
+from claude_otel.export.mlflow_parent import (
+    is_evaluated_by_mlflow,
+    is_mlflows_trace,
+    tracking_uri_here,
+    under_mlflow,
+)
 from claude_otel.semconv import attributes as key
 
 # MLflow's own, on its first span in a process; as an error it would end that span.
@@ -182,3 +189,14 @@ def test_what_mlflow_counted_itself_stays_in_the_sum(exporter: MLflowSpanExporte
     assert recorded(active.trace_id).info.token_usage["input_tokens"] == 7
     exporter.shutdown()
     assert recorded(active.trace_id).info.token_usage == WITH_OWN
+
+
+def test_an_mlflow_that_another_thread_is_importing_has_no_span_and_no_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("mlflow", "mlflow.pyfunc.context"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    context = Context()
+    assert under_mlflow(context) is context
+    assert tracking_uri_here() is None
+    assert not is_evaluated_by_mlflow()

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from exactness import call_errors, differences, ends, fallbacks, tool_errors
@@ -137,7 +137,7 @@ def main() -> int:
     print(told)
     if given.write is not None:
         given.write.write_text(
-            f"# Stories and versions\n\nWritten {datetime.now(timezone.utc):%Y-%m-%d} by "
+            f"# Stories and versions\n\nWritten {datetime.now(UTC):%Y-%m-%d} by "
             "`make matrix`: every cell is a session of the real `claude` against the scripted\n"
             "API. `ok`: calls, tokens, tools, parents, status, traces, and the sums with the "
             "stated\nresidual are exact by every route. `-`: the version has no such thing. "

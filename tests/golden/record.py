@@ -13,7 +13,7 @@ import json
 import re
 import shutil
 import tempfile
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from inventory import news_of
@@ -23,7 +23,7 @@ from story_routes import GOLDEN, load, read_all, tree_json
 from claude_otel.testing import STORIES
 from claude_otel.testing.versions import install_claude, installed_version
 
-BEGIN = datetime(2026, 11, 23, 12, 0, tzinfo=timezone.utc)
+BEGIN = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 LONGEST = 200
 # What is parsed out of a text, or found again within another one, stays whole.
 WHOLE = ("<task-notification>", "This session is being continued from a previous conversation")
@@ -168,7 +168,7 @@ def _short(value, *, longest: int = LONGEST, most: int | None = None):
 
 def _first_call(calls: Path) -> datetime:
     first = min(json.loads(line)["received_at_ns"] for line in _lines(calls))
-    return datetime.fromtimestamp(first // 1_000_000 / 1000, tz=timezone.utc)
+    return datetime.fromtimestamp(first // 1_000_000 / 1000, tz=UTC)
 
 
 def _first_time(text: str) -> str:

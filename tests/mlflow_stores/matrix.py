@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -269,7 +269,7 @@ def _page(results: list[Result], tested: Mapping[str, str]) -> str:
     )
     return f"""# MLflow: versions, stores, users
 
-Written {datetime.now(timezone.utc).date()} by `make mlflow-matrix`, with Claude Code {
+Written {datetime.now(UTC).date()} by `make mlflow-matrix`, with Claude Code {
         claude.stdout.split()[0]
     }, {len(SEED_STORIES)} sessions a row:
 {", ".join(SEED_STORIES)}.

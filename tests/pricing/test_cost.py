@@ -6,14 +6,14 @@ after one session against a loopback API that answered with exactly that usage (
 
 import subprocess
 import sys
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import pytest
 
 from claude_otel.model.usage import Usage
 from claude_otel.pricing import Cost, cost_of
 
-RECORDED_AT_NS = int(datetime(2026, 11, 23, tzinfo=timezone.utc).timestamp()) * 10**9
+RECORDED_AT_NS = int(datetime(2026, 11, 23, tzinfo=UTC).timestamp()) * 10**9
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_price_is_that_of_its_day() -> None:
     before = cost_of(
         "claude-opus-4-6",
         usage,
-        int(datetime(2026, 3, 1, tzinfo=timezone.utc).timestamp()) * 10**9,
+        int(datetime(2026, 3, 1, tzinfo=UTC).timestamp()) * 10**9,
     )
     after = cost_of("claude-opus-4-6", usage, RECORDED_AT_NS)
     assert before is not None

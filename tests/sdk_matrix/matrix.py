@@ -79,7 +79,7 @@ def wrong_of(run: dict[str, Any]) -> list[str]:
 
 
 def page(runs: dict[str, dict[str, Any]], unsupported: dict[str, dict[str, Any]]) -> str:
-    today = datetime.datetime.now(datetime.timezone.utc).date()
+    today = datetime.datetime.now(datetime.UTC).date()
     lines = [
         "# Versions of the Agent SDK",
         "",

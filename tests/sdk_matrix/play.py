@@ -81,7 +81,7 @@ def _said(play_one: Callable[[], str]) -> str:
     """ "ok", or what is wrong, in a line."""
     try:
         return play_one()
-    except asyncio.TimeoutError:
+    except TimeoutError:
         return f"did not end in {_STORY_S:.0f} s"
     except Exception as error:
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"

@@ -139,7 +139,7 @@ def page(
     spans = ", ".join(f"{count} {kind}" for kind, count in sorted(traced["spans"].items()))
     used = ("mcp", "anyio", "pytest", "opentelemetry-sdk")
     python = f"CPython {platform.python_version()}, {platform.system()}"
-    today = datetime.datetime.now(datetime.timezone.utc).date()
+    today = datetime.datetime.now(datetime.UTC).date()
     return "\n".join(
         [
             "# The Agent SDK's own tests, without and with tracing",

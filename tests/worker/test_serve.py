@@ -5,7 +5,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ class Played:
             spool.write(f"{int(at_s * 1e9)} {pid} {said}\n")
 
     def record(self, at_s: float, **fields: Any) -> None:
-        iso = datetime.fromtimestamp(at_s, timezone.utc).isoformat()
+        iso = datetime.fromtimestamp(at_s, UTC).isoformat()
         with self.transcript.open("a") as transcript:
             transcript.write(json.dumps({"timestamp": iso, "sessionId": "s1", **fields}) + "\n")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -145,7 +145,7 @@ def _root(spans: list[ShownSpan]) -> ShownSpan:
 
 
 def _title(turn: ShownSpan, number: int, count: int) -> str:
-    at_time = datetime.fromtimestamp(turn.started_at_ns / 1e9, tz=timezone.utc).astimezone()
+    at_time = datetime.fromtimestamp(turn.started_at_ns / 1e9, tz=UTC).astimezone()
     prompt = one_line(" ".join(_texts(turn.attributes.get(at.INPUT_MESSAGES))))
     if len(prompt) > _LONGEST_PROMPT:
         prompt = prompt[:_LONGEST_PROMPT].rstrip() + "..."

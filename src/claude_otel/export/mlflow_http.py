@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from configparser import ConfigParser
 from configparser import Error as ConfigParserError
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -288,7 +288,7 @@ def _record_info(record: TraceRecord, experiment_id: str) -> dict[str, Any]:
     if record.only_totals:
         return {"trace_metadata": dict(record.metadata), "tags": {}}
     seconds, milliseconds = divmod(record.requested_at_ns // 10**6, 1000)
-    requested_at = datetime.fromtimestamp(seconds, tz=timezone.utc)
+    requested_at = datetime.fromtimestamp(seconds, tz=UTC)
     info: dict[str, Any] = {
         "trace_id": record.trace_id,
         "trace_location": {

@@ -8,6 +8,7 @@ its record (name, state, previews) is not written by us.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any, Final
 
 from opentelemetry.context import Context
@@ -27,10 +28,10 @@ _TRACE_PREFIX: Final = "tr-"
 
 def under_mlflow(context: Context) -> Context:
     """`context`, with MLflow's active span as its current one where it has none of its own."""
-    mlflow: Any = sys.modules.get("mlflow")  # whoever has an active span has imported it
-    if mlflow is None or get_current_span(context).get_span_context().is_valid:
+    active_span = _imported("mlflow", "get_current_active_span")
+    if active_span is None or get_current_span(context).get_span_context().is_valid:
         return context
-    active = mlflow.get_current_active_span()
+    active = active_span()
     if active is None or not str(active.trace_id).startswith(_TRACE_PREFIX):
         return context
     parent = SpanContext(
@@ -45,17 +46,22 @@ def under_mlflow(context: Context) -> Context:
 
 def tracking_uri_here() -> str | None:
     """Where the program's own MLflow writes to; None in a program that has not imported it."""
-    mlflow: Any = sys.modules.get("mlflow")
-    return None if mlflow is None else str(mlflow.get_tracking_uri())
+    tracking_uri = _imported("mlflow", "get_tracking_uri")
+    return None if tracking_uri is None else str(tracking_uri())
 
 
 def is_evaluated_by_mlflow() -> bool:
     """Whether `mlflow.genai.evaluate` called what runs now, and reads its trace at once."""
-    context: Any = sys.modules.get("mlflow.pyfunc.context")
-    called_by = None if context is None else context.get_prediction_context()
+    context = _imported("mlflow.pyfunc.context", "get_prediction_context")
+    called_by = None if context is None else context()
     return called_by is not None and bool(called_by.is_evaluate)
 
 
 def is_mlflows_trace(context: SpanContext | None) -> bool:
     """Whether MLflow opened the trace that a span is in, and closes it."""
     return context is not None and context.trace_state.get(_OWNER) == _ITS_TRACE
+
+
+def _imported(module: str, function: str) -> Callable[[], Any] | None:
+    """What only who has imported the module can have used; None also while it is imported."""
+    return getattr(sys.modules.get(module), function, None)

@@ -5,7 +5,7 @@ fetched. No price ever stands here, and no token is counted here (`model/usage.p
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from claude_otel.model.usage import Usage
@@ -62,7 +62,7 @@ def cost_of(
             ),
             name,
             provider_id="aws" if "anthropic." in name else "anthropic",
-            genai_request_timestamp=datetime.fromtimestamp(at_ns / 1e9, tz=timezone.utc),
+            genai_request_timestamp=datetime.fromtimestamp(at_ns / 1e9, tz=UTC),
             price_context={"speed": "fast"} if speed == "fast" else None,
         )
     except (LookupError, ValueError, OverflowError, OSError):

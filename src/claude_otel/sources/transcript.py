@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from claude_otel.model import events as ev
@@ -65,7 +65,7 @@ IGNORED: Final[dict[str, str]] = {
     "system/model_refusal_no_fallback": "the refused call itself has stop_reason refusal",
 }
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _END_NS = 1 << 63
 _INTERRUPTED = "[Request interrupted by user"
 _REFUSED = "The user doesn't want to proceed with this tool use"

@@ -26,7 +26,9 @@ from .claude_run import ClaudeRun, ended_run, session_touched
 from .scripted_api import ScriptedApi
 
 if TYPE_CHECKING:
-    from typing_extensions import NotRequired, Unpack
+    from typing import NotRequired
+
+    from typing_extensions import Unpack
 
 Json = dict[str, Any]
 
