@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_otel.capture.mlflow_setup import MARKETPLACE, PLUGIN, SWITCH, MlflowSetup, find, take_out
+from claude_otel.capture.mlflow_setup import (
+    MARKETPLACE,
+    PLUGIN,
+    SWITCH,
+    MlflowSetup,
+    find,
+    take_out,
+)
 
 RETIRED = "uv run mlflow autolog claude stop-hook"
 RETIRED_HOOK = {"type": "command", "command": RETIRED}

@@ -25,7 +25,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-sys.path.append(str(HERE.parent / "end_to_end"))
+sys.path += [str(HERE.parent), str(HERE.parent / "end_to_end")]
 
 from installation import EXPERIMENT, Installation  # noqa: E402
 from seed_stories import SEED_STORIES, calls_told, sum_of, tokens_sent  # noqa: E402

@@ -41,7 +41,7 @@ class MlflowSetup:
 
     @property
     def is_there(self) -> bool:
-        """Variables alone are MLflow's for every program; a marketplace may be for other plugins."""
+        """Variables alone are for every program, and a marketplace may be for other plugins."""
         return self.switch is not None or self.plugin is not None or bool(self.hooks)
 
     @property

@@ -81,7 +81,9 @@ def explained(found: Found) -> list[str]:
             lines.append(f"  {file}: env {', '.join(told)}")
         if setup.plugin is not None:
             market = ", and its marketplace" if setup.marketplace else ""
-            lines.append(f"  {file}: the plugin {PLUGIN}, {'on' if setup.plugin else 'off'}{market}")
+            lines.append(
+                f"  {file}: the plugin {PLUGIN}, {'on' if setup.plugin else 'off'}{market}"
+            )
         for event, command in setup.hooks:
             lines.append(
                 f"  {file}: a {event} hook `{command}`, which MLflow has retired: it traces "
