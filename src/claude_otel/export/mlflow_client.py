@@ -8,6 +8,7 @@ calls what sets up a process (`set_tracking_uri` and the like).
 # MLflow needs it, and is first imported when there are spans: in a short program that is as the
 # interpreter ends, when this module can no longer be imported.
 import concurrent.futures.thread  # noqa: F401 # pyright: ignore[reportUnusedImport]
+import importlib.util
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -78,7 +79,7 @@ class ClientRoad:
         except Exception as error:  # of the database driver, the disk, a client of some cloud
             return unavailable(
                 f"the MLflow store {_shown(self._uri)} failed: {type(error).__name__}: "
-                f"{str(error)[:500]} Spans wait."
+                f"{str(error)[:500]} Spans wait.{_advice(self._uri)}"
             )
         return DELIVERED
 
@@ -124,14 +125,12 @@ class ClientRoad:
             return False
 
 
-def require_mlflow() -> None:
-    """Raise a ConfigurationError where the package is missing."""
-    from importlib.util import find_spec
-
-    if find_spec("mlflow") is None:
+def require(package: str, whose: str, requirement: str) -> None:
+    """Raise a ConfigurationError where the package is missing that something needs."""
+    if importlib.util.find_spec(package) is None:
         raise ConfigurationError(
-            "This MLflow store needs the mlflow package, which is not installed. "
-            "Install it: pip install 'claude-otel[mlflow]', or use an http(s) tracking URI."
+            f"{whose} needs the {package} package, which is not installed. "
+            f"Install it: pip install '{requirement}'."
         )
 
 
@@ -265,6 +264,15 @@ def _artifacts_beside(uri: str) -> str | None:
         return None
     database = Path(uri.removeprefix("sqlite:///").partition("?")[0]).absolute()
     return (database.parent / "mlartifacts").as_uri()
+
+
+def _advice(uri: str) -> str:
+    if not uri.startswith("http"):
+        return ""
+    return (
+        " See that what signs the requests finds its credentials (AWS's: ~/.aws, with the package "
+        "boto3; a session of Claude Code brings none from its environment)."
+    )
 
 
 def _shown(uri: str) -> str:
