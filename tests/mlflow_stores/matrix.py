@@ -3,7 +3,8 @@
 Each row is one MLflow and one place: the real `claude` is traced into it as `setup` leaves it
 (the worker runs under that row's MLflow), and that MLflow reads back what it has. A row holds when
 every call and trace states the tokens of the scripted API's log, and when all else that it says is
-what the first row says. MLflow versions are installed into .mlflow-versions.
+what the first row says. MLflow versions are installed into .mlflow-versions, and what each row said
+is kept there, so that one may be played again alone: --only "3.6.0 | SQLite file".
 """
 
 import argparse
@@ -33,6 +34,7 @@ from stores import USER, MlflowServer, PostgresCluster  # noqa: E402
 
 from claude_otel.testing import find_claude  # noqa: E402
 
+PLAYED = ROOT / ".mlflow-versions" / "played"
 NEWEST = importlib.metadata.version("mlflow")
 OLDER = ("3.6.0", "3.12.0")
 EXPORTER_TESTS = ("test_mlflow_exporter.py", "test_mlflow_stores.py")
@@ -76,43 +78,40 @@ ROWS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """`wrong` are figures that are not the API's, `differs` lines that differ from the first row's.
-
-    `calls` and `spans` count what was compared.
-    """
-
-    row: Row
-    calls: int
-    spans: int
-    wrong: list[str]
-    differs: list[str]
-    took_s: float
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", help="rows whose title contains this; writes nothing")
+    parser.add_argument("--only", default="", help="what has this in its title; the rest stays")
     chosen = parser.parse_args().only
-    tested = {v: _test_exporter(v, python_of(v)) for v in OLDER if not chosen}
-    results: list[Result] = []
-    first: list[str] | None = None
+    PLAYED.mkdir(parents=True, exist_ok=True)
     for row in ROWS:
-        if not chosen:  # each time: the next row may take long
-            (HERE / "matrix.md").write_text(_page(results, tested), encoding="utf-8")
-        if chosen and chosen not in row.title and row != ROWS[0]:
-            continue
-        print(row.title, flush=True)
-        result, told = _try(row, python_of(row.version), first)
-        first = told if first is None else first
-        results.append(result)
-        print(f"  {result.calls} calls, {result.spans} spans, {result.took_s:.0f} s")
-        for line in (*result.wrong, *result.differs):
-            print(f"  {line[:300]}", flush=True)
-    if not chosen:
-        (HERE / "matrix.md").write_text(_page(results, tested), encoding="utf-8")
-    sys.exit(any(result.wrong for result in results) or any("failed" in t for t in tested.values()))
+        if chosen in row.title:
+            print(row.title, flush=True)
+            _keep(row.title, _play(row, python_of(row.version)))
+    for version in OLDER:
+        if chosen in (title := _tests_title(version)):
+            print(title, flush=True)
+            _keep(title, {"told": _test_exporter(version, python_of(version))})
+    page, all_equal = _page()
+    (HERE / "matrix.md").write_text(page, encoding="utf-8")
+    sys.exit(not all_equal)
+
+
+def _tests_title(version: str) -> str:
+    return f"{version} | the exporter's tests"
+
+
+def _kept_in(title: str) -> Path:
+    return PLAYED / f"{re.sub(r'[^0-9A-Za-z.]+', '-', title)}.json"
+
+
+def _keep(title: str, said: dict[str, Any]) -> None:
+    said["played"] = str(datetime.now(timezone.utc).date())
+    _kept_in(title).write_text(json.dumps(said), encoding="utf-8")
+
+
+def _kept(title: str) -> dict[str, Any] | None:
+    file = _kept_in(title)
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
 
 def python_of(version: str) -> Path:
@@ -132,7 +131,11 @@ def python_of(version: str) -> Path:
     return python
 
 
-def _try(row: Row, python: Path, first: list[str] | None) -> tuple[Result, list[str]]:
+def _play(row: Row, python: Path) -> dict[str, Any]:
+    """Play all stories into the row's place; what was counted, and what is to be compared.
+
+    `wrong` are figures that are not the API's, `told` the lines that other rows must say too.
+    """
     began = time.monotonic()
     wrong: list[str] = []
     told: list[str] = []
@@ -150,20 +153,10 @@ def _try(row: Row, python: Path, first: list[str] | None) -> tuple[Result, list[
             calls_seen += len(sent)
             spans_seen += sum(len(trace["spans"]) for trace in traces)
             told += _comparable(name, traces, installation)
-    differs = [
-        line
-        for line in difflib.unified_diff(first or told, told, lineterm="", n=0)
-        if not line.startswith(("---", "+++", "@@"))
-    ]
-    result = Result(
-        row=row,
-        calls=calls_seen,
-        spans=spans_seen,
-        wrong=wrong,
-        differs=differs,
-        took_s=time.monotonic() - began,
-    )
-    return result, told
+            print(f"  {name}: by {time.monotonic() - began:.0f} s", flush=True)
+    for line in wrong:
+        print(f"  {line[:300]}", flush=True)
+    return {"calls": calls_seen, "spans": spans_seen, "wrong": wrong, "told": told}
 
 
 def _test_exporter(version: str, python: Path) -> str:
@@ -245,29 +238,49 @@ def _comparable(name: str, traces: list[dict[str, Any]], installation: Installat
     return sorted(_OF_THE_SESSION.sub("ID", line) for line in stable if "_ms = " not in line)
 
 
-def _page(results: list[Result], tested: Mapping[str, str]) -> str:
+def _differences(told: list[str], first: list[str]) -> list[str]:
+    return [
+        line
+        for line in difflib.unified_diff(first, told, lineterm="", n=0)
+        if not line.startswith(("---", "+++", "@@"))
+    ]
+
+
+def _page() -> tuple[str, bool]:
+    """The page, and whether every row was played, with the API's figures and the same facts."""
     claude = subprocess.run([find_claude(), "--version"], env={}, capture_output=True, text=True)
-    table = "".join(
-        f"| {r.row.title} | {r.calls} | {r.spans} | {'equal' if not r.wrong else 'WRONG'} "
-        f"| {'the same' if not r.differs else f'{len(r.differs)} lines differ'} |\n"
-        for r in results
+    first = _kept(ROWS[0].title)
+    table = differences = ""
+    all_equal = True
+    for row in ROWS:
+        if (kept := _kept(row.title)) is None:
+            table += f"| {row.title} | | | not run | | |\n"
+            all_equal = False
+            continue
+        lines = [] if first is None else _differences(kept["told"], first["told"])
+        all_equal &= not kept["wrong"] and not lines
+        tokens = "WRONG" if kept["wrong"] else "equal"
+        rest = f"{len(lines)} lines differ" if lines else "the same"
+        table += f"| {row.title} | {kept['calls']} | {kept['spans']} | {tokens} | {rest} "
+        table += f"| {kept['played']} |\n"
+        if lines:
+            shown = "\n".join(line[:300] for line in lines[:20])
+            differences += f"\n## {row.title.replace(' |', ',')}\n\n```diff\n{shown}\n```\n"
+    tested = {version: _kept(_tests_title(version)) for version in OLDER}
+    exporter = "\n".join(
+        f"| {version} | {kept['told']} | {kept['played']} |"
+        if kept
+        else f"| {version} | not run | |"
+        for version, kept in tested.items()
     )
-    differences = "\n".join(
-        f"\n## {r.row.title.replace(' |', ',')}\n\n```diff\n"
-        + "\n".join(line[:300] for line in r.differs[:20])
-        + "\n```"
-        for r in results
-        if r.differs
-    )
-    missing = "".join(f"| {row.title} | | | not run | |\n" for row in ROWS[len(results) :])
-    exporter = "\n".join(f"| {version} | {told} |" for version, told in tested.items())
+    all_equal &= all(kept and "failed" not in kept["told"] for kept in tested.values())
     cannot = "\n".join(
         f"- MLflow {version} {what}"
         for version, by_test in CANNOT.items()
         for what in by_test.values()
         if what != "the same"
     )
-    return f"""# MLflow: versions, stores, users
+    page = f"""# MLflow: versions, stores, users
 
 Written {datetime.now(timezone.utc).date()} by `make mlflow-matrix`, with Claude Code {
         claude.stdout.split()[0]
@@ -278,20 +291,21 @@ Written {datetime.now(timezone.utc).date()} by `make mlflow-matrix`, with Claude
 *All else*: names, states, previews, costs, metadata, and of each span its type, place, status,
 inputs, outputs, model, events and links, against the first row.
 
-| MLflow | place | calls | spans | tokens | all else |
-|---|---|---|---|---|---|
-{table}{missing}
+| MLflow | place | calls | spans | tokens | all else | played |
+|---|---|---|---|---|---|---|
+{table}
 The exporter's own tests (`tests/export/{"`, `tests/export/".join(EXPORTER_TESTS)}`), both roads,
 which `make test` runs under the newest:
 
-| MLflow | |
-|---|---|
+| MLflow | | played |
+|---|---|---|
 {exporter}
 
 What older ones cannot do:
 
 {cannot}
 {differences}"""
+    return page, all_equal
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 
+from claude_otel.destinations import mask
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export.mlflow_road import STORES_OWN_TAGS, Experiment, merges_records
 from claude_otel.export.mlflow_view import (
@@ -33,6 +34,7 @@ class ClientRoad:
 
     def __init__(self, tracking_uri: str, experiment: Experiment) -> None:
         self._uri = tracking_uri
+        self._shown = mask("", tracking_uri)  # what is said is kept in the log and the ledger
         self._experiment = experiment
         self._experiment_id = experiment.id
         self._client: Any = None
@@ -58,7 +60,8 @@ class ClientRoad:
             found.extend(span.to_dict() for span in client.get_trace(trace_id).data.spans)
 
         outcome = self._attempt(read)
-        return found if outcome.delivered else outcome
+        # Where a store does not say what others logged, our own notes must do.
+        return outcome if outcome.retryable else found
 
     def close(self) -> None:
         self._client = None
@@ -78,21 +81,21 @@ class ClientRoad:
             return self._failure(error)
         except Exception as error:  # of the database driver, the disk, a client of some cloud
             return unavailable(
-                f"the MLflow store {_shown(self._uri)} failed: {type(error).__name__}: "
-                f"{str(error)[:500]} Spans wait.{_advice(self._uri)}"
+                f"the MLflow store {self._shown} failed: {type(error).__name__}: "
+                f"{mask('', str(error))[:500]} Spans wait.{_advice(self._uri)}"
             )
         return DELIVERED
 
     def _failure(self, error: Any) -> Outcome:
-        told = f"the MLflow store {_shown(self._uri)} said: {str(error.message)[:500]}"
+        told = f"the MLflow store {self._shown} said: {mask('', str(error.message))[:500]}"
         if self._experiment_id is None or error.get_http_status_code() not in REFUSED_STATUSES:
             return unavailable(f"{told} Spans wait.")
         if not self._experiment_is_active():
             # Nothing is wrong with the spans.
             self._experiment_id = self._experiment.id
             return unavailable(
-                f"{told} Spans wait; restore the experiment (mlflow experiments restore) "
-                "or choose another with `claude-otel setup`."
+                f"{told} Spans wait; restore the experiment (mlflow experiments restore). "
+                "Another one for new sessions is chosen with `claude-otel setup`."
             )
         return refused(told)
 
@@ -273,9 +276,3 @@ def _advice(uri: str) -> str:
         " See that what signs the requests finds its credentials (AWS's: ~/.aws, with the package "
         "boto3; a session of Claude Code brings none from its environment)."
     )
-
-
-def _shown(uri: str) -> str:
-    """Show a store without the password that its URI may hold."""
-    scheme, _, rest = uri.partition("://")
-    return f"{scheme}://…@{rest.rpartition('@')[2]}" if "@" in rest else uri
