@@ -23,7 +23,7 @@ from typing import Any
 import requests
 
 HERE = Path(__file__).parent
-for folder in ("end_to_end", "mlflow_stores"):
+for folder in ("", "end_to_end", "mlflow_stores"):
     sys.path.append(str(HERE.parent / "tests" / folder))
 
 from installation import EXPERIMENT, Installation  # noqa: E402

@@ -1,51 +1,33 @@
-"""A judge model on loopback: any OpenAI-compatible endpoint, as far as MLflow's judges go."""
+"""A judge model on loopback: answers OpenAI's chat completions, as far as MLflow's judges go."""
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from collections.abc import Callable
+
+from loopback import Answer, Loopback, Request
 
 
-class JudgeModel:
-    """Finds everything right; `asked` holds the requests that it got."""
+class JudgeModel(Loopback):
+    """`judges` gets the text that is to be judged. `asked` are those texts."""
 
-    def __init__(self) -> None:
-        self.asked: list[dict[str, Any]] = []
-        judge = self
+    def __init__(self, judges: Callable[[str], str | bool]) -> None:
+        self.asked: list[str] = []
+        self._judges = judges
+        super().__init__(self._judged)
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                judge.asked.append(json.loads(body))
-                content = json.dumps(_completion({"result": "yes", "rationale": "It is."}))
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content.encode())
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-def _completion(verdict: dict[str, str]) -> dict[str, Any]:
-    message = {"role": "assistant", "content": json.dumps(verdict)}
-    return {
-        "id": "judged",
-        "object": "chat.completion",
-        "created": 1,
-        "model": "judge",
-        "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
-        "usage": {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14},
-    }
+    def _judged(self, request: Request) -> Answer:
+        asked = json.loads(request.body)
+        text = asked["messages"][-1]["content"]
+        self.asked.append(text)
+        verdict = {"result": self._judges(text), "rationale": "I have read it."}
+        message = {"role": "assistant", "content": json.dumps(verdict)}
+        completion = {
+            "id": "judged",
+            "object": "chat.completion",
+            "created": 1,
+            "model": asked["model"],
+            "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
+            "usage": {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14},
+        }
+        return Answer(
+            headers={"Content-Type": "application/json"}, body=json.dumps(completion).encode()
+        )

@@ -103,9 +103,8 @@ def receiver() -> Iterator[OtlpReceiver]:
 
 @pytest.fixture
 def judge() -> Iterator[JudgeModel]:
-    judge = JudgeModel()
-    yield judge
-    judge.close()
+    with JudgeModel(lambda text: "yes") as judge:
+        yield judge
 
 
 def test_a_minimal_program_is_traced_into_mlflow(empty_mlflow_store: Path, tmp_path: Path) -> None:
@@ -233,7 +232,7 @@ def test_each_row_of_an_evaluation_has_the_trace_of_its_agent(
         str(EXAMPLES / "evaluation.py"),
         MLFLOW_TRACKING_URI=uri,
         OPENAI_API_KEY="none",
-        OPENAI_API_BASE=judge.url,
+        OPENAI_API_BASE=judge.uri,
     )
     run_id = ended.stdout.split()[-1]
     trial, *rows = traces_in(uri, "capitals")
@@ -258,4 +257,4 @@ def test_each_row_of_an_evaluation_has_the_trace_of_its_agent(
     assert countries == {'{"country": "Peru"}': True, '{"country": "Chile"}': False}
     assert told == sent_tokens(ended.calls[1:])
     assert len(judge.asked) == len(rows)
-    assert all("Lima." in str(request["messages"]) for request in judge.asked)
+    assert all("Lima." in text for text in judge.asked)

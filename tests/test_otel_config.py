@@ -3,11 +3,11 @@
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from loopback import Answer, Loopback, Request
 
 FILE = Path(__file__).parent.parent / "otel-config.yaml"
 
@@ -25,38 +25,18 @@ trace.get_tracer_provider().shutdown()
 
 
 @contextmanager
-def receiver() -> Iterator[tuple[str, list[tuple[str, dict[str, str]]]]]:
+def receiver() -> Iterator[tuple[str, list[tuple[str, Mapping[str, str]]]]]:
     """Yield the address of a loopback server, and what it is sent: (path, headers)."""
-    received: list[tuple[str, dict[str, str]]] = []
+    received: list[tuple[str, Mapping[str, str]]] = []
 
-    class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            received.append((self.path, {k.lower(): v for k, v in self.headers.items()}))
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", "2")
-            self.end_headers()
-            self.wfile.write(b"{}")
+    def answer(request: Request) -> Answer:
+        if request.method == "GET":  # it tells nothing of other spans of the trace
+            return Answer(status=404)
+        received.append((request.path, request.headers))
+        return Answer(headers={"Content-Type": "application/json"}, body=b"{}")
 
-        def do_GET(self) -> None:
-            """A server that tells nothing of other spans of the trace."""
-            self.send_response(404)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", received
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with Loopback(answer) as server:
+        yield server.uri, received
 
 
 def test_one_file_sends_the_same_span_to_mlflow_and_to_an_otlp_receiver(tmp_path: Path) -> None:

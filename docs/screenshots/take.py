@@ -87,6 +87,10 @@ def _take_all(browser: Browser, address: str) -> None:
     page.get_by_role("row").filter(has_text="one").get_by_role("button").first.click()
     page.get_by_text("two, with a tool").wait_for()
     _save(page, "sessions")
+    page.get_by_role("row").filter(has_text="one").first.get_by_role("link").click()
+    page.get_by_text("Session assessments").wait_for()
+    page.get_by_text("two, with a tool").wait_for()
+    _save(page, "session")
 
     page.set_viewport_size(TRACE)
     _open_list(page, address)
@@ -95,8 +99,10 @@ def _take_all(browser: Browser, address: str) -> None:
     page.get_by_text("invoke_agent general-purpose").wait_for()
     _save(page, "trace")
     page.get_by_label("Show execution timeline").click()
+    _widen_the_tree(page, 840)
     _save(page, "timeline")
     page.get_by_label("Hide execution timeline").click()
+    _widen_the_tree(page, 360)
 
     page.get_by_text("execute_tool Bash").first.click()
     page.get_by_text("exception.message").wait_for()
@@ -116,6 +122,7 @@ def _take_all(browser: Browser, address: str) -> None:
 
     page.set_viewport_size(LIST)
     _open_list(page, address, MLFLOWS_OWN)
+    _choose_columns(page, shown=("Cost", "User"), hidden=("Tags",))
     _save(page, "mlflows-own-traces")
     page.set_viewport_size(TRACE)
     page.get_by_text("The total in cart.py").click()
@@ -141,6 +148,16 @@ def _choose_columns(page: Page, *, shown: tuple[str, ...], hidden: tuple[str, ..
     page.keyboard.press("Escape")
     for name in shown:
         page.get_by_role("columnheader", name=name).wait_for()
+
+
+def _widen_the_tree(page: Page, width: int) -> None:
+    """Draw the border between the spans and what one of them says."""
+    tree = page.locator(".react-resizable").bounding_box()
+    assert tree is not None
+    page.mouse.move(tree["x"] + tree["width"], 600)
+    page.mouse.down()
+    page.mouse.move(width, 600, steps=5)
+    page.mouse.up()
 
 
 def _save(page: Page, name: str) -> None:
@@ -210,6 +227,7 @@ Claude Code {said.stdout.split()[0]}. The sessions are stories of `claude_otel.t
 |--|--|
 | `traces.png` | the list: a trace for each prompt, one that a background agent's end began |
 | `sessions.png` | the same by session, one opened |
+| `session.png` | that session's own page; the tokens at its top are, in MLflow, those of the last turn |
 | `trace.png` | the tree of the demo: model calls with tokens and cost, tools, a subagent |
 | `timeline.png` | the same by time |
 | `chat.png` | a model call: prompt, instructions, thinking, the tools it called |
@@ -223,7 +241,7 @@ The story of `trace.png` once more, through the Agent SDK and traced by MLflow's
 
 | | |
 |--|--|
-| `mlflows-own-traces.png` | the list |
+| `mlflows-own-traces.png` | the list, with the same columns |
 | `mlflows-own-trace.png` | the tree |
 """,
         encoding="utf-8",

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude_otel.capture.mlflow_setup import PLUGIN, SWITCH, MlflowSetup, find, take_out
+from claude_otel.capture.mlflow_setup import (
+    MARKETPLACE,
+    PLUGIN,
+    SWITCH,
+    MlflowSetup,
+    find,
+    take_out,
+)
 
 RETIRED = "uv run mlflow autolog claude stop-hook"
 RETIRED_HOOK = {"type": "command", "command": RETIRED}
@@ -18,8 +25,10 @@ WHOLE = {
         "MLFLOW_TRACKING_URI": "http://mlflow:5000",
         "MLFLOW_EXPERIMENT_ID": "7",
         "MLFLOW_EXPERIMENT_NAME": "agents",
+        "MLFLOW_TRACE_LOCATION": "catalog.schema.prefix",
     },
     "hooks": {"Stop": [{"hooks": [RETIRED_HOOK]}]},
+    "extraKnownMarketplaces": {MARKETPLACE: {"source": {"source": "github"}}},
     "enabledPlugins": {PLUGIN: True},
 }
 
@@ -31,8 +40,10 @@ def test_all_that_mlflow_writes_is_found() -> None:
             "MLFLOW_TRACKING_URI": "http://mlflow:5000",
             "MLFLOW_EXPERIMENT_ID": "7",
             "MLFLOW_EXPERIMENT_NAME": "agents",
+            "MLFLOW_TRACE_LOCATION": "catalog.schema.prefix",
         },
         plugin=True,
+        marketplace=True,
         hooks=(("Stop", RETIRED),),
     )
 
@@ -51,9 +62,17 @@ def test_an_experiment_of_two_names_goes_by_its_id() -> None:
         {"env": {"MLFLOW_TRACKING_URI": "http://mlflow:5000"}},
         {"hooks": {"Stop": [{"hooks": [OTHER_HOOK]}]}},
         {"enabledPlugins": {"other@place": True}},
+        {"extraKnownMarketplaces": {MARKETPLACE: {}}},
         {"env": [], "hooks": {"Stop": [None, {"hooks": "odd"}, {"hooks": [7]}]}},
     ],
-    ids=["nothing", "variables of any program", "another hook", "another plugin", "odd values"],
+    ids=[
+        "nothing",
+        "variables of any program",
+        "another hook",
+        "another plugin",
+        "a marketplace",
+        "odd values",
+    ],
 )
 def test_what_is_not_mlflows_set_up_is_left(settings: dict[str, Any]) -> None:
     text = json.dumps(settings, indent=3)
@@ -64,6 +83,15 @@ def test_what_is_not_mlflows_set_up_is_left(settings: dict[str, Any]) -> None:
 def test_containers_that_held_nothing_else_go_too() -> None:
     text = json.dumps({"model": "opus"} | WHOLE, indent=2)
     assert take_out(text) == '{\n  "model": "opus"\n}'
+
+
+def test_a_marketplace_that_another_plugin_comes_from_stays() -> None:
+    other = f"another@{MARKETPLACE}"
+    settings = WHOLE | {"enabledPlugins": {PLUGIN: True, other: True}}
+    assert json.loads(take_out(json.dumps(settings))) == {
+        "extraKnownMarketplaces": WHOLE["extraKnownMarketplaces"],
+        "enabledPlugins": {other: True},
+    }
 
 
 def test_what_stands_beside_it_keeps_its_bytes() -> None:

@@ -2,9 +2,7 @@
 
 import os
 import signal
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 
@@ -20,11 +18,12 @@ from claude_otel.testing.stories import STORIES
 from claude_otel.testing.story import play_story
 from claude_otel.worker import lock
 from claude_otel.worker.report import read_report
+from loopback import Answer, Loopback, Request
 
 SESSION = "0a000000-0000-4000-8000-000000000001"
 
 
-class Receiver:
+class Receiver(Loopback):
     """Takes spans, answers `status`, and says that it dropped `drops` of each batch.
 
     `ids`: (trace id, span id) of each span that came.
@@ -35,34 +34,18 @@ class Receiver:
         self.drops = 0
         self.requests = 0
         self.ids: list[tuple[str, str]] = []
-        receiver = self
+        super().__init__(self._answer, port=port)
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                receiver.requests += 1
-                if receiver.status == 200:
-                    receiver.ids += ids_of(body)
-                self.send_response(receiver.status)
-                partial = ExportTracePartialSuccess(rejected_spans=receiver.drops)
-                content = ExportTraceServiceResponse(partial_success=partial).SerializeToString()
-                self.send_header("Content-Type", "application/x-protobuf")
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self.uri = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def _answer(self, request: Request) -> Answer:
+        self.requests += 1
+        if self.status == 200:
+            self.ids += ids_of(request.body)
+        partial = ExportTracePartialSuccess(rejected_spans=self.drops)
+        return Answer(
+            status=self.status,
+            headers={"Content-Type": "application/x-protobuf"},
+            body=ExportTraceServiceResponse(partial_success=partial).SerializeToString(),
+        )
 
 
 def ids_of(body: bytes) -> Iterator[tuple[str, str]]:

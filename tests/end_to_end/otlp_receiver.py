@@ -1,8 +1,7 @@
 """An OTLP/HTTP receiver in this process: decodes with OpenTelemetry's own messages."""
 
-import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
@@ -13,6 +12,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+
+from loopback import Answer, Loopback, Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,7 @@ class ReceivedSpan:
         return self.attributes["gen_ai.operation.name"]
 
 
-class OtlpReceiver:
+class OtlpReceiver(Loopback):
     """Answers 200 unless `status` says otherwise."""
 
     def __init__(self, port: int = 0) -> None:
@@ -50,33 +51,20 @@ class OtlpReceiver:
         self.spans: list[ReceivedSpan] = []
         self.bodies: list[bytes] = []
         self.metrics: list[ExportMetricsServiceRequest] = []
-        self.headers: list[dict[str, str]] = []
-        receiver = self
+        self.headers: list[Mapping[str, str]] = []
+        super().__init__(self._answer, port=port)
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                receiver.headers.append({k.lower(): v for k, v in self.headers.items()})
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if receiver.status == 200 and self.path.endswith("/v1/metrics"):
-                    receiver.metrics.append(ExportMetricsServiceRequest.FromString(body))
-                elif receiver.status == 200:
-                    receiver.take(body)
-                content = ExportTraceServiceResponse().SerializeToString()
-                self.send_response(receiver.status)
-                self.send_header("Content-Type", "application/x-protobuf")
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self._server.daemon_threads = True
-        self.port = self._server.server_address[1]
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
+    def _answer(self, request: Request) -> Answer:
+        self.headers.append(request.headers)
+        if self.status == 200 and request.path.endswith("/v1/metrics"):
+            self.metrics.append(ExportMetricsServiceRequest.FromString(request.body))
+        elif self.status == 200:
+            self.take(request.body)
+        return Answer(
+            status=self.status,
+            headers={"Content-Type": "application/x-protobuf"},
+            body=ExportTraceServiceResponse().SerializeToString(),
+        )
 
     def take(self, body: bytes) -> None:
         self.bodies.append(body)
@@ -84,11 +72,6 @@ class OtlpReceiver:
             resource = _values(resource_spans.resource.attributes)
             for scope in resource_spans.scope_spans:
                 self.spans += [_received(span, resource) for span in scope.spans]
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
 
 def _received(span: Any, resource: dict[str, Any]) -> ReceivedSpan:

@@ -4,14 +4,12 @@ No Databricks was ever asked: this stands for the shapes of requests, not for it
 """
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
+
+from loopback import Answer, Loopback, Request
 
 
-class Databricks:
+class Databricks(Loopback):
     """Keeps traces' records and the artifacts that were uploaded to the addresses it signed."""
 
     def __init__(self, experiment: tuple[str, str]) -> None:
@@ -20,31 +18,16 @@ class Databricks:
         self.records: dict[str, dict[str, Any]] = {}
         self.data: dict[str, dict[str, Any]] = {}
         self._experiment = dict(zip(("experiment_id", "name"), experiment, strict=True))
-        databricks = self
+        super().__init__(self._answered)
 
-        class Handler(BaseHTTPRequestHandler):
-            def answer(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                status, value = databricks._answer(self.command, urlsplit(self.path).path, body)
-                databricks.requests.append(
-                    (self.command, urlsplit(self.path).path, self.headers.get("Authorization"))
-                )
-                content = json.dumps(value).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            do_GET = do_POST = do_PUT = do_PATCH = answer
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.host = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+    def _answered(self, request: Request) -> Answer:
+        self.requests.append((request.method, request.path, request.headers.get("authorization")))
+        status, value = self._answer(request.method, request.path, request.body)
+        return Answer(
+            status=status,
+            headers={"Content-Type": "application/json"},
+            body=json.dumps(value).encode(),
+        )
 
     def _answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
         match method, path.strip("/").split("/"):
@@ -66,7 +49,7 @@ class Databricks:
             case "GET", ["api", "2.0", "mlflow", "traces", trace_id, what] if what.startswith(
                 "credentials-for-data-"
             ):
-                uri = f"{self.host}/signed/{trace_id}"
+                uri = f"{self.uri}/signed/{trace_id}"
                 credential = {"type": "AWS_PRESIGNED_URL", "signed_uri": uri}
                 return 200, {"credential_info": credential}
             case "PUT", ["signed", trace_id]:
@@ -76,17 +59,3 @@ class Databricks:
                 return 200, self.data[trace_id]
             case _:
                 return 404, {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "nothing here"}
-
-    def __enter__(self) -> "Databricks":
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()

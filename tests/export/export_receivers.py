@@ -1,9 +1,7 @@
 """An OTLP endpoint in a thread of this process, with scripted answers."""
 
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -15,10 +13,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     add_TraceServiceServicer_to_server,
 )
 
-Answer = tuple[int, dict[str, str], bytes]
+from loopback import Answer, Loopback, Request
+
+_TAKEN = ExportTraceServiceResponse().SerializeToString()
 
 
-class OtlpReceiver:
+class OtlpReceiver(Loopback):
     """An OTLP/HTTP receiver whose answers are scripted.
 
     `answers` are given one after the other, then 200; `refuses` sees each
@@ -26,56 +26,26 @@ class OtlpReceiver:
     """
 
     def __init__(self) -> None:
-        self.answers: list[Answer] = []
+        self.answers: list[tuple[int, Mapping[str, str], bytes]] = []
         self.refuses: Callable[[ExportTraceServiceRequest], bool] = lambda request: False
         self.requests: list[ExportTraceServiceRequest] = []
         self.accepted: list[ExportTraceServiceRequest] = []
-        receiver = self
+        super().__init__(self._answer)
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                status, headers, content = receiver._answer(body)
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.uri = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
-        )
-        self._thread.start()
-
-    def _answer(self, body: bytes) -> Answer:
-        request = ExportTraceServiceRequest.FromString(body)
-        self.requests.append(request)
-        if self.refuses(request):
-            return 400, {}, b"a bad span"
-        if self.answers:
-            answer = self.answers.pop(0)
-            if answer[0] == 200:
-                self.accepted.append(request)
-            return answer
-        self.accepted.append(request)
-        return 200, {}, ExportTraceServiceResponse().SerializeToString()
+    def _answer(self, request: Request) -> Answer:
+        batch = ExportTraceServiceRequest.FromString(request.body)
+        self.requests.append(batch)
+        if self.refuses(batch):
+            return Answer(status=400, body=b"a bad span")
+        answer = Answer(*self.answers.pop(0)) if self.answers else Answer(body=_TAKEN)
+        if answer.status == 200:
+            self.accepted.append(batch)
+        return answer
 
     @property
     def names(self) -> list[str]:
         """The names of all spans that were accepted, in order of arrival."""
         return [name for request in self.accepted for name in names_of(request)]
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
 
 class GrpcReceiver:

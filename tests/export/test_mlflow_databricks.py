@@ -17,7 +17,7 @@ def test_a_trace_is_its_record_and_an_artifact_at_a_signed_address(
 ) -> None:
     trace_id = "tr-000000000000000000000000000000d1"
     with Databricks(("7", "/Users/ada/agents")) as databricks:
-        monkeypatch.setenv("DATABRICKS_HOST", databricks.host)
+        monkeypatch.setenv("DATABRICKS_HOST", databricks.uri)
         monkeypatch.setenv("DATABRICKS_TOKEN", TOKEN)
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         exporter = MLflowSpanExporter("databricks", experiment_name="/Users/ada/agents")

@@ -445,6 +445,25 @@ def test_values_of_every_kind_come_back_as_they_were(mlflow_uri: str) -> None:
     assert span.outputs == {"huge": 2**60}
 
 
+def test_what_is_empty_stays_empty(mlflow_uri: str) -> None:
+    trace_id = 0xAE
+    given = {"list": [], "object": {}}
+    call = {"type": "tool_call", "id": "toolu_1", "name": "Ask", "arguments": {}}
+    exporter = MLflowSpanExporter(mlflow_uri, experiment_name="empty")
+
+    delivered(
+        exporter,
+        chat(trace_id, span_id=2, answered=[{"role": "assistant", "parts": [call]}]),
+        tool(trace_id, span_id=3, arguments=given, result=[]),
+    )
+
+    called, ran = read(mlflow_uri, trace_id).data.spans
+    assert called.outputs["messages"][0]["content"] == [
+        {"type": "tool_use", "id": "toolu_1", "name": "Ask", "input": {}}
+    ]
+    assert (ran.inputs, ran.outputs) == (given, [])
+
+
 def test_the_chat_view_gets_blocks_that_it_can_draw(mlflow_uri: str) -> None:
     trace_id = 0xAB
     image = {"type": "blob", "modality": "image", "mime_type": "image/png", "content": "aWNvbg=="}

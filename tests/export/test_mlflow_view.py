@@ -58,6 +58,12 @@ def test_what_claude_code_says_before_the_prompt_is_a_message_of_its_own():
     ]
 
 
+def test_a_call_without_an_answer_has_a_message_that_every_mlflow_keeps():
+    said = attributes_in_mlflow(chat(1, span_id=2, answered=[]))
+    assert said["mlflow.message.format"] == "anthropic"
+    assert said["mlflow.spanOutputs"] == {"messages": [{"role": "assistant", "content": ""}]}
+
+
 def test_half_a_character_that_json_escapes_is_cleaned_and_a_whole_one_stays():
     escaped = '{"half": "\\ud83d", "whole": "\\ud83d\\ude00"}'
     said = attributes_in_mlflow(chat(1, span_id=2, attributes={"any.json": escaped}))

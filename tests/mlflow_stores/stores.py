@@ -43,7 +43,7 @@ class MlflowServer:
     ) -> None:
         self._options = options
         self._folder = folder
-        self._store_uri = store_uri
+        self.store_uri = store_uri
         self._python = python
         self._authentication = authentication
         with socket.socket() as probe:
@@ -56,7 +56,7 @@ class MlflowServer:
     def start(self) -> None:
         command = [str(self._python), "-m", "mlflow", "server", "--host", "127.0.0.1"]
         command += ["--port", str(self._port), "--workers", "1"]
-        command += ["--backend-store-uri", self._store_uri]
+        command += ["--backend-store-uri", self.store_uri]
         command += ["--artifacts-destination", str(self._folder / "artifacts")]
         environment = {
             "HOME": str(self._folder),

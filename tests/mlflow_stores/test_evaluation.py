@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from installation import EXPERIMENT, Installation
-from judge import Judge
 from mlflow import MlflowClient
 
 from claude_otel.testing import STORIES
+from judge_model import JudgeModel
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "evaluate_sessions.py"
 
@@ -20,12 +20,12 @@ EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "evaluate_sessions.
 def test_sessions_that_were_recorded_are_scored_where_they_are(tmp_path: Path) -> None:
     with (
         Installation(tmp_path) as installation,
-        Judge(lambda text: "the check fails" not in text) as judge,
+        JudgeModel(lambda text: "the check fails" not in text) as judge,
     ):
         for name in ("several_prompts", "parallel_tools"):
             installation.run(STORIES[name]())
         command = [sys.executable, str(EXAMPLE), "--experiment", EXPERIMENT]
-        command += ["--judge", "openai:/judge", "--judge-url", judge.url]
+        command += ["--judge", "openai:/judge", "--judge-url", f"{judge.uri}/v1/chat/completions"]
         done = subprocess.run(
             command,
             env={

@@ -15,6 +15,8 @@ from stores import USER, MlflowServer
 
 from claude_otel.testing import STORIES, ScriptedApi, play_story
 
+CREDENTIALS = {"MLFLOW_TRACKING_USERNAME": USER[0], "MLFLOW_TRACKING_PASSWORD": USER[1]}
+
 pytestmark = pytest.mark.timeout(600)  # the machine may be busy
 
 
@@ -65,25 +67,44 @@ def test_late_spans_survive_an_outage_in_which_the_worker_dies_too(tmp_path: Pat
     assert second["request_preview"] == 'Agent "Count files" finished'
 
 
-def test_a_session_waits_for_an_experiment_that_was_deleted(tmp_path: Path) -> None:
-    server = MlflowServer(tmp_path, f"sqlite:///{tmp_path}/server.db")
-    with server, Installation(tmp_path, tracking_uri=server.uri) as installation:
+def test_a_session_waits_for_a_server_that_is_down_and_an_experiment_that_is_deleted_meanwhile(
+    tmp_path: Path, server_with_users: MlflowServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = server_with_users
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    down = (
+        f"no answer from the MLflow server {server.uri}: ConnectionError. "
+        "Spans wait; start the server or correct the tracking URI."
+    )
+    with Installation(tmp_path, tracking_uri=server.uri, variables=CREDENTIALS) as installation:
         installation.run(STORIES["plain_answer"]())
-        client = MlflowClient(server.uri)
         deleted = experiment(server.uri)
-        client.delete_experiment(deleted)
-
+        server.kill()
         story = STORIES["parallel_tools"]()
         with ScriptedApi(story.scenario) as api:
             runs = play_story(story, api=api, home=installation.home, env=installation.environment)
             calls = api.calls
-        said = installation.cli("flush", "--timeout", "3", code=1)
-        assert f"the MLflow experiment '{EXPERIMENT}' is deleted or missing" in said
-        assert "mlflow experiments restore" in said
-
-        client.restore_experiment(deleted)
+        waits = installation.cli("flush", "--timeout", "3", code=1)
+        status_while_down = installation.cli("status", code=1)
+        MlflowClient(server.store_uri).delete_experiment(deleted)
+        server.start()
+        # MLflow takes spans into a deleted experiment, and refuses the record of their trace.
+        wait_until(
+            lambda: "is deleted or missing" in installation.cli("flush", "--timeout", "3", code=1),
+            "the end of the turn has met the experiment",
+        )
+        status_while_deleted = installation.cli("status", code=1)
+        MlflowClient(server.uri).restore_experiment(deleted)
         installation.cli("flush", "--timeout", "60")
         traces = facts(server.uri, EXPERIMENT, [str(run.session_id) for run in runs])
+    assert down in waits
+    assert down in status_while_down
+    assert (
+        f"the MLflow experiment '{EXPERIMENT}' is deleted or missing. Spans wait; restore it "
+        "(mlflow experiments restore). Another one for new sessions is chosen with "
+        "`claude-otel setup`."
+    ) in status_while_deleted
     assert calls_told(traces) == tokens_sent(calls)
 
 
@@ -108,8 +129,8 @@ def test_who_is_not_let_in_is_told_what_to_set_and_mlflows_own_file_lets_in(
         )
         installation.end_workers()  # credentials are read when a worker begins
         installation.cli("flush", "--timeout", "60")
-        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", USER[0])
-        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", USER[1])
+        for name, value in CREDENTIALS.items():
+            monkeypatch.setenv(name, value)
         traces = facts(uri, EXPERIMENT, [str(run.session_id) for run in runs])
     assert calls_told(traces) == tokens_sent(calls)
 

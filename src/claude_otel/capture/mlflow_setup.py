@@ -1,7 +1,8 @@
 """MLflow's own tracing of Claude Code in a settings file: found, and taken out.
 
-What `mlflow autolog claude` writes (3.17.2): its variables in `env`, a plugin, and in
-older versions a Stop hook. Text in, text out; everything else stays byte for byte.
+What `mlflow autolog claude` writes (3.17.2): its variables in `env`, a plugin and the
+marketplace that has it, and in older versions a Stop hook. Text in, text out; everything
+else stays byte for byte.
 Whether it is taken out, and from which files, is the command's to ask.
 """
 
@@ -12,9 +13,12 @@ from typing import Any, Final, cast
 from claude_otel.capture import json_edit
 
 SWITCH: Final = "MLFLOW_CLAUDE_TRACING_ENABLED"
-PLUGIN: Final = "mlflow-tracing@mlflow-plugins"
+MARKETPLACE: Final = "mlflow-plugins"
+PLUGIN: Final = f"mlflow-tracing@{MARKETPLACE}"
 
 _DESTINATION: Final = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
+# Tables of Unity Catalog, which the plugin's own set-up can name; nothing of ours writes there.
+_VARIABLES: Final = (*_DESTINATION, "MLFLOW_TRACE_LOCATION")
 _HOOK_COMMANDS: Final = ("mlflow autolog claude", "mlflow.claude_code.hooks")
 
 _Path = tuple[str | int, ...]
@@ -25,23 +29,25 @@ class MlflowSetup:
     """What of MLflow's own set-up a settings file holds.
 
     `variables` are those of MLflow's in `env`, without the switch; `plugin` says that the file
-    has its plugin, on or off; `hooks` are (event, command) of its retired hooks.
+    has its plugin, on or off, `marketplace` that it names where that comes from, and no other
+    plugin does; `hooks` are (event, command) of its retired hooks.
     """
 
     switch: str | None
     variables: Mapping[str, str]
     plugin: bool | None
+    marketplace: bool
     hooks: tuple[tuple[str, str], ...]
 
     @property
     def is_there(self) -> bool:
-        """Variables alone are nobody's: they are MLflow's for every program."""
+        """Variables alone are for every program, and a marketplace may be for other plugins."""
         return self.switch is not None or self.plugin is not None or bool(self.hooks)
 
     @property
     def destination(self) -> dict[str, str]:
         """Where it delivers to: an id names the experiment better than a name does."""
-        found = {name: value for name, value in self.variables.items() if value}
+        found = {name: self.variables[name] for name in _DESTINATION if self.variables.get(name)}
         if "MLFLOW_EXPERIMENT_ID" in found:
             found.pop("MLFLOW_EXPERIMENT_NAME", None)
         return found
@@ -51,11 +57,14 @@ def find(text: str) -> MlflowSetup:
     """Raises ValueError where the text is not JSON."""
     settings = _object(json_edit.parse(text))
     env = _object(settings.get("env"))
-    plugin = _object(settings.get("enabledPlugins")).get(PLUGIN)
+    plugins = _object(settings.get("enabledPlugins"))
+    plugin = plugins.get(PLUGIN)
+    others = any(name.endswith(f"@{MARKETPLACE}") for name in plugins if name != PLUGIN)
     return MlflowSetup(
         switch=None if SWITCH not in env else str(env[SWITCH]),
-        variables={name: str(env[name]) for name in _DESTINATION if name in env},
+        variables={name: str(env[name]) for name in _VARIABLES if name in env},
         plugin=None if plugin is None else bool(plugin),
+        marketplace=MARKETPLACE in _object(settings.get("extraKnownMarketplaces")) and not others,
         hooks=tuple((str(path[1]), command) for path, command in _hooks(settings)),
     )
 
@@ -75,6 +84,9 @@ def take_out(text: str) -> str:
     if found.plugin is not None:
         text = json_edit.remove(text, ("enabledPlugins", PLUGIN))
         text = _without_if_empty(text, ("enabledPlugins",))
+        if found.marketplace:
+            text = json_edit.remove(text, ("extraKnownMarketplaces", MARKETPLACE))
+            text = _without_if_empty(text, ("extraKnownMarketplaces",))
     # From the last to the first, so that the places of the others stay.
     for path, _ in reversed(list(_hooks(_object(json_edit.parse(text))))):
         text = json_edit.remove(text, path)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -14,12 +15,13 @@ from claude_otel.capture.installation import (
     plan_without_mlflow,
     settings_file_of,
 )
-from claude_otel.capture.mlflow_setup import PLUGIN, SWITCH, MlflowSetup
+from claude_otel.capture.mlflow_setup import MARKETPLACE, PLUGIN, SWITCH, MlflowSetup
 from claude_otel.cli.scope import Target
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.settings import StateFolder
 
 Found = Mapping[Path, MlflowSetup]
+_SCOPES: Final[tuple[Scope, ...]] = ("local", "project", "user")
 
 
 def find(target: Target) -> Found:
@@ -78,7 +80,10 @@ def explained(found: Found) -> list[str]:
         if setup.switch is not None:
             lines.append(f"  {file}: env {', '.join(told)}")
         if setup.plugin is not None:
-            lines.append(f"  {file}: the plugin {PLUGIN}, {'on' if setup.plugin else 'off'}")
+            market = ", and its marketplace" if setup.marketplace else ""
+            lines.append(
+                f"  {file}: the plugin {PLUGIN}, {'on' if setup.plugin else 'off'}{market}"
+            )
         for event, command in setup.hooks:
             lines.append(
                 f"  {file}: a {event} hook `{command}`, which MLflow has retired: it traces "
@@ -97,8 +102,13 @@ def notes(target: Target, found: Found, *, moved: bool) -> list[str]:
             *explained(found),
             f"to take it out: claude-otel setup {target.arguments} --move-mlflow",
         ]
-    if moved and any(setup.plugin is not None for setup in found.values()):
-        said.append(f"to delete the plugin's files too: claude plugin uninstall {PLUGIN}")
+    for file, setup in found.items() if moved else ():
+        if setup.plugin is not None:
+            scope = next(s for s in _SCOPES if _file(target, s) == file)
+            commands = [f"claude plugin uninstall {PLUGIN} --scope {scope}"]
+            if setup.marketplace:
+                commands.append(f"claude plugin marketplace remove {MARKETPLACE}")
+            said.append(f"to delete the plugin's files too: {' && '.join(commands)}")
     if target.scope != "user" and (file := _file(target, "user")) and find_mlflow(file):
         said.append(
             f"MLflow's own tracing is set up for all projects in {file}; with both, each turn is "

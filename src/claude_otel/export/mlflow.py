@@ -176,15 +176,19 @@ def embedded_store() -> str:
 
 
 def _road(uri: str, experiment: Experiment, environ: Mapping[str, str]) -> Road:
-    # Their signatures are made by MLflow's own plugins.
-    is_signed = environ.get("MLFLOW_TRACKING_AUTH") or environ.get("MLFLOW_TRACKING_AWS_SIGV4")
-    if uri.startswith(("http://", "https://")) and not is_signed:
+    # Who signs for these is MLflow's own, or a plugin of it.
+    is_for_aws = environ.get("MLFLOW_TRACKING_AWS_SIGV4", "").lower() in ("true", "1")
+    is_signed = is_for_aws or bool(environ.get("MLFLOW_TRACKING_AUTH"))
+    is_server = uri.startswith(("http://", "https://"))
+    if is_server and not is_signed:
         from claude_otel.export.mlflow_http import HttpRoad
 
         return HttpRoad(uri, experiment, environ=environ)
-    from claude_otel.export.mlflow_client import ClientRoad, require_mlflow
+    from claude_otel.export.mlflow_client import ClientRoad, require
 
-    require_mlflow()
+    require("mlflow", "This MLflow store", "claude-otel[mlflow]")
+    if is_server and is_for_aws:
+        require("requests_auth_aws_sigv4", "MLFLOW_TRACKING_AWS_SIGV4", "requests-auth-aws-sigv4")
     settings.keep_mlflow_quiet()
     if uri.startswith("sqlite:///"):
         _make_room(Path(uri.removeprefix("sqlite:///").partition("?")[0]))

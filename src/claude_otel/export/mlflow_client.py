@@ -8,6 +8,7 @@ calls what sets up a process (`set_tracking_uri` and the like).
 # MLflow needs it, and is first imported when there are spans: in a short program that is as the
 # interpreter ends, when this module can no longer be imported.
 import concurrent.futures.thread  # noqa: F401 # pyright: ignore[reportUnusedImport]
+import importlib.util
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 
+from claude_otel.destinations import mask
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export.mlflow_road import STORES_OWN_TAGS, Experiment, merges_records
 from claude_otel.export.mlflow_view import (
@@ -32,6 +34,7 @@ class ClientRoad:
 
     def __init__(self, tracking_uri: str, experiment: Experiment) -> None:
         self._uri = tracking_uri
+        self._shown = mask("", tracking_uri)  # what is said is kept in the log and the ledger
         self._experiment = experiment
         self._experiment_id = experiment.id
         self._client: Any = None
@@ -57,7 +60,8 @@ class ClientRoad:
             found.extend(span.to_dict() for span in client.get_trace(trace_id).data.spans)
 
         outcome = self._attempt(read)
-        return found if outcome.delivered else outcome
+        # Where a store does not say what others logged, our own notes must do.
+        return outcome if outcome.retryable else found
 
     def close(self) -> None:
         self._client = None
@@ -77,21 +81,21 @@ class ClientRoad:
             return self._failure(error)
         except Exception as error:  # of the database driver, the disk, a client of some cloud
             return unavailable(
-                f"the MLflow store {_shown(self._uri)} failed: {type(error).__name__}: "
-                f"{str(error)[:500]} Spans wait."
+                f"the MLflow store {self._shown} failed: {type(error).__name__}: "
+                f"{mask('', str(error))[:500]} Spans wait.{_advice(self._uri)}"
             )
         return DELIVERED
 
     def _failure(self, error: Any) -> Outcome:
-        told = f"the MLflow store {_shown(self._uri)} said: {str(error.message)[:500]}"
+        told = f"the MLflow store {self._shown} said: {mask('', str(error.message))[:500]}"
         if self._experiment_id is None or error.get_http_status_code() not in REFUSED_STATUSES:
             return unavailable(f"{told} Spans wait.")
         if not self._experiment_is_active():
             # Nothing is wrong with the spans.
             self._experiment_id = self._experiment.id
             return unavailable(
-                f"{told} Spans wait; restore the experiment (mlflow experiments restore) "
-                "or choose another with `claude-otel setup`."
+                f"{told} Spans wait; restore the experiment (mlflow experiments restore). "
+                "Another one for new sessions is chosen with `claude-otel setup`."
             )
         return refused(told)
 
@@ -124,14 +128,12 @@ class ClientRoad:
             return False
 
 
-def require_mlflow() -> None:
-    """Raise a ConfigurationError where the package is missing."""
-    from importlib.util import find_spec
-
-    if find_spec("mlflow") is None:
+def require(package: str, whose: str, requirement: str) -> None:
+    """Raise a ConfigurationError where the package is missing that something needs."""
+    if importlib.util.find_spec(package) is None:
         raise ConfigurationError(
-            "This MLflow store needs the mlflow package, which is not installed. "
-            "Install it: pip install 'claude-otel[mlflow]', or use an http(s) tracking URI."
+            f"{whose} needs the {package} package, which is not installed. "
+            f"Install it: pip install '{requirement}'."
         )
 
 
@@ -267,7 +269,10 @@ def _artifacts_beside(uri: str) -> str | None:
     return (database.parent / "mlartifacts").as_uri()
 
 
-def _shown(uri: str) -> str:
-    """Show a store without the password that its URI may hold."""
-    scheme, _, rest = uri.partition("://")
-    return f"{scheme}://…@{rest.rpartition('@')[2]}" if "@" in rest else uri
+def _advice(uri: str) -> str:
+    if not uri.startswith("http"):
+        return ""
+    return (
+        " See that what signs the requests finds its credentials (AWS's: ~/.aws, with the package "
+        "boto3; a session of Claude Code brings none from its environment)."
+    )

@@ -356,8 +356,8 @@ def _waiting(outcome: Outcome) -> Outcome:
 
 def _deleted(name: str) -> Outcome:
     return unavailable(
-        f"the MLflow experiment {name!r} is deleted or missing. Spans wait; restore it "
-        "(mlflow experiments restore) or choose another with `claude-otel setup`."
+        f"the MLflow experiment {name!r} is deleted or missing. Spans wait; restore it (mlflow "
+        "experiments restore). Another one for new sessions is chosen with `claude-otel setup`."
     )
 
 

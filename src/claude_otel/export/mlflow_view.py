@@ -311,7 +311,9 @@ def _anthropic_messages(messages: Sequence[Mapping[str, Any]]) -> list[dict[str,
 
 
 def _anthropic_message(role: str, messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {"role": role, "content": [b for message in messages for b in _blocks(message)]}
+    blocks = [block for message in messages for block in _blocks(message)]
+    # MLflow 3.6 gives an empty list back as null, for which the view drops the conversation.
+    return {"role": role, "content": blocks or ""}
 
 
 def _reminders_apart(parts: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
