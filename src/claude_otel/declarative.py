@@ -39,6 +39,7 @@ from claude_otel.diagnostics import ConfigurationError
 from claude_otel.options import environment_of
 
 if TYPE_CHECKING:
+    from opentelemetry.propagators.textmap import TextMapPropagator
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import SpanLimits
@@ -69,6 +70,8 @@ class Declared:
     resource: Resource
     sampler: Sampler
     limits: SpanLimits
+    propagator: TextMapPropagator
+    """None of its own where the file says nothing: then no caller's context counts."""
     meters: Any
     """OpenTelemetry's model of `meter_provider`, None where nothing is said."""
 
@@ -104,6 +107,7 @@ def read(path: Path, environment: Mapping[str, str], *, default_tracking_uri: st
         )
     with _telling(path, text, environment):
         resource, sampler, limits = _made(model)
+        propagator = _opentelemetry("._propagator").create_propagator(model.propagator)
     return Declared(
         path=path,
         digest=hashlib.sha256(content).hexdigest(),
@@ -115,6 +119,7 @@ def read(path: Path, environment: Mapping[str, str], *, default_tracking_uri: st
         resource=resource,
         sampler=sampler,
         limits=limits,
+        propagator=propagator,
         meters=model.meter_provider,
     )
 
@@ -134,6 +139,10 @@ def _model(path: Path, text: str, environment: Mapping[str, str]) -> Any:
         raise ConfigurationError(
             f"{CONFIG_FILE}={path}: configuration files need a package that is not installed "
             f"({error.name or error}): pip install 'claude-otel[config-file]'"
+        ) from error
+    except ValueError as error:  # OpenTelemetry reads OTEL_PROPAGATORS when it is imported
+        raise ConfigurationError(
+            f"{CONFIG_FILE}={path} cannot be read: {error} Correct or unset OTEL_PROPAGATORS"
         ) from error
     with _telling(path, text, environment):
         return load_config_file(path)

@@ -28,6 +28,7 @@ from opentelemetry.trace import (
 )
 
 from claude_otel import settings
+from claude_otel.caller import baggage_keys_of
 from claude_otel.capture.agent_sdk.connection import Connection
 from claude_otel.capture.agent_sdk.recording import Recording
 from claude_otel.capture.agent_sdk.tracing_thread import TracingThread
@@ -77,6 +78,7 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
         own = {f.name: kwargs[f.name] for f in fields(Options) if f.name in kwargs}
         options = settings.own_environment() | environment_of(own, place="claude_otel")
         self._rules = within_limits(rules_of(options), None)
+        self._baggage_keys = baggage_keys_of(options)
         self._pipeline = kwargs.get("pipeline") or _Pipeline(
             provider=kwargs.get("tracer_provider"),
             visible=_as_opentelemetry_says(options),
@@ -106,6 +108,7 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
             self._pipeline.visible,
             above,
             measure=partial(self._meters.measure, is_new=True),
+            baggage_keys=self._baggage_keys,
         )
         recording = Recording(
             emitter,

@@ -32,6 +32,7 @@ from claude_otel.declarative import CONFIG_FILE, Declared
 from claude_otel.declarative import read as read_config_file
 from claude_otel.destinations import (
     ADDRESSES,
+    PROPAGATORS,
     SELECTING,
     Destination,
     Ignored,
@@ -42,6 +43,7 @@ from claude_otel.destinations import (
     destinations_of,
     is_switched_off,
     mask,
+    missing_propagators,
     selected_exporters,
     unused_of,
 )
@@ -288,7 +290,11 @@ def _configuration(
         destinations = destinations_of(environment)
         if environment.get(_NATIVE_IS_ON):
             destinations, _ = native_telemetry.not_doubled(destinations, environment)
-        also_ignored = unused_of(environment)
+        named_in = sources.get(PROPAGATORS, CLAUDES_OWN)
+        also_ignored = (
+            *unused_of(environment),
+            *missing_propagators(environment, where=named_in),
+        )
     else:
         destinations = () if declared.is_disabled else declared.destinations
         also_ignored = (*declared.ignored, *_overruled_by(declared, environment, sources))

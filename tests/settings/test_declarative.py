@@ -263,6 +263,23 @@ def test_a_value_from_the_environment_is_not_quoted_in_a_message(file: Path) -> 
     assert "hunter2" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("said", "names"),
+    [
+        ("", set()),
+        ("propagator: {composite: [{baggage: {}}]}", {"baggage"}),
+        (
+            'propagator: {composite: [{tracecontext: {}}], composite_list: "${OTEL_PROPAGATORS}"}',
+            {"traceparent", "tracestate", "baggage"},
+        ),
+    ],
+)
+def test_only_the_propagators_of_the_file_count(file: Path, said: str, names: set[str]) -> None:
+    file.write_text(HEAD + ONE + said)
+    declared = read(file, own_environment(), default_tracking_uri="sqlite:///x.db")
+    assert declared.propagator.fields == names
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"none\.yaml cannot be read \(No such file"):
         read(tmp_path / "none.yaml", {}, default_tracking_uri="")
