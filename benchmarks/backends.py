@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-sys.path += [str(ROOT / "tests" / "end_to_end"), str(ROOT / "tests" / "export")]
+sys.path += [str(ROOT / "tests" / folder) for folder in ("end_to_end", "export", "mlflow_stores")]
 
-from export_receivers import MlflowServer  # noqa: E402
 from installation import Installation  # noqa: E402
+from stores import MlflowServer  # noqa: E402
 
 from claude_otel.testing import STORIES, ScriptedApi, play_story  # noqa: E402
 from claude_otel.testing.calls import Call  # noqa: E402
@@ -176,7 +176,7 @@ def _start_all(tools: Path, root: Path, stack: ExitStack) -> Backends:
     servers: list[MlflowServer] = []
     for name in ("direct", "forwarded"):
         (root / name).mkdir()
-        server = MlflowServer(root / name, root / f"{name}.db")
+        server = MlflowServer(root / name, f"sqlite:///{root}/{name}.db")
         server.start()
         stack.callback(server.kill)
         servers.append(server)

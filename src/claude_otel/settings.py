@@ -13,7 +13,7 @@ import os
 import shlex
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
@@ -104,8 +104,9 @@ _PROCESS_NAMES = frozenset({"PATH", "USER", "LOGNAME", "LANG", "TMPDIR"})
 
 # The digest of the configuration file for which a worker was started.
 _CONFIG_DIGEST = "CLAUDE_OTEL_CONFIG_SHA256"
-# For a worker, which does not see the variables of Claude Code that say so.
-_NATIVE_IS_ON = "CLAUDE_OTEL_NATIVE_TRACES_ARE_ON"
+# Where Claude Code sends its own traces: for a worker, which does not see the variables of
+# Claude Code that say so.
+_NATIVE_RECEIVER = "CLAUDE_OTEL_NATIVE_RECEIVER"
 _IGNORED_BESIDE_A_FILE = (
     "OTEL_EXPORTER_",
     "OTEL_TRACES_",
@@ -260,13 +261,11 @@ def resolve(
         ]
     process = {name: value for name, value in session_environ.items() if _is_of_process(name)}
     process.setdefault("PATH", os.defpath)
-    found = _configuration(process | values, sources, ignored, data)
-    if native_telemetry.is_on(effective_env(session_environ, native_telemetry.NAMES, managed)):
-        kept, said = native_telemetry.not_doubled(found.destinations, found.environment)
-        found = replace(found, destinations=kept, ignored=(*found.ignored, *said))
-        found.environment[_NATIVE_IS_ON] = "1"
-        found = replace(found, key=_key(found.environment))
-    return found
+    native = effective_env(session_environ, native_telemetry.NAMES, managed)
+    values.pop(_NATIVE_RECEIVER, None)  # nobody's to say
+    if receiver := native_telemetry.receiver_of(native):
+        values[_NATIVE_RECEIVER] = receiver
+    return _configuration(process | values, sources, ignored, data)
 
 
 def configuration_of(environment: Mapping[str, str]) -> Configuration:
@@ -288,8 +287,6 @@ def _configuration(
         environment[_CONFIG_DIGEST] = declared.digest
     if declared is None:
         destinations = destinations_of(environment)
-        if environment.get(_NATIVE_IS_ON):
-            destinations, _ = native_telemetry.not_doubled(destinations, environment)
         named_in = sources.get(PROPAGATORS, CLAUDES_OWN)
         also_ignored = (
             *unused_of(environment),
@@ -298,6 +295,9 @@ def _configuration(
     else:
         destinations = () if declared.is_disabled else declared.destinations
         also_ignored = (*declared.ignored, *_overruled_by(declared, environment, sources))
+    if receiver := environment.get(_NATIVE_RECEIVER):
+        destinations, said = native_telemetry.not_doubled(destinations, environment, receiver)
+        also_ignored = (*also_ignored, *said)
     own = {name: v for name, v in environment.items() if name.startswith("CLAUDE_OTEL_")}
     return Configuration(
         environment=environment,

@@ -274,7 +274,10 @@ def test_a_value_from_the_environment_is_not_quoted_in_a_message(file: Path) -> 
         ),
     ],
 )
-def test_only_the_propagators_of_the_file_count(file: Path, said: str, names: set[str]) -> None:
+def test_only_the_propagators_of_the_file_count(
+    file: Path, said: str, names: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_PROPAGATORS", "baggage")
     file.write_text(HEAD + ONE + said)
     declared = read(file, own_environment(), default_tracking_uri="sqlite:///x.db")
     assert declared.propagator.fields == names
