@@ -72,7 +72,7 @@ class Backends:
 def main() -> int:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--tools", type=Path, required=True, help="bin folder of phoenix")
-    tools = arguments.parse_args().tools
+    tools = arguments.parse_args().tools.absolute()
     lines: list[str] = []
     differences = 0
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:

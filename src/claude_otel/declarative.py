@@ -114,7 +114,11 @@ def read(path: Path, environment: Mapping[str, str], *, default_tracking_uri: st
         is_disabled=bool(model.disabled),
         destinations=destinations,
         options=options,
-        ignored=(*_unset(path, text, environment), *_unknown(path, model)),
+        ignored=(
+            *_unset(path, text, environment),
+            *_unknown(path, model),
+            *_without_effect(path, model),
+        ),
         referenced=frozenset(name for name, _ in _references(text)),
         resource=resource,
         sampler=sampler,
@@ -361,6 +365,24 @@ def _unknown(path: Path, model: Any) -> Iterator[Ignored]:
         meant = get_close_matches(str(name), sections, n=1)
         advice = f"did you mean {meant[0]}?" if meant else "take it out"
         yield Ignored(setting=name, where=str(path), reason=f"no section of this name; {advice}")
+
+
+def _without_effect(path: Path, model: Any) -> Iterator[Ignored]:
+    provider = model.tracer_provider
+    for field, reason in (
+        ("id_generator", "ids derive from what a span tells, so that nothing stands there twice"),
+        (
+            "tracer_configurator_development",
+            "there is one tracer; to trace nothing: disabled: true",
+        ),
+    ):
+        if provider is not None and getattr(provider, field, None) is not None:
+            name = field.replace("_development", "/development")
+            yield Ignored(
+                setting=f"tracer_provider: {name}",
+                where=str(path),
+                reason=f"it counts in applications only: in the CLI's worker {reason}",
+            )
 
 
 def _meant(model: Any) -> str:

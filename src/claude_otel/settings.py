@@ -83,6 +83,7 @@ __all__ = [
     "forget",
     "keep_mlflow_quiet",
     "leave_all_to_the_file",
+    "left_to_the_file",
     "managed_settings_dir",
     "mask",
     "model_endpoint",
@@ -330,13 +331,18 @@ def _declared(environment: Mapping[str, str], data: DataFolder) -> Declared:
 def _as_own_environment(environment: Mapping[str, str]) -> Generator[None]:
     """OpenTelemetry substitutes from the process's own environment, and from nothing else."""
     before = dict(os.environ)
-    os.environ.clear()
-    os.environ.update(environment)
+    _change_own_environment(environment)
     try:
         yield
     finally:
-        os.environ.clear()
-        os.environ.update(before)
+        _change_own_environment(before)
+
+
+def _change_own_environment(wanted: Mapping[str, str]) -> None:
+    """Touch nothing that is the same: a thread of an application may be reading it."""
+    for name in os.environ.keys() - wanted.keys():
+        del os.environ[name]
+    os.environ.update({n: v for n, v in wanted.items() if os.environ.get(n) != v})
 
 
 def _overruled_by(
@@ -360,6 +366,14 @@ def leave_all_to_the_file() -> None:
     for name in list(os.environ):
         if name.startswith(_IGNORED_BESIDE_A_FILE):
             del os.environ[name]
+
+
+@contextmanager
+def left_to_the_file() -> Generator[None]:
+    """The same for as long as an exporter is made, in a process that needs its variables after."""
+    kept = {n: v for n, v in os.environ.items() if not n.startswith(_IGNORED_BESIDE_A_FILE)}
+    with _as_own_environment(kept):
+        yield
 
 
 def application_configuration(default_tracking_uri: str | None = None) -> Configuration:
