@@ -3,9 +3,9 @@
     python benchmarks/redaction.py [rounds]
 
 Ordinary text is the interpreter's own standard library (its sources, joined), so that anybody
-has the same. Time is the best of the rounds: what the work costs when nothing disturbs it. Beside it
-stands the least that anybody could do in the same run: one search of one pattern over the text, or
-the JSON encoder alone.
+has the same. Time is the best of the rounds: what the work costs when nothing disturbs it. Beside
+it stands the least that anybody could do in the same run: one search of one pattern over the text,
+or the JSON encoder alone.
 """
 
 import platform

@@ -29,12 +29,14 @@ class OtlpReceiver:
         self.answers: list[Answer] = []
         self.refuses: Callable[[ExportTraceServiceRequest], bool] = lambda request: False
         self.requests: list[ExportTraceServiceRequest] = []
+        self.headers: list[dict[str, str]] = []
         self.accepted: list[ExportTraceServiceRequest] = []
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                receiver.headers.append({k.lower(): v for k, v in self.headers.items()})
                 status, headers, content = receiver._answer(body)
                 self.send_response(status)
                 for name, value in headers.items():

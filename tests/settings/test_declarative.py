@@ -263,6 +263,14 @@ def test_a_value_from_the_environment_is_not_quoted_in_a_message(file: Path) -> 
     assert "hunter2" not in str(error.value)
 
 
+def test_what_has_no_effect_on_a_worker_is_said(file: Path) -> None:
+    said = ONE.replace("{processors", "{tracer_configurator/development: {}, processors", 1)
+    found = configured(file, HEAD + said, OTEL_CONFIG_FILE=str(file))
+    assert [(one.setting, one.where) for one in found.ignored] == [
+        ("tracer_provider: tracer_configurator/development", str(file))
+    ]
+
+
 @pytest.mark.parametrize(
     ("said", "names"),
     [
