@@ -49,10 +49,14 @@ screenshots: $(STAMP)
 	$(BIN)/python docs/screenshots/take.py
 
 # Three real backends at once; Phoenix needs an environment of its own. Rewrites benchmarks/backends.md.
-backends: $(STAMP)
-	test -x .venv-backends/bin/phoenix || { $(PYTHON) -m venv .venv-backends \
-	  && .venv-backends/bin/python -m pip install --quiet arize-phoenix rotel; }
+backends: $(STAMP) .venv-backends/.installed
 	$(BIN)/python benchmarks/backends.py --tools .venv-backends/bin
+
+.venv-backends/.installed:
+	$(PYTHON) -m venv .venv-backends
+	.venv-backends/bin/python -m pip install --quiet --upgrade pip
+	.venv-backends/bin/python -m pip install --quiet arize-phoenix rotel
+	touch $@
 
 # Installs older MLflows into .mlflow-versions; rewrites tests/mlflow_stores/matrix.md.
 mlflow-matrix: $(STAMP)

@@ -25,7 +25,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-sys.path += [str(ROOT / "tests" / folder) for folder in ("", "end_to_end", "mlflow_stores")]
+sys.path += [
+    str(ROOT / "tests" / folder) for folder in ("", "end_to_end", "export", "mlflow_stores")
+]
 
 from installation import Installation  # noqa: E402
 from stores import MlflowServer  # noqa: E402
@@ -72,7 +74,7 @@ class Backends:
 def main() -> int:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--tools", type=Path, required=True, help="bin folder of phoenix")
-    tools = arguments.parse_args().tools
+    tools = arguments.parse_args().tools.absolute()
     lines: list[str] = []
     differences = 0
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:

@@ -33,10 +33,20 @@ def page() -> str:
             for key, text in sorted(DESCRIPTIONS.items())
             if key.startswith(prefixes)
         ]
+    lines += [
+        "",
+        "Where spans break a rule of the conventions, and why: `DEVIATIONS` in",
+        "`tests/semconv/test_conformance.py`, which fails as soon as one is none any more.",
+    ]
     lines += ["", "## Metrics", "", "| Metric | Kind | Unit | Says |", "|---|---|---|---|"]
     lines += [
         f"| `{one.name}` | {one.kind} | `{one.unit}` | {one.description} |"
         for one in metrics.INSTRUMENTS
+    ]
+    lines += [
+        "",
+        "Not sent: `gen_ai.client.inference.time_per_output_chunk`, since no record of Claude Code",
+        "has the time of each chunk.",
     ]
     return "\n".join(lines) + "\n"
 

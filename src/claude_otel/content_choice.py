@@ -33,6 +33,27 @@ def content_of(
     return _level(exporter, environment), _without(exporter, environment)
 
 
+def content_on_spans(
+    environment: Mapping[str, str],
+) -> tuple[ContentLevel, frozenset[ContentKind]]:
+    """What spans hold that go through exporters of an application's own. Raises ConfigurationError.
+
+    Each of them gets all that is on a span: what one is not to have is not there. (MLflow's
+    exporter is ours, and takes away what it is not to have.)
+    """
+    levels, kinds = _levels(environment.get(LEVEL, "")), _kinds(environment.get(WITHOUT, ""))
+    exporters = {"", *levels, *kinds} - {"mlflow"}
+    told = [content_of(name, environment) for name in exporters]
+    least, _ = min(told, key=lambda share: CONTENT_LEVELS.index(share[0]))
+    return least, frozenset[ContentKind]().union(*(without for _, without in told))
+
+
+def unheard_of_mlflow(environment: Mapping[str, str]) -> bool:
+    """Whether MLflow is to have more than `content_on_spans`: an exporter cannot give it that."""
+    wanted: ContentLevel = _levels(environment.get(LEVEL, "")).get("mlflow", "none")
+    return CONTENT_LEVELS.index(wanted) > CONTENT_LEVELS.index(content_on_spans(environment)[0])
+
+
 def _level(exporter: str, environment: Mapping[str, str]) -> ContentLevel:
     chosen = _levels(environment.get(LEVEL, ""))
     level = chosen.get(exporter) or chosen.get("")
@@ -65,9 +86,13 @@ def _levels(text: str) -> dict[str, ContentLevel]:
 
 
 def _without(exporter: str, environment: Mapping[str, str]) -> frozenset[ContentKind]:
-    """`thinking,tool_results`; for one destination alone `otlp=thinking`."""
-    text = environment.get(WITHOUT, "")
-    kinds: set[ContentKind] = set()
+    kinds = _kinds(environment.get(WITHOUT, ""))
+    return kinds.get("", frozenset()) | kinds.get(exporter, frozenset())
+
+
+def _kinds(text: str) -> dict[str, frozenset[ContentKind]]:
+    """`thinking,tool_results`; for one destination alone `otlp=thinking`. The key of all is ""."""
+    kinds: dict[str, frozenset[ContentKind]] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         named, _, kind = part.rpartition("=")
         known = _KIND_OF.get(kind.strip().lower())
@@ -76,6 +101,6 @@ def _without(exporter: str, environment: Mapping[str, str]) -> frozenset[Content
                 f"{WITHOUT}={text}: {kind!r} is unknown; use {', '.join(CONTENT_KINDS)}, "
                 "for one destination alone otlp=thinking"
             )
-        if named.strip() in ("", exporter):
-            kinds.add(known)
-    return frozenset(kinds)
+        also: frozenset[ContentKind] = frozenset([known])
+        kinds[named.strip()] = kinds.get(named.strip(), frozenset()) | also
+    return kinds

@@ -39,6 +39,7 @@ from claude_otel.diagnostics import ConfigurationError
 from claude_otel.options import environment_of
 
 if TYPE_CHECKING:
+    from opentelemetry.propagators.textmap import TextMapPropagator
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import SpanLimits
@@ -69,6 +70,8 @@ class Declared:
     resource: Resource
     sampler: Sampler
     limits: SpanLimits
+    propagator: TextMapPropagator
+    """None of its own where the file says nothing: then no caller's context counts."""
     meters: Any
     """OpenTelemetry's model of `meter_provider`, None where nothing is said."""
 
@@ -104,17 +107,23 @@ def read(path: Path, environment: Mapping[str, str], *, default_tracking_uri: st
         )
     with _telling(path, text, environment):
         resource, sampler, limits = _made(model)
+        propagator = _opentelemetry("._propagator").create_propagator(model.propagator)
     return Declared(
         path=path,
         digest=hashlib.sha256(content).hexdigest(),
         is_disabled=bool(model.disabled),
         destinations=destinations,
         options=options,
-        ignored=(*_unset(path, text, environment), *_unknown(path, model)),
+        ignored=(
+            *_unset(path, text, environment),
+            *_unknown(path, model),
+            *_without_effect(path, model),
+        ),
         referenced=frozenset(name for name, _ in _references(text)),
         resource=resource,
         sampler=sampler,
         limits=limits,
+        propagator=propagator,
         meters=model.meter_provider,
     )
 
@@ -134,6 +143,10 @@ def _model(path: Path, text: str, environment: Mapping[str, str]) -> Any:
         raise ConfigurationError(
             f"{CONFIG_FILE}={path}: configuration files need a package that is not installed "
             f"({error.name or error}): pip install 'claude-otel[config-file]'"
+        ) from error
+    except ValueError as error:  # OpenTelemetry reads OTEL_PROPAGATORS when it is imported
+        raise ConfigurationError(
+            f"{CONFIG_FILE}={path} cannot be read: {error} Correct or unset OTEL_PROPAGATORS"
         ) from error
     with _telling(path, text, environment):
         return load_config_file(path)
@@ -352,6 +365,24 @@ def _unknown(path: Path, model: Any) -> Iterator[Ignored]:
         meant = get_close_matches(str(name), sections, n=1)
         advice = f"did you mean {meant[0]}?" if meant else "take it out"
         yield Ignored(setting=name, where=str(path), reason=f"no section of this name; {advice}")
+
+
+def _without_effect(path: Path, model: Any) -> Iterator[Ignored]:
+    provider = model.tracer_provider
+    for field, reason in (
+        ("id_generator", "ids derive from what a span tells, so that nothing stands there twice"),
+        (
+            "tracer_configurator_development",
+            "there is one tracer; to trace nothing: disabled: true",
+        ),
+    ):
+        if provider is not None and getattr(provider, field, None) is not None:
+            name = field.replace("_development", "/development")
+            yield Ignored(
+                setting=f"tracer_provider: {name}",
+                where=str(path),
+                reason=f"it counts in applications only: in the CLI's worker {reason}",
+            )
 
 
 def _meant(model: Any) -> str:

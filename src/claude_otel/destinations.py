@@ -19,6 +19,11 @@ from claude_otel.diagnostics import ConfigurationError
 TRACES_EXPORTERS: Final = "opentelemetry_traces_exporter"
 """The entry points under which OpenTelemetry finds span exporters."""
 
+PROPAGATORS_GROUP: Final = "opentelemetry_propagator"
+"""The entry points under which OpenTelemetry finds propagators."""
+PROPAGATORS: Final = "OTEL_PROPAGATORS"
+_PROPAGATORS_BY_DEFAULT: Final = "tracecontext,baggage"
+
 OtlpProtocol: TypeAlias = Literal["http/protobuf", "grpc"]
 
 OTLP_FILE_PATH: Final = "CLAUDE_OTEL_FILE"
@@ -37,6 +42,7 @@ SELECTING: Final = (
     "OTEL_TRACES_SAMPLER",
     "OTEL_SERVICE_NAME",
     "OTEL_RESOURCE_ATTRIBUTES",
+    PROPAGATORS,
 )
 """OpenTelemetry's variables that a configuration file overrules."""
 _DEFAULT_ENDPOINT: Final[dict[OtlpProtocol, str]] = {
@@ -306,6 +312,31 @@ def check_exporter(name: str, *, said: str, built_in: AbstractSet[str] = _BUILT_
             f"{said}: there is no exporter {name!r} here; use {known}, or install the package "
             "that brings it beside claude-otel"
         )
+
+
+def named_propagators(environment: Mapping[str, str]) -> list[str]:
+    """What OTEL_PROPAGATORS names, in its order, each once."""
+    chosen = environment.get(PROPAGATORS, "").strip() or _PROPAGATORS_BY_DEFAULT
+    names = list(dict.fromkeys(filter(None, (name.strip() for name in chosen.split(",")))))
+    return [] if "none" in (name.lower() for name in names) else names
+
+
+def missing_propagators(environment: Mapping[str, str], *, where: str) -> tuple[Ignored, ...]:
+    """What OTEL_PROPAGATORS, which was found in `where`, names and no package here brings.
+
+    Spans go on without: OpenTelemetry's own API ends a program for it.
+    """
+    installed = {point.name for point in entry_points(group=PROPAGATORS_GROUP)}
+    return tuple(
+        Ignored(
+            setting=PROPAGATORS,
+            where=where,
+            reason=f"there is no propagator {name!r} here; take it out, or install the package "
+            "that brings it beside claude-otel",
+        )
+        for name in named_propagators(environment)
+        if name not in installed
+    )
 
 
 def unused_of(environment: Mapping[str, str]) -> tuple[Ignored, ...]:

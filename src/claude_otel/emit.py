@@ -8,10 +8,12 @@ it. Sampler, limits and resource are the provider's own.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import Protocol
 
+from opentelemetry import baggage
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
@@ -29,9 +31,8 @@ from opentelemetry.trace import (
     get_current_span,
     set_span_in_context,
 )
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from claude_otel.content import ContentRules
+from claude_otel.content import ContentRules, clean, redact
 from claude_otel.model.nodes import Closed
 from claude_otel.semconv.shape import NodeId, SpanShape
 from claude_otel.semconv.spans import TURN_ATTRIBUTES, TURN_NAME, span_for
@@ -105,12 +106,19 @@ def span_id(node: NodeId) -> int:
     return span_id_of(node.kind, node.key)
 
 
-def remote_parent_of(traceparent: str | None, tracestate: str | None = None) -> SpanContext | None:
-    """The W3C context that a process was started under; None if there is none or it is broken."""
-    carrier = {"traceparent": traceparent or "", "tracestate": tracestate or ""}
-    above = TraceContextTextMapPropagator().extract(carrier, Context())
-    context = get_current_span(above).get_span_context()
-    return context if context.is_valid else None
+def baggage_attributes(above: Context, keys: Sequence[str]) -> dict[str, str]:
+    """Of the baggage in `above` what the user wants to see on spans, without secrets.
+
+    As OpenTelemetry's BaggageSpanProcessor does it: the key is the attribute's. Baggage comes
+    from whoever called, so that nothing of it is told unasked.
+    """
+    if not keys:
+        return {}
+    return {
+        clean(key): redact(clean(str(value)))
+        for key, value in baggage.get_all(above).items()
+        if any(fnmatchcase(key, pattern) for pattern in keys)
+    }
 
 
 class Emitter:
@@ -125,22 +133,25 @@ class Emitter:
         version: str,
         server: Server | None = None,
         user_id: str | None = None,
-        remote_parent: SpanContext | None = None,
+        caller: Context | None = None,
+        baggage_keys: Sequence[str] = (),
         sampler: Sampler | None = None,
         limits: SpanLimits | None = None,
         measure: Measure | None = None,
         rules: ContentRules = ContentRules(),  # noqa: B008  # a frozen value
     ) -> None:
-        """`sampler` and `limits`: None for what OpenTelemetry's variables say.
+        """`caller`: what the session runs under; `baggage_keys`: which of its baggage is told.
 
-        `measure` is told of each node, sampled or not.
+        `sampler` and `limits`: None for what OpenTelemetry's variables say. `measure` is told of
+        each node, sampled or not.
         """
         self._session_id = session_id
         self._book = book
         self._around = Surroundings(
             server=server or Server(), user_id=user_id, rules=within_limits(rules, limits)
         )
-        self._remote_parent = remote_parent
+        self._caller = Context() if caller is None else caller
+        self._baggage_keys = baggage_keys
         self._measure = measure
         self._ids = _GivenIds()
         self._ended = _Ended()
@@ -154,9 +165,9 @@ class Emitter:
         self._provider.add_span_processor(self._ended)
         self._tracer = self._provider.get_tracer(SCOPE, version)
 
-    def runs_under(self, *, remote_parent: SpanContext | None) -> None:
+    def runs_under(self, caller: Context) -> None:
         """The session goes on in a process with this caller: turns not yet told are its."""
-        self._remote_parent = remote_parent
+        self._caller = caller
 
     def emit(self, closed: Iterable[Closed]) -> list[EmittedSpan]:
         """The spans of `closed` that the sampler keeps."""
@@ -188,7 +199,7 @@ class Emitter:
             kind=SpanKind.CLIENT if shape.is_client else SpanKind.INTERNAL,
             context=self._context_above(shape, trace),
             start_time=shape.started_at_ns,
-            attributes=shape.attributes,
+            attributes=baggage_attributes(self._caller, self._baggage_keys) | shape.attributes,
             links=[Link(self._context_of(node)) for node in shape.links],
         )
         for event in shape.events:
@@ -205,7 +216,7 @@ class Emitter:
             parent = _context(trace, trace.parent_span_id, is_remote=True)
         else:
             parent = SpanContext(0, 0, False)  # a root, whatever is current here
-        return set_span_in_context(NonRecordingSpan(parent))
+        return set_span_in_context(NonRecordingSpan(parent), self._caller)
 
     def _context_of(self, node: NodeId) -> SpanContext:
         return _context(self._trace_of(node.turn_key), span_id(node), is_remote=False)
@@ -214,25 +225,19 @@ class Emitter:
         known = self._book.trace_of("turn", turn_key)
         if known is not None:
             return known
-        parent = self._remote_parent
-        if parent is not None:
-            trace = TurnTrace(
-                trace_id=parent.trace_id,
-                parent_span_id=parent.span_id,
-                trace_flags=int(parent.trace_flags),
-                trace_state=parent.trace_state.to_header(),
-            )
-        else:
-            trace_id = trace_id_of(turn_key)
-            # Children are built before their root: they need its sampling decision now.
-            decision = self._provider.sampler.should_sample(
-                None, trace_id, TURN_NAME, SpanKind.INTERNAL, TURN_ATTRIBUTES
-            )
-            trace = TurnTrace(
-                trace_id=trace_id,
-                trace_flags=int(decision.decision.is_sampled()),
-                trace_state=decision.trace_state.to_header() if decision.trace_state else "",
-            )
+        parent = get_current_span(self._caller).get_span_context()
+        trace_id = parent.trace_id if parent.is_valid else trace_id_of(turn_key)
+        # Children are built before their root: they need its sampling decision now.
+        decision = self._provider.sampler.should_sample(
+            self._caller, trace_id, TURN_NAME, SpanKind.INTERNAL, TURN_ATTRIBUTES
+        )
+        others = int(parent.trace_flags) & ~TraceFlags.SAMPLED
+        trace = TurnTrace(
+            trace_id=trace_id,
+            parent_span_id=parent.span_id if parent.is_valid else None,
+            trace_flags=others | int(decision.decision.is_sampled()),
+            trace_state=decision.trace_state.to_header() if decision.trace_state else "",
+        )
         return self._book.remember_trace("turn", turn_key, trace)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from typing import Final, TypeAlias
 
@@ -26,6 +26,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from claude_otel.emit import baggage_attributes
 from claude_otel.model.nodes import Closed, Node, Subagent, Turn
 from claude_otel.semconv.shape import SpanShape, SpanStart
 from claude_otel.semconv.spans import id_of, span_for, start_of
@@ -69,12 +70,14 @@ class LiveEmitter:
         above: Context,
         *,
         measure: Callable[[SpanShape], None],
+        baggage_keys: Sequence[str] = (),
     ) -> None:
         self._tracer = tracer
         self._around = around
         self._visible = visible
         self._above = above
         self._measure = measure
+        self._baggage_keys = baggage_keys
         self._lock = threading.RLock()
         self._open: dict[Key, Span] = {}
         self._contexts: OrderedDict[Key, Context] = OrderedDict()
@@ -94,7 +97,7 @@ class LiveEmitter:
                 start.name,
                 context=above,
                 kind=SpanKind.CLIENT if start.is_client else SpanKind.INTERNAL,
-                attributes=start.attributes,
+                attributes=baggage_attributes(above, self._baggage_keys) | start.attributes,
                 start_time=start.started_at_ns or None,
             )
             self.records = self.records or span.is_recording()

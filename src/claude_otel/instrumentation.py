@@ -28,12 +28,13 @@ from opentelemetry.trace import (
 )
 
 from claude_otel import settings
+from claude_otel.caller import baggage_keys_of
 from claude_otel.capture.agent_sdk.connection import Connection
 from claude_otel.capture.agent_sdk.recording import Recording
 from claude_otel.capture.agent_sdk.tracing_thread import TracingThread
 from claude_otel.capture.agent_sdk.wrappers import Wrappers
 from claude_otel.capture.ownership import Claims
-from claude_otel.content_choice import content_of
+from claude_otel.content_choice import LEVEL, content_on_spans, unheard_of_mlflow
 from claude_otel.content_rules import rules_of
 from claude_otel.diagnostics import log
 from claude_otel.emit import SCOPE, within_limits
@@ -77,6 +78,14 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
         own = {f.name: kwargs[f.name] for f in fields(Options) if f.name in kwargs}
         options = settings.own_environment() | environment_of(own, place="claude_otel")
         self._rules = within_limits(rules_of(options), None)
+        self._baggage_keys = baggage_keys_of(options)
+        if "pipeline" not in kwargs and unheard_of_mlflow(options):
+            log.warning(
+                "%s=%s: through exporters of the application MLflow gets no more than is on its "
+                "spans; set OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=SPAN_ONLY, or call "
+                "claude_otel.configure()",
+                *(LEVEL, options[LEVEL]),
+            )
         self._pipeline = kwargs.get("pipeline") or _Pipeline(
             provider=kwargs.get("tracer_provider"),
             visible=_as_opentelemetry_says(options),
@@ -106,6 +115,7 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
             self._pipeline.visible,
             above,
             measure=partial(self._meters.measure, is_new=True),
+            baggage_keys=self._baggage_keys,
         )
         recording = Recording(
             emitter,
@@ -199,7 +209,7 @@ def flush(timeout_s: float = 5.0) -> bool:
 
 def _as_opentelemetry_says(options: Mapping[str, str]) -> Visible:
     """For exporters that are not ours: no content, unless the options say so."""
-    level, without = content_of("", options)
+    level, without = content_on_spans(options)
     return partial(projected_shape, level=level, without=without)
 
 

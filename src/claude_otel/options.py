@@ -17,6 +17,7 @@ VARIABLE_OF: Final[Mapping[str, str]] = {
     "span_bytes": "CLAUDE_OTEL_SPAN_BYTES",
     "secret_patterns": "CLAUDE_OTEL_SECRET_PATTERNS",
     "redaction_hook": "CLAUDE_OTEL_REDACTION_HOOK",
+    "baggage_keys": "CLAUDE_OTEL_BAGGAGE_KEYS",
 }
 """The variable of each option of a file."""
 
@@ -29,7 +30,8 @@ class Options:
     that stay away (`content_choice.py`), or such a list for each exporter. `attribute_bytes`,
     `span_bytes`: how much content an attribute and a span may hold. `secret_patterns`: more
     regular expressions to mask, by the name of what they find. `redaction_hook`:
-    `module:function`, called with each part of content.
+    `module:function`, called with each part of content. `baggage_keys`: which of the caller's
+    baggage is told on spans, by name or by patterns such as `ci.*`.
     """
 
     content: str | dict[str, str] | None = None
@@ -38,6 +40,7 @@ class Options:
     span_bytes: int | None = None
     secret_patterns: dict[str, str] | None = None
     redaction_hook: str | None = None
+    baggage_keys: list[str] | str | None = None
 
 
 def environment_of(options: Mapping[str, Any], *, place: str) -> dict[str, str]:

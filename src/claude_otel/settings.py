@@ -13,7 +13,7 @@ import os
 import shlex
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
@@ -32,6 +32,7 @@ from claude_otel.declarative import CONFIG_FILE, Declared
 from claude_otel.declarative import read as read_config_file
 from claude_otel.destinations import (
     ADDRESSES,
+    PROPAGATORS,
     SELECTING,
     Destination,
     Ignored,
@@ -42,6 +43,7 @@ from claude_otel.destinations import (
     destinations_of,
     is_switched_off,
     mask,
+    missing_propagators,
     selected_exporters,
     unused_of,
 )
@@ -81,6 +83,7 @@ __all__ = [
     "forget",
     "keep_mlflow_quiet",
     "leave_all_to_the_file",
+    "left_to_the_file",
     "managed_settings_dir",
     "mask",
     "model_endpoint",
@@ -102,8 +105,9 @@ _PROCESS_NAMES = frozenset({"PATH", "USER", "LOGNAME", "LANG", "TMPDIR"})
 
 # The digest of the configuration file for which a worker was started.
 _CONFIG_DIGEST = "CLAUDE_OTEL_CONFIG_SHA256"
-# For a worker, which does not see the variables of Claude Code that say so.
-_NATIVE_IS_ON = "CLAUDE_OTEL_NATIVE_TRACES_ARE_ON"
+# Where Claude Code sends its own traces: for a worker, which does not see the variables of
+# Claude Code that say so.
+_NATIVE_RECEIVER = "CLAUDE_OTEL_NATIVE_RECEIVER"
 _IGNORED_BESIDE_A_FILE = (
     "OTEL_EXPORTER_",
     "OTEL_TRACES_",
@@ -258,13 +262,11 @@ def resolve(
         ]
     process = {name: value for name, value in session_environ.items() if _is_of_process(name)}
     process.setdefault("PATH", os.defpath)
-    found = _configuration(process | values, sources, ignored, data)
-    if native_telemetry.is_on(effective_env(session_environ, native_telemetry.NAMES, managed)):
-        kept, said = native_telemetry.not_doubled(found.destinations, found.environment)
-        found = replace(found, destinations=kept, ignored=(*found.ignored, *said))
-        found.environment[_NATIVE_IS_ON] = "1"
-        found = replace(found, key=_key(found.environment))
-    return found
+    native = effective_env(session_environ, native_telemetry.NAMES, managed)
+    values.pop(_NATIVE_RECEIVER, None)  # nobody's to say
+    if receiver := native_telemetry.receiver_of(native):
+        values[_NATIVE_RECEIVER] = receiver
+    return _configuration(process | values, sources, ignored, data)
 
 
 def configuration_of(environment: Mapping[str, str]) -> Configuration:
@@ -286,12 +288,17 @@ def _configuration(
         environment[_CONFIG_DIGEST] = declared.digest
     if declared is None:
         destinations = destinations_of(environment)
-        if environment.get(_NATIVE_IS_ON):
-            destinations, _ = native_telemetry.not_doubled(destinations, environment)
-        also_ignored = unused_of(environment)
+        named_in = sources.get(PROPAGATORS, CLAUDES_OWN)
+        also_ignored = (
+            *unused_of(environment),
+            *missing_propagators(environment, where=named_in),
+        )
     else:
         destinations = () if declared.is_disabled else declared.destinations
         also_ignored = (*declared.ignored, *_overruled_by(declared, environment, sources))
+    if receiver := environment.get(_NATIVE_RECEIVER):
+        destinations, said = native_telemetry.not_doubled(destinations, environment, receiver)
+        also_ignored = (*also_ignored, *said)
     own = {name: v for name, v in environment.items() if name.startswith("CLAUDE_OTEL_")}
     return Configuration(
         environment=environment,
@@ -324,13 +331,18 @@ def _declared(environment: Mapping[str, str], data: DataFolder) -> Declared:
 def _as_own_environment(environment: Mapping[str, str]) -> Generator[None]:
     """OpenTelemetry substitutes from the process's own environment, and from nothing else."""
     before = dict(os.environ)
-    os.environ.clear()
-    os.environ.update(environment)
+    _change_own_environment(environment)
     try:
         yield
     finally:
-        os.environ.clear()
-        os.environ.update(before)
+        _change_own_environment(before)
+
+
+def _change_own_environment(wanted: Mapping[str, str]) -> None:
+    """Touch nothing that is the same: a thread of an application may be reading it."""
+    for name in os.environ.keys() - wanted.keys():
+        del os.environ[name]
+    os.environ.update({n: v for n, v in wanted.items() if os.environ.get(n) != v})
 
 
 def _overruled_by(
@@ -354,6 +366,14 @@ def leave_all_to_the_file() -> None:
     for name in list(os.environ):
         if name.startswith(_IGNORED_BESIDE_A_FILE):
             del os.environ[name]
+
+
+@contextmanager
+def left_to_the_file() -> Generator[None]:
+    """The same for as long as an exporter is made, in a process that needs its variables after."""
+    kept = {n: v for n, v in os.environ.items() if not n.startswith(_IGNORED_BESIDE_A_FILE)}
+    with _as_own_environment(kept):
+        yield
 
 
 def application_configuration(default_tracking_uri: str | None = None) -> Configuration:

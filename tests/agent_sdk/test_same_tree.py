@@ -22,6 +22,7 @@ NAMES = ("foreground_subagent", "nested_subagents", "parallel_tools", "retries",
 _OF_THE_RUN = {
     "claude.turn.end_reason",
     "claude.turn.stated_cost_usd",
+    "gen_ai.request.stream",
     "gen_ai.response.time_to_first_chunk",
     "server.address",
     "server.port",

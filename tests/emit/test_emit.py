@@ -4,16 +4,18 @@ import json
 from pathlib import Path
 
 import pytest
+from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.trace import SpanContext
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
+from opentelemetry.trace import SpanContext, get_current_span
 from story_routes import Reader, Story, hook_events, load, plain, story_folders, transcript_events
 
+from claude_otel.caller import caller_of, propagator_of
 from claude_otel.emit import (
     EmittedSpan,
     Emitter,
     MemoryBook,
     TurnTrace,
-    remote_parent_of,
     span_id_of,
     trace_id_of,
 )
@@ -25,6 +27,15 @@ FOLDERS = {folder.parent.name: folder for folder in story_folders()}
 TRACE_OF_PROMPT = "e63485f37363129913494c71f0570d79"
 SPAN_OF_TOOL = "e5c04fc5b49948fd"
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def _caller(traceparent: str | None, **environ: str) -> Context:
+    carrier = {"TRACEPARENT": traceparent} if traceparent is not None else {}
+    return caller_of({**carrier, **environ}, propagator_of({}))
+
+
+def _parent(above: Context) -> SpanContext:
+    return get_current_span(above).get_span_context()
 
 
 def _emitted(story: Story, **emitter) -> list[EmittedSpan]:
@@ -85,8 +96,8 @@ def test_each_turn_is_a_trace_of_its_own_with_a_root(several_prompts: Story):
 
 
 def test_under_a_remote_parent_all_turns_share_its_trace(several_prompts: Story):
-    parent = remote_parent_of(CALLER, "vendor=1")
-    emitted = _emitted(several_prompts, remote_parent=parent)
+    caller = _caller(CALLER, TRACESTATE="vendor=1")
+    parent, emitted = _parent(caller), _emitted(several_prompts, caller=caller)
     assert {e.span.context.trace_id for e in emitted} == {parent.trace_id}
     assert [e.span.parent.span_id for e in emitted if e.kind == "turn"] == [parent.span_id] * 3
     assert {e.span.parent.is_remote for e in emitted if e.kind == "turn"} == {True}
@@ -95,19 +106,29 @@ def test_under_a_remote_parent_all_turns_share_its_trace(several_prompts: Story)
 
 
 def test_span_ids_are_the_same_under_a_remote_parent(several_prompts: Story):
-    under = _emitted(several_prompts, remote_parent=remote_parent_of(CALLER))
+    under = _emitted(several_prompts, caller=_caller(CALLER))
     assert _ids(under) == _ids(_emitted(several_prompts))
 
 
 def test_a_remote_parent_that_is_not_sampled_is_obeyed(several_prompts: Story):
-    parent = remote_parent_of(CALLER.removesuffix("01") + "00")
-    assert _emitted(several_prompts, remote_parent=parent) == []
+    caller = _caller(CALLER.removesuffix("01") + "00")
+    assert _emitted(several_prompts, caller=caller) == []
+
+
+def test_a_sampler_that_keeps_a_caller_who_was_dropped_keeps_all_of_its_spans(
+    several_prompts: Story,
+):
+    caller = _caller(CALLER.removesuffix("01") + "00")
+    sampler = ParentBased(ALWAYS_OFF, remote_parent_not_sampled=ALWAYS_ON)
+    emitted = _emitted(several_prompts, caller=caller, sampler=sampler)
+    assert _ids(emitted) == _ids(_emitted(several_prompts))
+    assert {e.span.context.trace_id for e in emitted} == {_parent(caller).trace_id}
 
 
 def test_a_turn_stays_in_the_trace_that_was_written_down(several_prompts: Story):
     """A worker that starts again without the caller's context knows where the turn is."""
     book = MemoryBook()
-    first = _emitted(several_prompts, book=book, remote_parent=remote_parent_of(CALLER))
+    first = _emitted(several_prompts, book=book, caller=_caller(CALLER))
     again = _emitted(several_prompts, book=book)
     assert [plain(e) for e in again] == [plain(e) for e in first]
 
@@ -137,21 +158,63 @@ def test_a_book_keeps_the_first_trace():
     ],
 )
 def test_a_traceparent_that_is_none_or_broken_is_no_parent(traceparent: str | None):
-    assert remote_parent_of(traceparent) is None
+    assert not _parent(_caller(traceparent)).is_valid
 
 
 @pytest.mark.parametrize("version", ["00", "01"])
 def test_a_traceparent_is_read_as_w3c_says(version: str):
-    parent = remote_parent_of(version + CALLER.removeprefix("00"))
-    assert isinstance(parent, SpanContext)
+    parent = _parent(_caller(version + CALLER.removeprefix("00")))
     assert (f"{parent.trace_id:032x}", f"{parent.span_id:016x}") == tuple(CALLER.split("-")[1:3])
     assert (parent.is_remote, parent.trace_flags.sampled) == (True, True)
 
 
 def test_a_broken_tracestate_leaves_the_parent():
-    parent = remote_parent_of(CALLER, "=,,no state,,=")
-    assert parent is not None
+    parent = _parent(_caller(CALLER, TRACESTATE="=,,no state,,="))
+    assert parent.is_valid
     assert parent.trace_state.to_header() == ""
+
+
+# -- propagators and baggage ---------------------------------------------------------------
+
+BAGGAGE = "ci.pipeline=nightly,team=tools,note=caf%C3%A9,gen_ai.operation.name=other"
+
+
+def _told(emitted: list[EmittedSpan], *keys: str) -> set[tuple[object, ...]]:
+    return {tuple(e.span.attributes.get(key) for key in keys) for e in emitted}
+
+
+def test_only_the_propagators_that_are_named_are_asked(several_prompts: Story):
+    environ = {"TRACEPARENT": CALLER, "BAGGAGE": BAGGAGE}
+    keys = ("team",)
+    for named, has_parent, team in (
+        ("", True, "tools"),
+        ("tracecontext", True, None),
+        ("baggage", False, "tools"),
+        ("none", False, None),
+        ("tracecontext,none", False, None),
+        (" baggage , nobody-brings-this ", False, "tools"),
+    ):
+        caller = caller_of(environ, propagator_of({"OTEL_PROPAGATORS": named}))
+        emitted = _emitted(several_prompts, caller=caller, baggage_keys=keys)
+        assert (_parent(caller).is_valid, _told(emitted, "team")) == (has_parent, {(team,)}), named
+
+
+def test_baggage_is_told_on_every_span_where_its_key_is_wanted_and_overrules_nothing(
+    several_prompts: Story,
+):
+    caller = _caller(CALLER, BAGGAGE=BAGGAGE)
+    told = _emitted(several_prompts, caller=caller, baggage_keys=("ci.*", "note", "gen_ai.*"))
+    assert _told(told, "ci.pipeline", "note", "team") == {("nightly", "café", None)}
+    assert "other" not in {e.span.attributes["gen_ai.operation.name"] for e in told}
+    unasked = _emitted(several_prompts, caller=caller)
+    assert _told(unasked, "ci.pipeline", "note", "team") == {(None, None, None)}
+
+
+def test_a_secret_in_the_baggage_is_masked(several_prompts: Story):
+    secret = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
+    caller = _caller(None, BAGGAGE=f"who={secret}")
+    told = _emitted(several_prompts, caller=caller, baggage_keys=("*",))
+    assert _told(told, "who") == {("[redacted:github-token]",)}
 
 
 # -- sampling ------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from metric_conformance import METRICS, metrics_of, violations
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from story_routes import Reader, hook_events, load, story_folders, transcript_events
@@ -59,6 +60,65 @@ def told(tmp_path: Path):
 
 def total(points: list[Any]) -> float:
     return sum(point.value if hasattr(point, "value") else point.sum for point in points)
+
+
+# A metric of the conventions that nobody here can tell, and why.
+NOT_TOLD = {
+    "gen_ai.client.inference.time_per_output_chunk": "no record of Claude Code has the time of "
+    "each chunk of an answer; frames of the Agent SDK have, only where a program asks for them",
+    "gen_ai.client.inference.time_to_first_chunk": "of these stories' sessions nobody measured "
+    "it; frames of the Agent SDK say it: tests/agent_sdk/test_records.py",
+}
+
+
+def test_the_metrics_of_all_stories_keep_to_the_conventions(told: Told) -> None:
+    for name in FOLDERS:
+        told.play(name)
+    metrics_told = list(metrics_of(told.reader.get_metrics_data()))
+    assert violations(metrics_told) == []
+    named = {metric.name for metric in metrics_told}
+    assert {name for name in named if name.startswith("gen_ai.")} == METRICS.keys() - NOT_TOLD
+
+
+def _of_a_call(**attributes: Any) -> dict[str, Any]:
+    told = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "anthropic", **attributes}
+    return {key: value for key, value in told.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "attributes", "rules"),
+    [
+        ("gen_ai.client.inference.usage.input_tokens", "{token}", {}, []),
+        ("gen_ai.client.inference.usage.input_tokens", "1", {}, ["unit is 1"]),
+        ("gen_ai.client.token.usage", "{token}", {}, ["not in the conventions"]),
+        ("gen_ai.client.inference.duration", "s", {}, ["is a Sum"]),
+        (
+            "gen_ai.client.inference.usage.input_tokens",
+            "{token}",
+            {"gen_ai.provider.name": None, "error.type": "529", "server.address": "a"},
+            [
+                "without gen_ai.provider.name",
+                "error.type is none of its attributes",
+                "without server.port",
+            ],
+        ),
+        (
+            "gen_ai.client.inference.usage.input_tokens",
+            "{token}",
+            {"gen_ai.token.modality": "smell", "server.address": "a", "server.port": "443"},
+            ["gen_ai.token.modality is smell", "server.port is '443'"],
+        ),
+    ],
+)
+def test_a_metric_that_breaks_a_rule_is_told_so(
+    name: str, unit: str, attributes: dict[str, Any], rules: list[str]
+) -> None:
+    reader = InMemoryMetricReader()
+    meter = MeterProvider([reader], shutdown_on_exit=False).get_meter("test")
+    counter = meter.create_counter(name, unit, "A description.")
+    counter.add(1, _of_a_call(**{"gen_ai.token.modality": "unknown", **attributes}))
+    told = violations(metrics_of(reader.get_metrics_data()))
+    assert told == [f"{name}: {rule}" for rule in rules]
 
 
 @pytest.mark.parametrize("name", ["nested_subagents", "retries", "thinking", "broken_stream"])

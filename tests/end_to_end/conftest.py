@@ -5,6 +5,7 @@ an MLflow store at once. What a story sent is read back from both.
 """
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,16 +19,23 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 
 @pytest.fixture(scope="session")
-def shared_installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    with Installation(tmp_path_factory.mktemp("shared")) as installation:
+def shared_installation(
+    empty_mlflow_store: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Installation]:
+    with _installation(tmp_path_factory.mktemp("shared"), empty_mlflow_store) as installation:
         yield installation
 
 
 @pytest.fixture
-def installation(tmp_path: Path) -> Iterator[Installation]:
+def installation(empty_mlflow_store: Path, tmp_path: Path) -> Iterator[Installation]:
     """One of its own, for tests that break something."""
-    with Installation(tmp_path) as installation:
+    with _installation(tmp_path, empty_mlflow_store) as installation:
         yield installation
+
+
+def _installation(root: Path, empty_store: Path) -> Installation:
+    shutil.copy(empty_store, root / "mlflow.db")
+    return Installation(root)
 
 
 @pytest.fixture(scope="session")

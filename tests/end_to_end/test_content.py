@@ -81,6 +81,12 @@ def test_no_secret_of_the_corpus_leaves_or_stays(
         f"""
 file_format: "1.1"
 resource: {{attributes: [{{name: team, value: "{TOKEN}"}}]}}
+propagator: {{composite: [{{baggage: {{}}}}]}}
+meter_provider:
+  readers:
+    - periodic:
+        interval: 500
+        exporter: {{otlp_http: {{endpoint: "{installation.receiver.uri}/v1/metrics"}}}}
 tracer_provider:
   processors:
     - batch: {{exporter: {{mlflow: {{tracking_uri: "{installation.tracking_uri}"}}}}}}
@@ -88,12 +94,17 @@ tracer_provider:
     - batch: {{exporter: {{otlp_grpc: {{endpoint: "{grpc_receiver.uri}"}}}}}}
     - batch: {{exporter: {{otlp_file/development: {{output_stream: "file://{root}/t.jsonl"}}}}}}
     - simple: {{exporter: {{console: {{}}}}}}
-instrumentation/development: {{python: {{claude_otel: {{content: full}}}}}}
+instrumentation/development: {{python: {{claude_otel: {{content: full, baggage_keys: ["*"]}}}}}}
 """
     )
     story = _story()
     with ScriptedApi(story.scenario) as api:
-        play_story(story, api=api, home=installation.home, env={"OTEL_CONFIG_FILE": str(file)})
+        play_story(
+            story,
+            api=api,
+            home=installation.home,
+            env={"OTEL_CONFIG_FILE": str(file), "BAGGAGE": f"who={TOKEN}"},
+        )
     installation.wait_until_delivered()
     installation.cli("flush", "--timeout", "30")
 
@@ -104,12 +115,16 @@ instrumentation/development: {{python: {{claude_otel: {{content: full}}}}}}
         "the console": installation.state.console.read_bytes(),
         "MLflow's store": Path(installation.tracking_uri.removeprefix("sqlite:///")).read_bytes(),
     }
+    installation.end_workers(signal.SIGTERM)
+    wait_for(lambda: not installation.worker_pids(), "the worker ends, and reports what is left")
+    exported["metrics"] = b"".join(m.SerializeToString() for m in installation.receiver.metrics)
+    assert {span.attributes["who"] for span in installation.receiver.spans} == {
+        "[redacted:github-token]"
+    }
     assert all(b"[redacted:github-token]" in content for content in exported.values())
     left = {name: found for name, content in exported.items() if (found := _left(content))}
     assert left == {}
 
-    installation.end_workers(signal.SIGTERM)
-    wait_for(lambda: not installation.worker_pids(), "the worker ends")
     ours = [
         path
         for folder in (installation.state.path, installation.data)

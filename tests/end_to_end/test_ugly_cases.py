@@ -97,35 +97,6 @@ def test_a_session_is_resumed_after_its_worker_is_gone_and_only_the_new_turn_is_
     assert {s.session_id for s in after} == {one.session_id}
 
 
-def test_a_caller_that_is_traced_is_the_parent_and_all_turns_share_its_trace(
-    installation: Installation,
-) -> None:
-    trace_id, span_id = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-    env = {
-        **installation.environment,
-        "TRACEPARENT": f"00-{trace_id}-{span_id}-01",
-    }
-    story = STORIES["several_prompts"]()
-    played = installation.play(story, env=env)
-    turns = [span for span in played.otlp if span.operation == "invoke_agent"]
-    assert len(turns) == 3
-    assert {(turn.trace_id, turn.parent_id) for turn in turns} == {(trace_id, span_id)}
-    assert {span.trace_id for span in played.otlp} == {trace_id}
-    (trace,) = played.mlflow
-    assert trace.info.trace_id == f"tr-{trace_id}"
-    assert trace.info.state.value == "OK"
-    assert len(trace.data.spans) == len(played.otlp)
-
-
-def test_a_caller_that_is_not_sampled_is_not_traced(installation: Installation) -> None:
-    env = {
-        **otlp_only(installation.receiver.uri),
-        "TRACEPARENT": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00",
-    }
-    played = installation.play(STORIES["plain_answer"](), env=env)
-    assert played.otlp == []
-
-
 def test_content_leaves_over_otlp_only_when_the_standard_variable_says_so(
     installation: Installation,
 ) -> None:

@@ -29,12 +29,14 @@ class OtlpReceiver(Loopback):
         self.answers: list[tuple[int, Mapping[str, str], bytes]] = []
         self.refuses: Callable[[ExportTraceServiceRequest], bool] = lambda request: False
         self.requests: list[ExportTraceServiceRequest] = []
+        self.headers: list[dict[str, str]] = []
         self.accepted: list[ExportTraceServiceRequest] = []
         super().__init__(self._answer)
 
     def _answer(self, request: Request) -> Answer:
         batch = ExportTraceServiceRequest.FromString(request.body)
         self.requests.append(batch)
+        self.headers.append(dict(request.headers))
         if self.refuses(batch):
             return Answer(status=400, body=b"a bad span")
         answer = Answer(*self.answers.pop(0)) if self.answers else Answer(body=_TAKEN)

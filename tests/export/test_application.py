@@ -17,7 +17,11 @@ from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export.application import DestinationExporter
 from claude_otel.export.ledger import Ledger
 from claude_otel.export.otlp_file import OtlpFile
-from claude_otel.export.pipeline import application_processors, destinations
+from claude_otel.export.pipeline import (
+    application_processors,
+    application_provider,
+    destinations,
+)
 
 
 def _provider() -> TracerProvider:
@@ -52,6 +56,58 @@ def test_each_destination_of_the_environment_gets_its_share_of_the_content(
     (written,) = json.loads(line)["resourceSpans"][0]["scopeSpans"][0]["spans"]
     assert written["spanId"] == span.span_id.hex()
     assert written["attributes"][1]["key"] == "gen_ai.input.messages"
+
+
+def test_what_a_file_says_of_a_receiver_is_all_that_goes_there(
+    monkeypatch: pytest.MonkeyPatch,
+    otlp_receiver: OtlpReceiver,
+    grpc_receiver: GrpcReceiver,
+    tmp_path: Path,
+) -> None:
+    """OpenTelemetry's exporters add the headers of the variables to those that they are given."""
+    file = tmp_path / "otel.yaml"
+    file.write_text(
+        f"""
+file_format: "1.1"
+tracer_provider:
+  processors:
+    - batch: {{exporter: {{otlp_http: {{endpoint: "{otlp_receiver.uri}/v1/traces"}}}}}}
+    - batch: {{exporter: {{otlp_grpc: {{endpoint: "{grpc_receiver.uri}"}}}}}}
+"""
+    )
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_PROTOCOL", raising=False)
+    monkeypatch.setenv("OTEL_CONFIG_FILE", str(file))
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-of-another=1")
+
+    _trace_a_chat()
+
+    assert len(otlp_receiver.accepted) == len(grpc_receiver.accepted) == 1
+    assert [h for h in otlp_receiver.headers if "x-of-another" in h] == []
+    assert [m for m in grpc_receiver.metadata if "x-of-another" in m] == []
+    assert os.environ["OTEL_EXPORTER_OTLP_HEADERS"] == "x-of-another=1"
+
+
+def test_a_secret_in_any_part_of_the_resource_is_masked(
+    monkeypatch: pytest.MonkeyPatch, otlp_receiver: OtlpReceiver, tmp_path: Path
+) -> None:
+    secret = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
+    file = tmp_path / "otel.yaml"
+    file.write_text(
+        f"""
+file_format: "1.1"
+resource:
+  attributes: [{{name: teams, type: string_array, value: [blue, {secret}]}}]
+tracer_provider:
+  processors: [batch: {{exporter: {{otlp_http: {{endpoint: "{otlp_receiver.uri}/v1/traces"}}}}}}]
+"""
+    )
+    monkeypatch.setenv("OTEL_CONFIG_FILE", str(file))
+    provider = application_provider()
+    provider.get_tracer("an application").start_span("a").end()
+    provider.shutdown()
+    told = otlp_receiver.accepted[0].resource_spans[0].resource.attributes
+    (teams,) = [pair.value.array_value.values for pair in told if pair.key == "teams"]
+    assert [one.string_value for one in teams] == ["blue", "[redacted:github-token]"]
 
 
 def test_without_a_word_all_content_goes_to_an_mlflow_of_ones_own(

@@ -550,3 +550,21 @@ def test_a_remote_parent_is_told_from_a_local_one() -> None:
         True,
         False,
     ]
+
+
+def test_in_any_application_mlflow_gets_what_the_users_own_word_leaves_it(
+    mlflow_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLAUDE_OTEL_CONTENT", "mlflow=full,otlp=none")
+    monkeypatch.setenv("CLAUDE_OTEL_CONTENT_WITHOUT", "mlflow=tool_results,otlp=prompts")
+    trace_id = 0xC0FFEE
+    exporter = MLflowSpanExporter(mlflow_uri, experiment_name="a share")
+
+    assert exporter.export(
+        [tool(trace_id, span_id=3, result="the result"), turn(trace_id)]
+    ).name == ("SUCCESS")
+
+    trace = read(mlflow_uri, trace_id)
+    assert trace.info.request_preview == "What is in here?"
+    assert "the result" not in json.dumps(trace.to_dict())
+    assert "[12 characters]" in json.dumps(trace.to_dict())

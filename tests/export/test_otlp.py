@@ -78,6 +78,17 @@ def test_a_wrong_setting_keeps_the_spans_and_says_which(
     assert advice in str(outcome.error)
 
 
+def test_a_warning_of_a_receiver_that_took_everything_is_passed_on(
+    otlp_receiver: OtlpReceiver,
+) -> None:
+    partial = ExportTracePartialSuccess(error_message="use the new endpoint")
+    answer = ExportTraceServiceResponse(partial_success=partial).SerializeToString()
+    otlp_receiver.answers = [(200, {}, answer)]
+    outcome = OtlpHttp().send([turn(1)])
+    assert (outcome.delivered, outcome.rejected_count) == (True, 0)
+    assert outcome.error == "the receiver warns: use the new endpoint"
+
+
 def test_a_partial_success_says_how_many_were_dropped(otlp_receiver: OtlpReceiver) -> None:
     partial = ExportTracePartialSuccess(rejected_spans=2, error_message="too old")
     answer = ExportTraceServiceResponse(partial_success=partial).SerializeToString()

@@ -102,6 +102,80 @@ TYPES = {
     "server.port": INT,
     "user.id": TEXT,
 }
+_COMMON = ("gen_ai.operation.name", "gen_ai.conversation.id", "error.type")
+_CONTENT = (
+    "gen_ai.system_instructions",
+    "gen_ai.input.messages",
+    "gen_ai.output.messages",
+    "gen_ai.tool.definitions",
+)
+_REQUEST = (
+    "gen_ai.output.type",
+    "gen_ai.request.choice.count",
+    "gen_ai.request.frequency_penalty",
+    "gen_ai.request.max_tokens",
+    "gen_ai.request.model",
+    "gen_ai.request.presence_penalty",
+    "gen_ai.request.seed",
+    "gen_ai.request.stop_sequences",
+    "gen_ai.request.temperature",
+    "gen_ai.request.top_p",
+    "gen_ai.response.finish_reasons",
+)
+# Every attribute that the conventions give a span of this operation, at whatever level.
+ATTRIBUTES = {
+    "chat": frozenset(
+        (
+            *(*_COMMON, *_CONTENT, *_REQUEST),
+            "gen_ai.conversation.compacted",
+            "gen_ai.provider.name",
+            "gen_ai.request.previous_response.id",
+            "gen_ai.request.reasoning.level",
+            "gen_ai.request.stream",
+            "gen_ai.request.top_k",
+            "gen_ai.response.id",
+            "gen_ai.response.model",
+            "gen_ai.response.time_to_first_chunk",
+            "gen_ai.usage.cache_read.input_tokens",
+            "gen_ai.usage.cache_write.input_tokens",
+            "gen_ai.usage.input_tokens",
+            "gen_ai.usage.output_tokens",
+            "gen_ai.usage.reasoning.output_tokens",
+            "server.address",
+            "server.port",
+        )
+    ),
+    "invoke_agent": frozenset(
+        (
+            *(*_COMMON, *_CONTENT, *_REQUEST),
+            "gen_ai.agent.description",
+            "gen_ai.agent.name",
+            "gen_ai.data_source.id",
+            "gen_ai.usage.input_tokens",
+            "gen_ai.usage.output_tokens",
+        )
+    ),
+    "execute_tool": frozenset(
+        (
+            *_COMMON,
+            "gen_ai.agent.name",
+            "gen_ai.tool.call.arguments",
+            "gen_ai.tool.call.id",
+            "gen_ai.tool.call.result",
+            "gen_ai.tool.description",
+            "gen_ai.tool.name",
+            "gen_ai.tool.type",
+            # Where another instrumentation tells a tool of an MCP server (mcp.md).
+            "mcp.method.name",
+            "mcp.protocol.version",
+            "mcp.session.id",
+            "jsonrpc.request.id",
+            "network.transport",
+            "rpc.response.status_code",
+        )
+    ),
+}
+_OF_THE_CONVENTIONS = ("gen_ai.", "mcp.", "server.", "error.", "jsonrpc.", "rpc.", "network.")
 # Removed from spans of this operation where an agent runs inside the process.
 REMOVED_FROM_INVOKE_AGENT = frozenset(
     (
@@ -199,8 +273,33 @@ def _required(span: ReadableSpan) -> Iterator[str]:
     for key in REQUIRED.get(_operation(span), ()):
         if key not in _attributes(span):
             yield f"without {key}"
-    if "server.address" in _attributes(span) and "server.port" not in _attributes(span):
-        yield "without server.port"
+
+
+def _conditional(span: ReadableSpan) -> Iterator[str]:
+    """What is required as soon as something else is there, or is known to be available."""
+    operation, attributes = _operation(span), _attributes(span)
+    for key, because in (
+        ("server.port", "server.address"),
+        ("gen_ai.request.model", "gen_ai.response.model"),
+        ("gen_ai.request.stream", "gen_ai.response.time_to_first_chunk"),
+        ("gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.input_tokens"),
+        ("gen_ai.usage.cache_write.input_tokens", "gen_ai.usage.input_tokens"),
+    ):
+        if because in attributes and key not in attributes and operation == "chat":
+            yield f"without {key}"
+    # An agent has a name, a session an id, and whoever runs a tool is an agent: all known here.
+    always = ["gen_ai.conversation.id"]
+    always += ["gen_ai.agent.name"] if operation in ("invoke_agent", "execute_tool") else []
+    # Unset it says that the answer was not streamed.
+    always += ["gen_ai.request.stream"] if operation == "chat" else []
+    for key in always:
+        if key not in attributes:
+            yield f"without {key}"
+    if "gen_ai.tool.call.result" in attributes and "error.type" in attributes:
+        yield "a result of a tool that failed"
+    is_of_mcp = str(attributes.get("gen_ai.tool.name")).startswith("mcp__")
+    if operation == "execute_tool" and is_of_mcp and "mcp.method.name" not in attributes:
+        yield "without mcp.method.name"
 
 
 def _removed(span: ReadableSpan) -> Iterator[str]:
@@ -213,12 +312,20 @@ def _removed(span: ReadableSpan) -> Iterator[str]:
 
 
 def _types(span: ReadableSpan) -> Iterator[str]:
+    of_operation = ATTRIBUTES.get(_operation(span))
     for key, value in _attributes(span).items():
         expected = TYPES.get(key)
         if expected is None:
-            if key.startswith(("gen_ai.", "mcp.", "server.", "error.")):
+            if key.startswith(_OF_THE_CONVENTIONS):
                 yield f"{key} is not in the conventions"
-        elif not _is_of(value, expected):
+            continue
+        if (
+            of_operation is not None
+            and key not in of_operation | REMOVED_FROM_INVOKE_AGENT
+            and key.startswith(_OF_THE_CONVENTIONS)
+        ):
+            yield f"{key} is no attribute of {_operation(span)}"
+        if not _is_of(value, expected):
             yield f"{key} is not {expected}"
 
 
@@ -250,6 +357,8 @@ def _values(span: ReadableSpan) -> Iterator[str]:
     ):
         if key in attributes and attributes[key] not in known:
             yield f"{key} is {attributes[key]}"
+    if attributes.get("gen_ai.output.type", "json") not in ("text", "json", "image", "speech"):
+        yield f"gen_ai.output.type is {attributes['gen_ai.output.type']}"
     for reason in attributes.get("gen_ai.response.finish_reasons", ()):
         if reason not in FINISH_REASONS:
             yield f"finish reason {reason}"
@@ -337,4 +446,4 @@ def _loads(text: object) -> object:
         return _BROKEN
 
 
-_CHECKS = (_name, _kind, _required, _removed, _types, _values, _status, _messages)
+_CHECKS = (_name, _kind, _required, _conditional, _removed, _types, _values, _status, _messages)

@@ -263,6 +263,34 @@ def test_a_value_from_the_environment_is_not_quoted_in_a_message(file: Path) -> 
     assert "hunter2" not in str(error.value)
 
 
+def test_what_has_no_effect_on_a_worker_is_said(file: Path) -> None:
+    said = ONE.replace("{processors", "{tracer_configurator/development: {}, processors", 1)
+    found = configured(file, HEAD + said, OTEL_CONFIG_FILE=str(file))
+    assert [(one.setting, one.where) for one in found.ignored] == [
+        ("tracer_provider: tracer_configurator/development", str(file))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "names"),
+    [
+        ("", set()),
+        ("propagator: {composite: [{baggage: {}}]}", {"baggage"}),
+        (
+            'propagator: {composite: [{tracecontext: {}}], composite_list: "${OTEL_PROPAGATORS}"}',
+            {"traceparent", "tracestate", "baggage"},
+        ),
+    ],
+)
+def test_only_the_propagators_of_the_file_count(
+    file: Path, said: str, names: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_PROPAGATORS", "baggage")
+    file.write_text(HEAD + ONE + said)
+    declared = read(file, own_environment(), default_tracking_uri="sqlite:///x.db")
+    assert declared.propagator.fields == names
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"none\.yaml cannot be read \(No such file"):
         read(tmp_path / "none.yaml", {}, default_tracking_uri="")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from claude_otel.destinations import MlflowSetting, OtlpSetting
+from claude_otel.destinations import MlflowSetting, OtlpSetting, otlp_endpoint
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.settings import (
     Configuration,
@@ -44,25 +44,53 @@ def resolved(root: Path, environ: dict[str, str]) -> Configuration:
             {"CLAUDE_CODE_ENHANCED_TELEMETRY_BETA": "", "ENABLE_ENHANCED_TELEMETRY_BETA": "true"},
             True,
         ),
+        ({"OTEL_TRACES_EXPORTER": "otlp,none"}, True),
+        ({"OTEL_TRACES_EXPORTER": "otlp,otlp_json_file", "CLAUDE_OTEL_FILE": "/t"}, False),
     ],
 )
 def test_ours_stay_away_from_the_receiver_of_theirs(
     tmp_path: Path, changed: dict[str, str], is_on: bool
 ) -> None:
     found = resolved(tmp_path, ON | changed)
-    assert found.destinations == (() if is_on else (OTLP,))
+    over_otlp = tuple(one for one in found.destinations if isinstance(one, OtlpSetting))
+    assert over_otlp == (() if is_on else (OTLP,))
     assert [one.where for one in found.ignored] == (
         ["Claude Code's own telemetry"] if is_on else []
     )
 
 
-def test_mlflow_still_gets_ours(tmp_path: Path) -> None:
-    found = resolved(
-        tmp_path, ON | {"OTEL_TRACES_EXPORTER": "otlp,mlflow", "MLFLOW_TRACKING_URI": "http://m"}
-    )
-    (mlflow,) = found.destinations
-    assert isinstance(mlflow, MlflowSetting)
-    assert configuration_of(found.environment).destinations == (mlflow,)
+FILE = """
+file_format: "1.1"
+tracer_provider:
+  processors:
+    - batch: {exporter: {otlp_http: {endpoint: "http://collector:4318/v1/traces"}}}
+    - batch: {exporter: {otlp_grpc: {endpoint: "other:4317"}}}
+    - batch: {exporter: {mlflow: {tracking_uri: "http://mlflow:5000"}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("http://collector:4318", ["other:4317", "http://mlflow:5000"]),
+        ("http://mlflow:5000", ["http://collector:4318/v1/traces", "other:4317"]),
+        ("http://x:1", ["http://collector:4318/v1/traces", "other:4317", "http://mlflow:5000"]),
+    ],
+)
+def test_only_the_receiver_of_theirs_is_left_to_them(
+    tmp_path: Path, theirs: str, ours: list[str]
+) -> None:
+    file = tmp_path / "otel.yaml"
+    file.write_text(FILE)
+    environ = {"OTEL_CONFIG_FILE": str(file), "OTEL_EXPORTER_OTLP_ENDPOINT": theirs}
+    found = resolved(tmp_path, ON | environ)
+    addresses = [
+        one.tracking_uri if isinstance(one, MlflowSetting) else otlp_endpoint(one, {})
+        for one in found.destinations
+        if isinstance(one, OtlpSetting | MlflowSetting)
+    ]
+    assert addresses == ours
+    assert configuration_of(found.environment).destinations == found.destinations
     assert configuration_of(found.environment).key == found.key
 
 

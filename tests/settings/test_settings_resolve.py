@@ -163,6 +163,20 @@ def test_an_exporter_that_is_selected_without_an_address_has_its_own_default(
     )
 
 
+def test_a_propagator_that_nobody_brings_is_said_and_spans_go_on(machine: Machine) -> None:
+    machine.user_settings(
+        OTEL_PROPAGATORS="tracecontext, b4", OTEL_EXPORTER_OTLP_ENDPOINT="http://c"
+    )
+    found = machine.resolve()
+    assert found.destinations == (OtlpSetting(content="none"),)
+    (ignored,) = found.ignored
+    assert (ignored.setting, ignored.where) == (
+        "OTEL_PROPAGATORS",
+        str(machine.home / ".claude" / "settings.json"),
+    )
+    assert ignored.reason.startswith("there is no propagator 'b4' here; take it out")
+
+
 def test_what_a_selection_leaves_out_is_said(machine: Machine) -> None:
     found = machine.resolve(
         OTEL_TRACES_EXPORTER="otlp,console", MLFLOW_TRACKING_URI="http://m", CLAUDE_OTEL_FILE="/t"

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.resources import Resource
 
+from claude_otel.caller import propagator_of
 from claude_otel.capture.transcript_tail import MOST_BYTES
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.emit import EmittedSpan, MemoryBook, TurnTrace, span_id_of, trace_id_of
@@ -58,6 +59,7 @@ class Played:
             book=self.book,
             delivery=self.delivery,  # pyright: ignore[reportArgumentType]
             version="0",
+            propagator=propagator_of({}),
         )
 
     def hook(self, at_s: float, pid: int, event: str, **fields: Any) -> None:

@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace.export import (
 )
 from opentelemetry.trace import Status, StatusCode
 
+from claude_otel.content import clean, redact
 from claude_otel.emit_live import ending
 from claude_otel.export.destination import Destination
 from claude_otel.export.outcome import Outcome
@@ -49,7 +50,10 @@ class DestinationExporter(SpanExporter):
         while parts:
             part = parts.pop()
             outcome = self._attempt(part, deadline)
+            told = redact(clean(outcome.error or ""))  # a receiver may quote what it was sent
             if outcome.delivered and not outcome.rejected_count:
+                if told:
+                    log.warning("%s: %s", self._destination.name, told)
                 continue
             is_refused = not outcome.delivered and not outcome.retryable
             if is_refused and len(part) > 1:
@@ -58,7 +62,7 @@ class DestinationExporter(SpanExporter):
                 continue
             result = SpanExportResult.FAILURE
             lost = outcome.rejected_count or len(part)
-            log.error("%d spans did not reach %s: %s", lost, self._destination.name, outcome.error)
+            log.error("%d spans did not reach %s: %s", lost, self._destination.name, told)
         return result
 
     def _attempt(self, spans: Sequence[ReadableSpan], deadline: float) -> Outcome:

@@ -23,6 +23,7 @@ log = logging.getLogger("claude_otel")
 EXPORTERS: Final = "OTEL_METRICS_EXPORTER"
 _GROUP: Final = "opentelemetry_metrics_exporter"
 _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+_ENTRY_POINTS: Final = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
 _CLOSING_MS: Final = 5000
 
 
@@ -83,5 +84,10 @@ def _entry_point_of(name: str) -> str:
     if name != "otlp":
         return name
     own = settings.own_environment()
-    protocol = next((own[one] for one in _PROTOCOLS if own.get(one)), "http/protobuf")
-    return "otlp_proto_grpc" if protocol.strip() == "grpc" else "otlp_proto_http"
+    named = next((one for one in _PROTOCOLS if own.get(one)), None)
+    protocol = own[named].strip().lower() if named else "http/protobuf"
+    if protocol not in _ENTRY_POINTS:
+        raise ConfigurationError(
+            f"{named}={protocol}: unknown, so no metrics go over OTLP; use http/protobuf or grpc"
+        )
+    return _ENTRY_POINTS[protocol]

@@ -17,11 +17,13 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from claude_otel import settings
+from claude_otel.content_choice import content_of
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export.mlflow_parent import is_mlflows_trace
 from claude_otel.export.mlflow_road import Experiment, Road
 from claude_otel.export.mlflow_view import trace_id_in_mlflow
 from claude_otel.export.outcome import DELIVERED, Outcome, refused, unavailable
+from claude_otel.export.projection import projected
 from claude_otel.export.trace_record import (
     InMemoryTotals,
     SpanFacts,
@@ -43,7 +45,8 @@ class MLflowSpanExporter(SpanExporter):
     What is not given comes from MLFLOW_TRACKING_URI, MLFLOW_EXPERIMENT_ID and
     MLFLOW_EXPERIMENT_NAME, else it is the user's own SQLite store and the
     Default experiment; an experiment that does not exist is created by name.
-    Raises `ConfigurationError` where the store needs the missing mlflow package.
+    Raises `ConfigurationError` where the store needs the missing mlflow package. What of the
+    spans' content MLflow is to have CLAUDE_OTEL_CONTENT and CLAUDE_OTEL_CONTENT_WITHOUT say.
     `trace_totals` holds what is known of earlier spans (default: in memory, and
     what other processes have logged of a trace is read from MLflow when it ends).
     """
@@ -61,6 +64,7 @@ class MLflowSpanExporter(SpanExporter):
         if experiment_id is None and experiment_name is None:
             experiment_id = own.get("MLFLOW_EXPERIMENT_ID") or None
             experiment_name = own.get("MLFLOW_EXPERIMENT_NAME") or None
+        self._content = content_of("mlflow", own)
         self._road = _road(uri, Experiment(id=experiment_id, name=experiment_name), own)
         self._totals = InMemoryTotals() if trace_totals is None else trace_totals
         self._shares_traces = trace_totals is None
@@ -68,11 +72,12 @@ class MLflowSpanExporter(SpanExporter):
         self._shutdown = threading.Event()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Deliver, trying again for some seconds; never raises."""
+        """Deliver what MLflow is to have, trying again for some seconds; never raises."""
+        shown = [projected(span, *self._content) for span in spans]
         deadline = time.monotonic() + _EXPORT_TIMEOUT_S
         pause_s = 0.5
         while not self._shutdown.is_set():
-            outcome = self.send(spans)
+            outcome = self.send(shown)
             if outcome.delivered:
                 return SpanExportResult.SUCCESS
             wait_s = outcome.retry_after_s or pause_s
@@ -86,7 +91,8 @@ class MLflowSpanExporter(SpanExporter):
     def send(self, spans: Sequence[ReadableSpan]) -> Outcome:
         """Make one attempt to deliver spans of any traces, in any order; never raises.
 
-        A failed attempt may be repeated whole: what is there already is replaced.
+        All of their content: the delivery that calls this has taken away what it should. A
+        failed attempt may be repeated whole: what is there already is replaced.
         """
         if not spans:
             return DELIVERED

@@ -16,6 +16,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.trace import ReadableSpan
 
+from claude_otel import settings
 from claude_otel.content import clean
 from claude_otel.destinations import OtlpOptions
 from claude_otel.diagnostics import ConfigurationError
@@ -76,16 +77,17 @@ class OtlpHttp:
 def _exporter(options: OtlpOptions | None, session: requests.Session) -> OTLPSpanExporter:
     if options is None:
         return OTLPSpanExporter(session=session)
-    return OTLPSpanExporter(
-        endpoint=options.endpoint,
-        headers=dict(options.headers),
-        compression=Compression(options.compression or "none"),
-        timeout=options.timeout_s,
-        certificate_file=options.ca_file,
-        client_certificate_file=options.client_certificate_file,
-        client_key_file=options.client_key_file,
-        session=session,
-    )
+    with settings.left_to_the_file():
+        return OTLPSpanExporter(
+            endpoint=options.endpoint,
+            headers=dict(options.headers),
+            compression=Compression(options.compression or "none"),
+            timeout=options.timeout_s,
+            certificate_file=options.ca_file,
+            client_certificate_file=options.client_certificate_file,
+            client_key_file=options.client_key_file,
+            session=session,
+        )
 
 
 def _unsent(spans: Sequence[ReadableSpan], cause: str) -> Outcome:

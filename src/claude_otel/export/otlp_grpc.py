@@ -59,7 +59,11 @@ class OtlpGrpc:
 
     def __init__(self, options: OtlpOptions | None = None) -> None:
         try:
-            self._exporter = _OneAttempt(**_arguments(options))
+            if options is None:
+                self._exporter = _OneAttempt(**_variables())
+            else:
+                with settings.left_to_the_file():
+                    self._exporter = _OneAttempt(**_arguments(options))
         except (ValueError, RuntimeError, OSError, InvalidCompressionValueException) as error:
             raise ConfigurationError(
                 f"the OTLP exporter cannot be made: {error}. Correct "
@@ -150,13 +154,16 @@ def _retry_after_s(error: Any) -> float | None:
     return info.retry_delay.seconds + info.retry_delay.nanos / 1e9
 
 
-def _arguments(options: OtlpOptions | None) -> dict[str, Any]:
-    if options is None:
-        own = settings.own_environment()
-        named = next((own[name] for name in _COMPRESSIONS if own.get(name)), "")
-        # The specification's word for it, which the exporter does not know (1.45.2).
-        is_none = named.strip().lower() == "none"
-        return {"compression": grpc.Compression.NoCompression} if is_none else {}
+def _variables() -> dict[str, Any]:
+    """What the exporter does not read by itself."""
+    own = settings.own_environment()
+    named = next((own[name] for name in _COMPRESSIONS if own.get(name)), "")
+    # The specification's word for it, which the exporter does not know (1.45.2).
+    is_none = named.strip().lower() == "none"
+    return {"compression": grpc.Compression.NoCompression} if is_none else {}
+
+
+def _arguments(options: OtlpOptions) -> dict[str, Any]:
     return {
         "endpoint": options.endpoint,
         "headers": {name.lower(): value for name, value in options.headers.items()},

@@ -23,7 +23,8 @@ class Outcome:
 
     Either `delivered`; or `retryable` (the same batch may pass later); or
     neither: the batch itself was refused. `rejected_count` is how many spans of
-    a delivered batch the destination said that it dropped.
+    a delivered batch the destination said that it dropped; without any, `error` is
+    what it warns of.
     """
 
     delivered: bool
@@ -49,10 +50,12 @@ def unavailable(error: str, *, retry_after_s: float | None = None) -> Outcome:
 def partial_success(partial: ExportTracePartialSuccess) -> Outcome:
     """Read how many spans of an accepted batch were dropped (OTLP, partial success).
 
-    The protocol forbids sending them again.
+    The protocol forbids sending them again. None dropped, and a message: a warning.
     """
     if partial.rejected_spans <= 0:
-        return DELIVERED
+        if not partial.error_message:
+            return DELIVERED
+        return Outcome(delivered=True, error=f"the receiver warns: {partial.error_message}")
     reason = partial.error_message or "no reason given"
     return Outcome(
         delivered=True,

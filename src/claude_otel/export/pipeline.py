@@ -14,6 +14,7 @@ from typing import IO, Final
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter
+from opentelemetry.util.types import AttributeValue
 
 from claude_otel import destinations as configured_as
 from claude_otel import settings
@@ -135,10 +136,17 @@ def resource(declared: Declared | None = None) -> Resource:
 
 def _redacted(said: Resource) -> Resource:
     """A resource goes everywhere, with every span; a secret in it is a mistake."""
-    return Resource(
-        {name: redact(v) if isinstance(v, str) else v for name, v in said.attributes.items()},
-        said.schema_url,
-    )
+    return Resource({name: _masked(v) for name, v in said.attributes.items()}, said.schema_url)
+
+
+def _masked(value: AttributeValue) -> AttributeValue:
+    match value:
+        case str():
+            return redact(value)
+        case tuple() | list():
+            return [redact(each) if isinstance(each, str) else each for each in value]  # pyright: ignore[reportReturnType]  # of one type, as before
+        case _:
+            return value
 
 
 def _destination(

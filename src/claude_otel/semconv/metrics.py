@@ -2,7 +2,8 @@
 
 GenAI conventions: `open-telemetry/semantic-conventions-genai`, metrics.yaml and
 token-metrics.yaml (main, read 2026-11), with their recommended buckets. A duration is that of
-the span. What has no standard name is under `claude_otel.*`.
+the span. What has no standard name is under `claude_otel.*`. No time of each chunk of an answer
+is known (`gen_ai.client.inference.time_per_output_chunk`): no record of Claude Code has it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,7 +25,7 @@ _AGENT_SECONDS: Final = (
     *(12.8, 25.6, 51.2, 102.4, 204.8, 409.6),
 )
 _TOKENS: Final = tuple(float(4**power) for power in range(14))
-_CALLS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)  # ours: the conventions have none
+_CALLS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 _CPU_SECONDS: Final = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
 
 Kind: TypeAlias = Literal["histogram", "counter", "gauge"]
@@ -156,9 +157,7 @@ _OF_A_CALL: Final = (
     at.RESPONSE_MODEL,
     at.SERVER_ADDRESS,
     at.SERVER_PORT,
-    at.ERROR_TYPE,
 )
-_OF_AN_AGENT: Final = (at.AGENT_NAME, at.ERROR_TYPE)
 _OF_A_TOOL: Final = (at.TOOL_NAME, at.TOOL_TYPE, at.AGENT_NAME, at.ERROR_TYPE)
 _USAGE: Final = (
     (INPUT_TOKENS, at.USAGE_INPUT_TOKENS),
@@ -166,6 +165,10 @@ _USAGE: Final = (
     (CACHE_READ_TOKENS, at.USAGE_CACHE_READ),
     (CACHE_WRITE_TOKENS, at.USAGE_CACHE_WRITE),
     (REASONING_TOKENS, at.USAGE_REASONING),
+)
+_OPERATION_USAGE: Final = (
+    (OPERATION_INPUT_TOKENS, at.USAGE_INPUT_TOKENS),
+    (OPERATION_OUTPUT_TOKENS, at.USAGE_OUTPUT_TOKENS),
 )
 
 
@@ -201,39 +204,31 @@ def measurements_of(shape: SpanShape, own_calls: tuple[int, int]) -> Iterator[Me
                 instrument=TOOL_DURATION, value=seconds, attributes=_only(shape, _OF_A_TOOL)
             )
         case _:
-            told = _only(shape, _OF_AN_AGENT)
-            for instrument, value in (
-                (AGENT_DURATION, seconds),
-                (AGENT_INFERENCE_CALLS, own_calls[0]),
-                (AGENT_TOOL_CALLS, own_calls[1]),
+            for instrument, value, keys in (
+                (AGENT_DURATION, seconds, (at.AGENT_NAME, at.ERROR_TYPE)),
+                (AGENT_INFERENCE_CALLS, own_calls[0], (at.AGENT_NAME,)),
+                (AGENT_TOOL_CALLS, own_calls[1], (at.AGENT_NAME,)),
             ):
-                yield Measurement(instrument=instrument, value=value, attributes=told)
+                yield Measurement(instrument=instrument, value=value, attributes=_only(shape, keys))
 
 
 def _of_call(shape: SpanShape, seconds: float) -> Iterator[Measurement]:
     told = _only(shape, _OF_A_CALL)
-    yield Measurement(instrument=INFERENCE_DURATION, value=seconds, attributes=told)
+    with_error = told | _only(shape, (at.ERROR_TYPE,))
+    yield Measurement(instrument=INFERENCE_DURATION, value=seconds, attributes=with_error)
     first_chunk_s = shape.attributes.get(at.RESPONSE_TIME_TO_FIRST_CHUNK)
     if isinstance(first_chunk_s, float):
         yield Measurement(instrument=TIME_TO_FIRST_CHUNK, value=first_chunk_s, attributes=told)
     with_modality = told | {TOKEN_MODALITY: _MODALITY_UNKNOWN}
-    for instrument, key in _USAGE:
-        # A call without usage counts 0 of input and output, so that it is not missing.
-        value = shape.attributes.get(
-            key, 0 if instrument in (INPUT_TOKENS, OUTPUT_TOKENS) else None
-        )
-        if value is not None:
-            yield Measurement(
-                instrument=instrument, value=cast(int, value), attributes=with_modality
-            )
-    for instrument, key in (
-        (OPERATION_INPUT_TOKENS, at.USAGE_INPUT_TOKENS),
-        (OPERATION_OUTPUT_TOKENS, at.USAGE_OUTPUT_TOKENS),
-    ):
-        if key in shape.attributes:
-            yield Measurement(
-                instrument=instrument, value=cast(int, shape.attributes[key]), attributes=told
-            )
+    # A call without usage counts 0, so that it is not missing (token-metrics.yaml).
+    otherwise = None if at.USAGE_INPUT_TOKENS in shape.attributes else 0
+    for instruments, attributes in ((_USAGE, with_modality), (_OPERATION_USAGE, with_error)):
+        for instrument, key in instruments:
+            value = shape.attributes.get(key, otherwise)
+            if value is not None:
+                yield Measurement(
+                    instrument=instrument, value=cast(int, value), attributes=attributes
+                )
 
 
 def _only(shape: SpanShape, keys: tuple[str, ...]) -> dict[str, Value]:

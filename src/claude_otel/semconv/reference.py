@@ -15,7 +15,7 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     at.AGENT_DESCRIPTION: "What the subagent was launched for.",
     at.REQUEST_MODEL: "The model that was asked for.",
     at.REQUEST_MAX_TOKENS: "The most tokens that the answer may have.",
-    at.REQUEST_STREAM: "`true` where the answer was streamed, and that is known.",
+    at.REQUEST_STREAM: "`true` where a part of the stream was measured; else nobody says.",
     at.REQUEST_REASONING_LEVEL: "The effort that was asked for.",
     at.RESPONSE_ID: "The API's message id.",
     at.RESPONSE_MODEL: "The model that answered.",

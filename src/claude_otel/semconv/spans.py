@@ -213,6 +213,7 @@ def _model_call(call: ModelCall, around: Surroundings) -> SpanShape:
             at.SERVER_ADDRESS: around.server.address,
             at.SERVER_PORT: around.server.port,
             at.REQUEST_MODEL: model,
+            at.REQUEST_STREAM: _was_streamed(call),
             at.REQUEST_MAX_TOKENS: call.request and call.request.max_tokens,
             at.REQUEST_REASONING_LEVEL: call.effort or (call.request and call.request.effort),
             at.REQUEST_THINKING: call.request and call.request.thinking,
@@ -249,6 +250,12 @@ def _model_call(call: ModelCall, around: Surroundings) -> SpanShape:
         attributes=attributes,
         failure=call.failure if call.outcome != "completed" else None,
     )
+
+
+def _was_streamed(call: ModelCall) -> bool | None:
+    """None: no record says so, which is not the same as that it was not."""
+    told_by_chunks = (call.first_chunk_ms, call.tool_input_stream_ms)
+    return True if any(told is not None for told in told_by_chunks) else None
 
 
 def _model_asked(call: ModelCall) -> str | None:

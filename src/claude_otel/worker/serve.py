@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import psutil
+from opentelemetry.context import Context
+from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits
 from opentelemetry.sdk.trace.sampling import Sampler
 
 from claude_otel import settings
+from claude_otel.caller import caller_of
 from claude_otel.capture.ownership import owner_of
 from claude_otel.capture.spool import delete_if_read
 from claude_otel.content import ContentRules
 from claude_otel.diagnostics import ConfigurationError, log
 from claude_otel.diagnostics import telemetry_must_not_break_the_host as guarded
-from claude_otel.emit import EmittedSpan, Emitter, TraceBook, remote_parent_of
+from claude_otel.emit import EmittedSpan, Emitter, TraceBook
 from claude_otel.export.delivery import Delivery
 from claude_otel.model import events as ev
 from claude_otel.model.nodes import Closed, ToolCall, Turn
@@ -55,6 +58,8 @@ class ServedSession:
         book: TraceBook,
         delivery: Delivery,
         version: str,
+        propagator: TextMapPropagator,
+        baggage_keys: Sequence[str] = (),
         sampler: Sampler | None = None,
         limits: SpanLimits | None = None,
         rules: ContentRules | None = None,
@@ -67,6 +72,7 @@ class ServedSession:
         self._delivery = delivery
         self._book = book
         self._measuring = measuring
+        self._propagator = propagator
         self._failures = 0
         self._raises = settings.raises_own_failures()
         environ = _environ_of(folder)
@@ -83,7 +89,8 @@ class ServedSession:
             version=version,
             server=_server_of(environ),
             user_id=environ.get("USER") or environ.get("LOGNAME"),
-            remote_parent=_remote_parent_of(environ),
+            caller=self._caller_of(environ),
+            baggage_keys=baggage_keys,
             sampler=sampler,
             limits=limits,
             measure=measuring.span if measuring else None,
@@ -223,8 +230,12 @@ class ServedSession:
         if self._tail.claude_pid == self._process:
             return
         self._process, self._end_is_told = self._tail.claude_pid, False
-        environ = _environ_of(self.folder)
-        self._emitter.runs_under(remote_parent=_remote_parent_of(environ))
+        self._emitter.runs_under(self._caller_of(_environ_of(self.folder)))
+
+    def _caller_of(self, environ: Mapping[str, str]) -> Context:
+        if environ.get("CLAUDE_CODE_ENTRYPOINT") == _INTERACTIVE:
+            return Context()
+        return caller_of(environ, self._propagator)
 
     def _feed(self, event: ev.Event) -> None:
         if self._session is None:
@@ -301,9 +312,3 @@ def _environ_of(folder: SessionFolder) -> Mapping[str, str]:
 def _server_of(environ: Mapping[str, str]) -> Server:
     known = settings.model_endpoint(environ)
     return Server(provider=known.provider, address=known.address, port=known.port)
-
-
-def _remote_parent_of(environ: Mapping[str, str]):
-    if environ.get("CLAUDE_CODE_ENTRYPOINT") == _INTERACTIVE:
-        return None
-    return remote_parent_of(environ.get("TRACEPARENT"), environ.get("TRACESTATE"))

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from claude_otel import settings
+from claude_otel.caller import baggage_keys_of, propagator_of
 from claude_otel.content_rules import rules_of
 from claude_otel.diagnostics import log
 from claude_otel.diagnostics import telemetry_must_not_break_the_host as guarded
@@ -50,6 +51,12 @@ class Worker:
         )
         self._delivery = Delivery(self._ledger, places, log)
         self._declared = configuration.declared
+        self._propagator = (
+            self._declared.propagator
+            if self._declared
+            else propagator_of(configuration.environment)
+        )
+        self._baggage_keys = baggage_keys_of(configuration.options)
         self._rules = rules_of(configuration.options)
         self._resource = pipeline.resource(self._declared)
         self._version = version("claude-otel")
@@ -133,6 +140,8 @@ class Worker:
                     book=self._ledger,
                     delivery=self._delivery,
                     version=self._version,
+                    propagator=self._propagator,
+                    baggage_keys=self._baggage_keys,
                     sampler=self._declared and self._declared.sampler,
                     limits=self._declared and self._declared.limits,
                     rules=self._rules,

@@ -1,0 +1,49 @@
+"""What a session was started under: its caller's span and baggage, read by propagators.
+
+An environment carries them in TRACEPARENT, TRACESTATE and BAGGAGE (OpenTelemetry's
+specification, "Environment Variables as Context Propagation Carriers"). Which of them count
+OTEL_PROPAGATORS says, or the `propagator` of a configuration file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Final
+
+from opentelemetry.context import Context
+from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.propagators.textmap import Getter, TextMapPropagator
+
+from claude_otel.destinations import PROPAGATORS_GROUP, named_propagators
+
+BAGGAGE_KEYS: Final = "CLAUDE_OTEL_BAGGAGE_KEYS"
+
+
+class _Environment(Getter[Mapping[str, str]]):
+    """An environment as a carrier. (OpenTelemetry's own is private, in `_envcarrier`, 1.45.2.)"""
+
+    def get(self, carrier: Mapping[str, str], key: str) -> list[str] | None:
+        value = carrier.get(key.upper().replace("-", "_"))
+        return None if value is None else [value]
+
+    def keys(self, carrier: Mapping[str, str]) -> list[str]:
+        return list(carrier)
+
+
+def propagator_of(environment: Mapping[str, str]) -> TextMapPropagator:
+    """The propagators of OTEL_PROPAGATORS that there are; `status` names the others."""
+    points = {point.name: point for point in entry_points(group=PROPAGATORS_GROUP)}
+    names = named_propagators(environment)
+    return CompositePropagator([points[name].load()() for name in names if name in points])
+
+
+def caller_of(environ: Mapping[str, str], propagator: TextMapPropagator) -> Context:
+    """The context that a process with this environment was started under; maybe an empty one."""
+    return propagator.extract(environ, Context(), getter=_Environment())
+
+
+def baggage_keys_of(options: Mapping[str, str]) -> tuple[str, ...]:
+    """Which baggage is told on spans: names, or patterns such as `ci.*`. None without a word."""
+    named = options.get(BAGGAGE_KEYS, "").split(",")
+    return tuple(key.strip() for key in named if key.strip())
