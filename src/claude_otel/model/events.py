@@ -396,7 +396,22 @@ class CostStated(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PermissionModeSet(Event):
+    """The mode from now on; `at_ns` is 0 where the source does not say since when."""
+
     mode: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSwitched(Event):
+    """Requests go to `model` from now on.
+
+    `trigger`: `command` where the program said so, else what made Claude Code fall back from
+    `from_model` (overloaded, refusal …).
+    """
+
+    model: str
+    trigger: str
+    from_model: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
