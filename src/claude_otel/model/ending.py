@@ -130,8 +130,10 @@ class Ending:
 
     def close_tool(self, tool: ToolCall) -> list[Closed]:
         self._whose.open_tools.pop(tool.key, None)
-        if tool.outcome == "denied" and tool.was_stopped and tool.asked_at_ns is None:
-            # Esc while a tool ran and "no" in a dialog are recorded alike, but for the dialog.
+        # Esc while a tool ran and "no" in a dialog are recorded alike, but for the dialog; some
+        # versions (2.1.139) record what the signal made of its command.
+        may_be_stopped = tool.outcome == "denied" and tool.asked_at_ns is None
+        if tool.was_stopped and (may_be_stopped or tool.was_killed):
             tool.outcome = "interrupted"
             tool.failure = Failure(
                 type="interrupted", message=tool.failure.message if tool.failure else None

@@ -230,6 +230,7 @@ class ToolCall:
     failure: Failure | None = None
 
     was_stopped: bool = False
+    was_killed: bool = False
     is_placed: bool = True  # else a hook told of it that named no prompt
     input_of_hooks: JSON = None
     result_is_read: bool = False

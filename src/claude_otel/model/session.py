@@ -401,6 +401,7 @@ class Session:
             self._link_agent(event, tool)
         if not event.from_hook or tool.ended_at_ns is None:
             tool.ended_at_ns, tool.result = event.at_ns, event.whole_result or event.result
+        tool.was_killed = tool.was_killed or event.was_killed
         if event.was_interrupted:
             tool.outcome = "interrupted"
         elif event.decision == "reject" or (event.is_error and tool.decision == "deny"):

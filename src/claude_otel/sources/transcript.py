@@ -265,6 +265,7 @@ def _tool_returned(raw: Raw, at_ns: int, agent_id: str | None, part: ToolResult)
         is_error=part.is_error,
         was_interrupted=outcome.get("interrupted") is True
         or (part.is_error and words.rpartition("\n")[2].startswith(_INTERRUPTED)),
+        was_killed=part.is_error and words.startswith("Exit code 137"),
         decision=text(decision, "decision") or ("reject" if refused else None),
         decision_source=text(decision, "source"),
         decision_reason=_decision_reason(decision),
