@@ -78,19 +78,19 @@ class ClientRoad:
         except Exception as error:  # of the database driver, the disk, a client of some cloud
             return unavailable(
                 f"the MLflow store {_shown(self._uri)} failed: {type(error).__name__}: "
-                f"{str(error)[:500]} Spans wait."
+                f"{str(error)[:500]}"
             )
         return DELIVERED
 
     def _failure(self, error: Any) -> Outcome:
         told = f"the MLflow store {_shown(self._uri)} said: {str(error.message)[:500]}"
         if self._experiment_id is None or error.get_http_status_code() not in REFUSED_STATUSES:
-            return unavailable(f"{told} Spans wait.")
+            return unavailable(told)
         if not self._experiment_is_active():
             # Nothing is wrong with the spans.
             self._experiment_id = self._experiment.id
             return unavailable(
-                f"{told} Spans wait; restore the experiment (mlflow experiments restore) "
+                f"{told} Restore the experiment (mlflow experiments restore) "
                 "or choose another with `claude-otel setup`."
             )
         return refused(told)
