@@ -142,9 +142,7 @@ def test_a_prompt_after_work_whose_own_prompt_is_gone_begins_a_turn_of_its_own()
     assert len(turns) == 2
 
 
-def test_a_command_killed_as_the_user_stops_claude_was_interrupted_another_that_failed_was_not() -> (
-    None
-):
+def test_a_command_that_was_killed_as_claude_was_stopped_was_interrupted() -> None:
     """2.1.139 records what the signal made of the one; the other failed by itself before."""
     session = Session("s")
     calls = [ToolUse(id=f"toolu_{n}", name="Bash", input={"command": str(n)}) for n in (1, 2)]
