@@ -227,7 +227,7 @@ Claude Code {said.stdout.split()[0]}. The sessions are stories of `claude_otel.t
 |--|--|
 | `traces.png` | the list: a trace for each prompt, one that a background agent's end began |
 | `sessions.png` | the same by session, one opened |
-| `session.png` | that session's own page; the tokens at its top are, in MLflow, those of the last turn |
+| `session.png` | that session's own page; the tokens at its top are MLflow's, of the last turn |
 | `trace.png` | the tree of the demo: model calls with tokens and cost, tools, a subagent |
 | `timeline.png` | the same by time |
 | `chat.png` | a model call: prompt, instructions, thinking, the tools it called |

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from typing import Final, TypeAlias
 
-from opentelemetry.context import Context
+from opentelemetry.context import Context, create_key, get_value, set_value
 from opentelemetry.trace import (
+    INVALID_SPAN,
     NonRecordingSpan,
     Span,
     SpanKind,
@@ -42,6 +43,10 @@ ending: ContextVar[SpanShape | None] = ContextVar("claude_otel_ending", default=
 
 A processor that may see the content finds it here; other exporters of the same provider do not.
 """
+
+# Set in the context of a turn that nobody took (there was no provider yet): what belongs to it is
+# not taken either, though there may be a provider by then, where it would stand without its turn.
+_UNTAKEN: Final = create_key("claude_otel_untaken")
 
 # Contexts of ended spans, for children that come later.
 _REMEMBERED: Final = 1000
@@ -93,13 +98,9 @@ class LiveEmitter:
         with self._lock:
             if (known := self._contexts.get(key)) is not None:
                 return known
-            span = self._tracer.start_span(
-                start.name,
-                context=above,
-                kind=SpanKind.CLIENT if start.is_client else SpanKind.INTERNAL,
-                attributes=baggage_attributes(above, self._baggage_keys) | start.attributes,
-                start_time=start.started_at_ns or None,
-            )
+            span = INVALID_SPAN if get_value(_UNTAKEN, above) else self._start(start, above)
+            if not span.get_span_context().is_valid:
+                above = set_value(_UNTAKEN, True, above)
             self.records = self.records or span.is_recording()
             self._open[key] = span
             self._contexts[key] = set_span_in_context(span, above)
@@ -158,6 +159,15 @@ class LiveEmitter:
             self.end(key, None)
 
     # -- parts of the above ---------------------------------------------------------
+
+    def _start(self, start: SpanStart, above: Context) -> Span:
+        return self._tracer.start_span(
+            start.name,
+            context=above,
+            kind=SpanKind.CLIENT if start.is_client else SpanKind.INTERNAL,
+            attributes=baggage_attributes(above, self._baggage_keys) | start.attributes,
+            start_time=start.started_at_ns or None,
+        )
 
     def _started(self, node: Node) -> Context:
         known = self._contexts.get(key_of(node))

@@ -158,8 +158,8 @@ def configure() -> TracerProvider:
     none unless OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT says so. Where the
     application has a TracerProvider already, its spans go where it sends them, under the same
     rule as OTLP, and to MLflow if that is configured. Where the program has imported `mlflow`,
-    its tracking URI and experiment count, as they are now. Returns the provider. Raises
-    ConfigurationError for a value that cannot be used.
+    its tracking URI and experiment count, as they are now: set them before. Returns the
+    provider. Raises ConfigurationError for a value that cannot be used.
     """
     global _configured
     instrumentor = ClaudeAgentSdkInstrumentor()

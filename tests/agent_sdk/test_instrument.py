@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import pytest
 from claude_agent_sdk import ClaudeSDKClient, ResultMessage, query
+from opentelemetry import trace
 from traced_app import Told, TracedApp, options_for, roots, scripted, tokens_of
 
 import claude_otel
@@ -164,3 +165,24 @@ def test_content_is_recorded_only_where_opentelemetrys_variable_says_so(
     everything = "\n".join(span.span.to_json() for span in spans)
     told = {text: text in everything for text in (PROMPT, "echo in-the-shell", "Here.")}
     assert set(told.values()) == {said == "SPAN_ONLY"}
+
+
+def test_a_provider_that_is_set_between_two_runs_gets_the_second_and_nothing_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a run made is told some time after it; without its turn it would be a trace each."""
+    app = TracedApp()
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
+    claude_otel.instrument()
+    try:
+        with scripted(Scenario(main=SCENARIO.main * 2), tmp_path) as (api, home):
+            asyncio.run(with_client(api, home))
+            monkeypatch.setattr(trace, "_TRACER_PROVIDER", app.provider)
+            asyncio.run(with_client(api, home))
+            calls = list(api.calls)
+        spans = app.spans()
+    finally:
+        claude_otel.uninstrument()
+    assert sorted(s.name for s in spans) == sorted([*NAMES, "chat claude-opus-5-5"])
+    assert [s.tokens for s in spans if s.operation == "chat"] == [tokens_of(c) for c in calls[2:]]
+    assert len(roots(spans)) == 1

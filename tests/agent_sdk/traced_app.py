@@ -118,8 +118,11 @@ class Ran:
 
 
 @contextlib.contextmanager
-def scripted(scenario: Scenario, folder: Path) -> Iterator[tuple[ScriptedApi, ClaudeHome]]:
-    with ScriptedApi(scenario) as api, ClaudeHome(folder) as home:
+def scripted(
+    scenario: Scenario, folder: Path, *, keep_bodies: bool = False
+) -> Iterator[tuple[ScriptedApi, ClaudeHome]]:
+    api = ScriptedApi(scenario, keep_bodies=keep_bodies)
+    with api, ClaudeHome(folder) as home:
         yield api, home
 
 

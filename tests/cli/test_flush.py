@@ -57,7 +57,7 @@ def test_a_destination_that_is_down_is_named_and_gets_all_when_it_is_back(
     uri = traced.receiver.uri
     assert missing == [
         f"  2 spans for otlp {uri}: no answer from {uri}/v1/traces: ConnectionError. "
-        "Spans wait; start the receiver or correct OTEL_EXPORTER_OTLP_ENDPOINT."
+        "Start the receiver or correct OTEL_EXPORTER_OTLP_ENDPOINT."
     ]
 
     traced.receiver = Receiver(port)
@@ -142,7 +142,7 @@ def test_a_destination_of_the_sessions_own_environment_stays_and_its_spans_can_b
     session = traced.state.session(SESSION)
     command = f"kill {report['pid']} && rm -r {session.path}"
     assert missing["why"] == (
-        "no answer from http://127.0.0.1:9/v1/traces: ConnectionError. Spans wait; start the "
+        "no answer from http://127.0.0.1:9/v1/traces: ConnectionError. Start the "
         "receiver or correct OTEL_EXPORTER_OTLP_ENDPOINT. The own environment of session "
         f"{SESSION} names it and no setting changes that; to let its spans go: {command}"
     )

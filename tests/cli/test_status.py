@@ -226,8 +226,8 @@ def test_a_destination_that_is_down_needs_the_user(traced: TracedUser) -> None:
     traced.run("flush", "--timeout", "6")
     uri = traced.receiver.uri
     assert problems(traced) == [
-        f"2 spans wait for otlp {uri}: no answer from {uri}/v1/traces: ConnectionError. Spans "
-        "wait; start the receiver or correct OTEL_EXPORTER_OTLP_ENDPOINT. They stay here and are "
+        f"2 spans wait for otlp {uri}: no answer from {uri}/v1/traces: ConnectionError. "
+        "Start the receiver or correct OTEL_EXPORTER_OTLP_ENDPOINT. They stay here and are "
         "sent when it answers; to try now: claude-otel flush"
     ]
 

@@ -2,9 +2,11 @@
 
 import json
 import os
+import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -175,6 +177,57 @@ def test_a_dead_destination_ends_no_later_than_its_time(
     exporter.shutdown()  # as an application that ends: nobody waits for what is down
 
     assert exporter.export([turn(1)]).name == "FAILURE"
+
+
+# -- a program that ends ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """Takes a connection and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_one_that_never_answers_delays_the_end_by_its_time_and_takes_nobodys_spans(
+    monkeypatch: pytest.MonkeyPatch,
+    otlp_receiver: OtlpReceiver,
+    silent_server: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """MLflow is shut down first and waits for an answer for 30 s."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", silent_server)
+    monkeypatch.setenv("OTEL_BSP_EXPORT_TIMEOUT", "4000")
+    provider = _provider()
+    for _ in range(3):
+        provider.get_tracer("an application").start_span("chat m").end()
+    provider.shutdown()
+
+    assert [len(r.resource_spans[0].scope_spans[0].spans) for r in otlp_receiver.accepted] == [3]
+    assert [r.getMessage() for r in caplog.records if r.name == "claude_otel"] == [
+        f"3 spans could not be delivered to mlflow {silent_server} experiment 0 and are lost: no "
+        "answer within 4 s of the program's end. See whether it is up, or give it longer with "
+        "OTEL_BSP_EXPORT_TIMEOUT (milliseconds)."
+    ]
+
+
+def test_what_a_dead_destination_did_not_take_is_counted_as_lost_with_advice(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("OTEL_BSP_EXPORT_TIMEOUT", "1000")
+    provider = _provider()
+    for _ in range(600):  # more than one batch
+        provider.get_tracer("an application").start_span("chat m").end()
+    provider.shutdown()
+
+    told = [r.getMessage() for r in caplog.records if r.name == "claude_otel"]
+    assert sum(int(line.split()[0]) for line in told) == 600
+    assert {line.partition(" ")[2] for line in told} == {
+        "spans could not be delivered to otlp http://127.0.0.1:9 and are lost: no answer from "
+        "http://127.0.0.1:9/v1/traces: ConnectionError. Start the receiver or correct "
+        "OTEL_EXPORTER_OTLP_ENDPOINT."
+    }
 
 
 # -- a file --------------------------------------------------------------------------------

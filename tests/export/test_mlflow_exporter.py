@@ -8,8 +8,8 @@ import pytest
 from export_story import START_NS, chat, context, text_message, tool, turn
 from mlflow_reading import USAGE_OF_ONE, cost_of, delivered, read, usage_of
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.trace import Link, SpanContext
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+from opentelemetry.trace import Link, SpanContext, set_span_in_context
 
 from claude_otel.export.ledger import Ledger, LedgerTotals, Settled
 from claude_otel.export.mlflow import MLflowSpanExporter
@@ -382,6 +382,37 @@ def test_it_is_an_ordinary_exporter_of_any_application(
         "invoke_agent helper": "AGENT",
         "chat m": "CHAT_MODEL",
     }
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_trace_of_an_applications_own_shows_what_its_turns_were_asked_and_answered(
+    mlflow_uri: str, is_late: bool
+) -> None:
+    """An HTTP request says nothing of it; the turn below is often told a second after its end."""
+    exporter = MLflowSpanExporter(mlflow_uri, "0")
+    provider = TracerProvider()
+    processor = BatchSpanProcessor(exporter)
+    provider.add_span_processor(processor)
+    tracer = provider.get_tracer("app")
+    root = tracer.start_span("POST /ask")
+    under = set_span_in_context(root)
+    turns = [tracer.start_span("invoke_agent claude-code", under) for _ in range(2)]
+    if is_late:
+        root.end()
+        processor.force_flush()
+    for number, each in enumerate(turns, 1):
+        each.set_attribute("claude.turn.outcome", "completed")
+        for side, role in (("input", "user"), ("output", "assistant")):
+            told = json.dumps([text_message(role, f"{side} {number}")])
+            each.set_attribute(f"gen_ai.{side}.messages", told)
+        each.end()
+    if not is_late:
+        root.end()
+    provider.shutdown()
+
+    info = read(mlflow_uri, root.get_span_context().trace_id).info
+    assert (info.request_preview, info.response_preview) == ("input 1", "output 2")
+    assert info.tags["mlflow.traceName"] == "POST /ask"
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,13 @@ def said_of(**environ: str) -> str | None:
 def test_no_answer_is_told_without_the_password() -> None:
     assert said_of() == (
         "no answer from the MLflow server http://***@127.0.0.1:9: ConnectionError. "
-        "Spans wait; start the server or correct the tracking URI."
+        "Start the server or correct the tracking URI."
     )
 
 
 def test_a_missing_certificate_is_told_without_the_password() -> None:
     assert said_of(MLFLOW_TRACKING_CLIENT_CERT_PATH="missing.pem") == (
         "nothing was sent to the MLflow server http://***@127.0.0.1:9: Could not find the TLS "
-        "certificate file, invalid path: missing.pem. Spans wait; correct "
+        "certificate file, invalid path: missing.pem. Correct "
         "MLFLOW_TRACKING_SERVER_CERT_PATH, _CLIENT_CERT_PATH, _USERNAME, _PASSWORD or _TOKEN."
     )

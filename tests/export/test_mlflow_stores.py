@@ -52,7 +52,7 @@ def test_a_wrong_address_is_an_outcome_with_advice_and_no_exception() -> None:
     outcome = exporter.send([turn(0xD1)])
 
     assert (outcome.delivered, outcome.retryable) == (False, True)
-    assert "start the server or correct the tracking URI" in str(outcome.error)
+    assert "Start the server or correct the tracking URI" in str(outcome.error)
 
 
 def test_the_server_road_does_without_the_mlflow_package(

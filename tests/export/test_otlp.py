@@ -113,7 +113,7 @@ def test_nobody_there_is_an_outcome_with_advice(monkeypatch: pytest.MonkeyPatch)
     outcome = OtlpHttp().send([turn(0xA8)])
 
     assert (outcome.delivered, outcome.retryable) == (False, True)
-    assert "start the receiver" in str(outcome.error)
+    assert "Start the receiver" in str(outcome.error)
     assert "pw" not in str(outcome.error)
 
 

@@ -75,7 +75,7 @@ def test_a_session_waits_for_a_server_that_is_down_and_an_experiment_that_is_del
         monkeypatch.setenv(name, value)
     down = (
         f"no answer from the MLflow server {server.uri}: ConnectionError. "
-        "Spans wait; start the server or correct the tracking URI."
+        "Start the server or correct the tracking URI."
     )
     with Installation(tmp_path, tracking_uri=server.uri, variables=CREDENTIALS) as installation:
         installation.run(STORIES["plain_answer"]())
@@ -101,7 +101,7 @@ def test_a_session_waits_for_a_server_that_is_down_and_an_experiment_that_is_del
     assert down in waits
     assert down in status_while_down
     assert (
-        f"the MLflow experiment '{EXPERIMENT}' is deleted or missing. Spans wait; restore it "
+        f"the MLflow experiment '{EXPERIMENT}' is deleted or missing. Restore it "
         "(mlflow experiments restore). Another one for new sessions is chosen with "
         "`claude-otel setup`."
     ) in status_while_deleted

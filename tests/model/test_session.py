@@ -1,5 +1,7 @@
 """What the golden stories do not show: facts that only other versions or rarer days bring."""
 
+from dataclasses import replace
+
 from claude_otel.model import events as ev
 from claude_otel.model.belonging import SETTLE_NS
 from claude_otel.model.ending import PATIENCE_NS
@@ -138,3 +140,63 @@ def test_a_prompt_after_work_whose_own_prompt_is_gone_begins_a_turn_of_its_own()
     )
     turns = [c.node for c in session.finish() if isinstance(c.node, Turn)]
     assert len(turns) == 2
+
+
+def test_a_command_that_was_killed_as_claude_was_stopped_was_interrupted() -> None:
+    """2.1.139 records what the signal made of the one; the other failed by itself before."""
+    session = Session("s")
+    calls = [ToolUse(id=f"toolu_{n}", name="Bash", input={"command": str(n)}) for n in (1, 2)]
+    failed = {"is_error": True, "tool_use_id": "toolu_1", "result": "Exit code 3"}
+    killed = {"is_error": True, "tool_use_id": "toolu_2", "result": "Exit code 137"}
+    closed(
+        session,
+        prompt(1 * MS),
+        answer(10 * MS, *calls),
+        ev.ToolReturned(at_ns=20 * MS, **failed),
+        ev.ToolReturned(at_ns=21 * MS, was_killed=True, **killed),
+        ev.Interrupted(at_ns=22 * MS, during_tool=True),
+    )
+    tools = [c.node for c in session.finish() if isinstance(c.node, ToolCall)]
+    assert [(t.outcome, t.failure and t.failure.type) for t in tools] == [
+        ("failed", "tool_error"),
+        ("interrupted", "interrupted"),
+    ]
+
+
+def set_model(at_ns: int, prompt_id: str) -> list[ev.Event]:
+    """What `set_model()` of a program leaves: a command with the id of a prompt, its output."""
+    words = "<command-name>/model</command-name>"
+    return [
+        ev.PromptSubmitted(
+            at_ns=at_ns,
+            prompt_id=prompt_id,
+            record_id=f"command-{at_ns}",
+            parts=(Text(text=words),),
+            origin="human",
+            is_command=True,
+            command="/model",
+        ),
+        ev.CommandReturned(at_ns=at_ns, prompt_id=prompt_id),
+        ev.ModelSwitched(at_ns=at_ns, model="claude-other", trigger="command"),
+    ]
+
+
+def test_a_model_that_is_set_is_no_turn_of_its_own_before_a_prompt_or_behind_it() -> None:
+    for before in (True, False):
+        session = Session("s", tells_commands=True)
+        result = ev.TurnResulted(at_ns=40 * MS, outcome="completed", reason="completed")
+        command = set_model(5 * MS, "p1")
+        work = [prompt(10 * MS), answer(20 * MS, Text(text="done")), result]
+        closed(session, *(command + work if before else work + command))
+        turns = [c.node for c in session.finish() if isinstance(c.node, Turn)]
+        assert [
+            (t.key, t.command, t.outcome, len(t.usage_by_call), [s.model for s in t.model_switches])
+            for t in turns
+        ] == [("u1", None, "completed", 1, ["claude-other"])]
+
+
+def test_a_command_that_a_fork_copied_stays_a_turn_though_all_copies_have_one_id() -> None:
+    session = Session("fork")
+    copied = [replace(e, conversation_id="s") for e in (prompt(1 * MS), set_model(5 * MS, "p1")[0])]
+    closed(session, *copied)
+    assert [turn.record_id for turn in session.turns] == ["u1", "command-5000000"]

@@ -3,8 +3,9 @@
     python tests/sdk_matrix/matrix.py [VERSION:MCP …]
 
 Each version gets an environment of its own in .sdk-versions (kept: the wheels are large), with the
-`mcp` it is asked to work with. Rewrites result.md beside this file. Exits with 1 where a supported
-version tells anything else than what the scripted API sent.
+`mcp` it is asked to work with. Given versions are played alone, one at a time; of the others the
+last report counts, with its own date. Rewrites result.md beside this file. Exits with 1 where a
+supported version tells anything else than what the scripted API sent.
 """
 
 from __future__ import annotations
@@ -34,20 +35,31 @@ _CLI: Final = "import claude_agent_sdk._cli_version as v; print(v.__cli_version_
 
 def main() -> int:
     newest = version("claude-agent-sdk")
-    asked = sys.argv[1:] or [*_VERSIONS, f"{newest}:1", f"{newest}:2"]
-    names = [*asked, *([] if sys.argv[1:] else [_UNSUPPORTED])]
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        runs = dict(zip(names, pool.map(play_in, names), strict=True))
-    unsupported = {name: runs.pop(name) for name in names if name not in asked}
-    _RESULT.write_text(page(runs, unsupported), encoding="utf-8")
+    names = [*_VERSIONS, f"{newest}:1", f"{newest}:2", _UNSUPPORTED]
+    asked = sys.argv[1:] or names
+    with ThreadPoolExecutor(1 if sys.argv[1:] else _AT_ONCE) as pool:
+        played = dict(zip(asked, pool.map(play_in, asked), strict=True))
+    runs = {name: played.get(name) or last_report(name) for name in [*names, *asked]}
+    _RESULT.write_text(page({n: run for n, run in runs.items() if run}), encoding="utf-8")
     print(_RESULT.read_text(encoding="utf-8"))
-    return 1 if any(wrong_of(run) for run in runs.values()) else 0
+    return 1 if any(wrong_of(run) for name, run in played.items() if name != _UNSUPPORTED) else 0
+
+
+def folder_of(name: str) -> Path:
+    sdk, mcp = name.split(":")
+    return _ENVIRONMENTS / f"{sdk}-mcp{mcp}"
+
+
+def last_report(name: str) -> dict[str, Any]:
+    """What was found when this version was played last; nothing if it never was."""
+    report = folder_of(name) / "report.json"
+    return json.loads(report.read_text(encoding="utf-8")) if report.exists() else {}
 
 
 def play_in(name: str) -> dict[str, Any]:
     """What `play.py` reported in the environment of this `VERSION:MCP`."""
     sdk, mcp = name.split(":")
-    folder = _ENVIRONMENTS / f"{sdk}-mcp{mcp}"
+    folder = folder_of(name)
     python = folder / "bin" / "python"
     if not (folder / ".installed").exists():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
@@ -61,9 +73,11 @@ def play_in(name: str) -> dict[str, Any]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("CLAUDE", "OTEL_"))}
     subprocess.run([python, _HERE / "play.py", report], check=False, env=environment)
     cli = subprocess.run([python, "-c", _CLI], check=True, capture_output=True, text=True)
-    if not report.exists():
-        return {"told": {}, "complaints": ["it ended without a report"], "cli": cli.stdout.strip()}
-    return {**json.loads(report.read_text(encoding="utf-8")), "cli": cli.stdout.strip()}
+    told = last_report(name) or {"told": {}, "complaints": ["it ended without a report"]}
+    today = datetime.datetime.now(datetime.UTC).date()
+    run = {**told, "cli": cli.stdout.strip(), "on": str(today)}
+    report.write_text(json.dumps(run), encoding="utf-8")
+    return run
 
 
 def wrong_of(run: dict[str, Any]) -> list[str]:
@@ -74,43 +88,55 @@ def wrong_of(run: dict[str, Any]) -> list[str]:
         f"{story}, {entry}: {said}"
         for story, entries in run["told"].items()
         for entry, said in entries.items()
-        if said != "ok" and not said.startswith("not played")
+        if not said.startswith(("ok", "not played"))
     ]
 
 
-def page(runs: dict[str, dict[str, Any]], unsupported: dict[str, dict[str, Any]]) -> str:
-    today = datetime.datetime.now(datetime.UTC).date()
+def page(runs: dict[str, dict[str, Any]]) -> str:
     lines = [
         "# Versions of the Agent SDK",
         "",
-        f"{today}, CPython {platform.python_version()}, {platform.system()}.",
-        "Made by `make sdk-matrix` (`python tests/sdk_matrix/matrix.py`): in an environment for",
-        "each version, with the `claude` of its wheel, every story of",
-        "`tests/agent_sdk/test_sdk_stories.py` through `query()` and a `ClaudeSDKClient`, then two",
-        "in-process tool calls at once with spans of the application's own in their handlers, and",
-        "a tool that the program allows and one that it denies. Held against what the scripted API",
-        "sent: calls and tokens, parents, tools and their outcomes, turns and theirs. A version",
-        "that is not supported is not traced, and says so.",
+        f"CPython {platform.python_version()}, {platform.system()}. Made by `make sdk-matrix`",
+        "(`python tests/sdk_matrix/matrix.py`): in an environment for each version, with the",
+        "`claude` of its wheel, every story of `tests/agent_sdk/test_sdk_stories.py` through",
+        "`query()` and a `ClaudeSDKClient`, then two in-process tool calls at once with spans of",
+        "the application's own in their handlers, a tool that the program allows and one that it",
+        "denies, a model and a permission mode that it sets between turns. Held against what the",
+        "scripted API sent: calls and tokens, parents, tools and their outcomes, turns and theirs.",
+        "Where an older CLI ends a story otherwise, its own words in the run must say so. What",
+        "is not supported is not traced, and says so.",
         "",
-        "| claude-agent-sdk | claude | mcp | right | wrong | not played |",
-        "|--|--|--|--|--|--|",
+        "| claude-agent-sdk | claude | mcp | right | wrong | not played | on |",
+        "|--|--|--|--|--|--|--|",
     ]
-    for name, run in [*runs.items(), *unsupported.items()]:
+    for name, run in runs.items():
         sdk, mcp = name.split(":")
         said = [s for entries in run["told"].values() for s in entries.values()]
-        right, away = said.count("ok"), sum(s.startswith("not played") for s in said)
+        right = sum(s.startswith("ok") for s in said)
+        away = sum(s.startswith("not played") for s in said)
         lines.append(
-            f"| {sdk}{' (not supported)' if name in unsupported else ''} | {run['cli']} | {mcp}.x "
-            f"| {right} | {len(said) - right - away} | {away} |"
+            f"| {sdk}{' (not supported)' if name == _UNSUPPORTED else ''} | {run['cli']} | {mcp}.x "
+            f"| {right} | {len(said) - right - away} | {away} | {run['on']} |"
         )
-    for name, run in [*runs.items(), *unsupported.items()]:
+    for name, run in runs.items():
         lines += ["", f"## {name.replace(':', ', mcp ')}.x", ""]
         away = [s for s, entries in run["told"].items() if "not played" in str(entries)]
         lines += [f"- wrong: {line}" for line in wrong_of(run)] or ["- nothing wrong"]
+        lines += [f"- this CLI itself ends it otherwise: {line}" for line in otherwise_of(run)]
         if away:
             lines.append(f"- not played: {', '.join(away)}: its requests do not name their agent")
         lines += [f"- our log: {line}" for line in dict.fromkeys(run["complaints"])]
     return "\n".join([*lines, ""])
+
+
+def otherwise_of(run: dict[str, Any]) -> list[str]:
+    """Stories that are right by what this CLI does, which is not what the newest does."""
+    return [
+        f"{story}: {because}"
+        for story, entries in run["told"].items()
+        for because in dict.fromkeys(s.partition("ok, otherwise: ")[2] for s in entries.values())
+        if because
+    ]
 
 
 if __name__ == "__main__":

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from opentelemetry.sdk.trace import ReadableSpan
 
 from claude_otel.content_choice import ContentLevel
 from claude_otel.export.outcome import Outcome
+
+RECEIVER_S: Final = 8.0
+"""With the two seconds that a program waits for transcripts, ten."""
 
 
 def _nothing() -> None:
@@ -19,7 +23,8 @@ class Destination:
 
     `name` keys the ledger: it names the backend and place, never a credential.
     `send` makes one attempt and never raises. `accepts_corrections`: a span that
-    is sent again replaces the first.
+    is sent again replaces the first. `closes_within_s`: how long an application that ends
+    waits for it.
     """
 
     name: str
@@ -27,3 +32,4 @@ class Destination:
     content_level: ContentLevel
     send: Callable[[Sequence[ReadableSpan]], Outcome]
     close: Callable[[], None] = _nothing
+    closes_within_s: float = RECEIVER_S

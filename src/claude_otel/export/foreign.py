@@ -38,13 +38,12 @@ class ForeignExporter:
         except Exception as error:
             return unavailable(
                 f"the exporter {self._name} raised {type(error).__name__}: {clean(str(error))}. "
-                "Spans wait; see to its configuration."
+                "See to its configuration."
             )
         if result is SpanExportResult.SUCCESS:
             return DELIVERED
         return unavailable(
-            f"the exporter {self._name} answered FAILURE and no reason. Spans wait; its own log "
-            "may say why."
+            f"the exporter {self._name} answered FAILURE and no reason. Its own log may say why."
         )
 
     def close(self) -> None:

@@ -125,7 +125,7 @@ class MLflowSpanExporter(SpanExporter):
             return unavailable(str(error))
         except Exception as error:  # never the spans' fault: whoever refuses them says so
             log.exception("failed while giving spans to MLflow")
-            return unavailable(f"our own mistake: {type(error).__name__}: {error}. Spans wait.")
+            return unavailable(f"our own mistake: {type(error).__name__}: {error}.")
 
     def _known(self, trace_id: int, new: Sequence[SpanFacts]) -> Sequence[SpanFacts] | Outcome:
         """What MLflow has of the trace: from our own notes, and where others add to it, from it.

@@ -82,19 +82,19 @@ class ClientRoad:
         except Exception as error:  # of the database driver, the disk, a client of some cloud
             return unavailable(
                 f"the MLflow store {self._shown} failed: {type(error).__name__}: "
-                f"{mask('', str(error))[:500]} Spans wait.{_advice(self._uri)}"
+                f"{mask('', str(error))[:500]}{_advice(self._uri)}"
             )
         return DELIVERED
 
     def _failure(self, error: Any) -> Outcome:
         told = f"the MLflow store {self._shown} said: {mask('', str(error.message))[:500]}"
         if self._experiment_id is None or error.get_http_status_code() not in REFUSED_STATUSES:
-            return unavailable(f"{told} Spans wait.")
+            return unavailable(told)
         if not self._experiment_is_active():
             # Nothing is wrong with the spans.
             self._experiment_id = self._experiment.id
             return unavailable(
-                f"{told} Spans wait; restore the experiment (mlflow experiments restore). "
+                f"{told} Restore the experiment (mlflow experiments restore). "
                 "Another one for new sessions is chosen with `claude-otel setup`."
             )
         return refused(told)

@@ -115,13 +115,13 @@ class HttpRoad:
         except requests.RequestException as error:
             return unavailable(
                 f"no answer from the MLflow server {self._shown}: {_reason(error)}. "
-                "Spans wait; start the server or correct the tracking URI."
+                "Start the server or correct the tracking URI."
             )
         except (OSError, UnicodeError) as error:  # a missing certificate file, a header that is
             # no text: it is our side, and no fault of the spans
             return unavailable(
                 f"nothing was sent to the MLflow server {self._shown}: {local_cause(error)}. "
-                "Spans wait; correct MLFLOW_TRACKING_SERVER_CERT_PATH, _CLIENT_CERT_PATH, "
+                "Correct MLFLOW_TRACKING_SERVER_CERT_PATH, _CLIENT_CERT_PATH, "
                 "_USERNAME, _PASSWORD or _TOKEN."
             )
 
@@ -356,8 +356,8 @@ def _waiting(outcome: Outcome) -> Outcome:
 
 def _deleted(name: str) -> Outcome:
     return unavailable(
-        f"the MLflow experiment {name!r} is deleted or missing. Spans wait; restore it (mlflow "
-        "experiments restore). Another one for new sessions is chosen with `claude-otel setup`."
+        f"the MLflow experiment {name!r} is deleted or missing. Restore it (mlflow experiments "
+        "restore). Another one for new sessions is chosen with `claude-otel setup`."
     )
 
 

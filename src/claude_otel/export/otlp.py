@@ -101,7 +101,7 @@ def _unsent(spans: Sequence[ReadableSpan], cause: str) -> Outcome:
         return refused(f"the spans cannot be encoded: {error}")
     if size > _MOST_BYTES:
         return refused(f"the spans are too large to send: {size:,} bytes")
-    return unavailable(f"nothing was sent: {cause}. Spans wait; look at the worker's log.")
+    return unavailable(f"nothing was sent: {cause}. Look at the log.")
 
 
 class _Final(requests.RequestException):
@@ -123,13 +123,13 @@ class _OneAttempt(requests.Session):
             response = super().request(method, url, **options)
         except requests.RequestException as error:
             self.outcome = unavailable(
-                f"no answer from {_shown(url)}: {type(error).__name__}. Spans wait; start the "
+                f"no answer from {_shown(url)}: {type(error).__name__}. Start the "
                 "receiver or correct OTEL_EXPORTER_OTLP_ENDPOINT."
             )
             raise _Final(str(error)) from error
         except Exception as error:  # a certificate file that is missing, a header that is no text
             self.outcome = unavailable(
-                f"nothing was sent to {_shown(url)}: {local_cause(error)}. Spans wait; correct "
+                f"nothing was sent to {_shown(url)}: {local_cause(error)}. Correct "
                 "OTEL_EXPORTER_OTLP_CERTIFICATE, _CLIENT_CERTIFICATE, _CLIENT_KEY or _HEADERS."
             )
             raise _Final(str(error)) from error

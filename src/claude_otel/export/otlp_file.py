@@ -42,7 +42,7 @@ class OtlpFile:
             self._append(line)
         except OSError as error:
             return unavailable(
-                f"{self._path} cannot be written: {error.strerror or error}. Spans wait; make "
+                f"{self._path} cannot be written: {error.strerror or error}. Make "
                 "room, or name another file."
             )
         return DELIVERED

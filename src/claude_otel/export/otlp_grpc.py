@@ -84,14 +84,14 @@ class OtlpGrpc:
             result = self._exporter.export(copies)
         except Exception as error:  # a header that gRPC cannot carry, an attribute it cannot encode
             return unavailable(
-                f"nothing was sent: {type(error).__name__}: {clean(str(error))}. Spans wait; "
-                "correct OTEL_EXPORTER_OTLP_HEADERS (names in lower case, values in ASCII)."
+                f"nothing was sent: {type(error).__name__}: {clean(str(error))}. "
+                "Correct OTEL_EXPORTER_OTLP_HEADERS (names in lower case, values in ASCII)."
             )
         if self._exporter.outcome is not None:
             return self._exporter.outcome
         if result is SpanExportResult.SUCCESS:
             return DELIVERED
-        return unavailable("the gRPC exporter gave up. Spans wait; look at the worker's log.")
+        return unavailable("the gRPC exporter gave up. Look at the log.")
 
     def close(self) -> None:
         """Close the channel."""

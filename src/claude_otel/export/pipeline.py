@@ -31,8 +31,8 @@ from claude_otel.destinations import (
     otlp_endpoint,
 )
 from claude_otel.diagnostics import ConfigurationError
-from claude_otel.export.application import WithContent, processor_for
-from claude_otel.export.destination import Destination
+from claude_otel.export.application import Closing, WithContent, processor_for
+from claude_otel.export.destination import RECEIVER_S, Destination
 from claude_otel.export.foreign import ForeignExporter, installed_exporter
 from claude_otel.export.ledger import Ledger, LedgerTotals
 from claude_otel.export.mlflow import MLflowSpanExporter
@@ -44,6 +44,8 @@ from claude_otel.export.trace_record import TraceTotals
 log = logging.getLogger("claude_otel")
 
 DEFAULT_SERVICE_NAME: Final = "claude-code"
+
+_LOCAL_STORE_S: Final = 30.0
 
 Send = Callable[[Sequence[ReadableSpan]], Outcome]
 Close = Callable[[], None]
@@ -74,15 +76,18 @@ def application_processors(*, beside_others: bool = False) -> list[SpanProcessor
     built logs why, at each export.
     """
     found = settings.application_configuration(tracking_uri_here())
+    closing = Closing()
     if beside_others:
         return [
-            WithContent(processor_for(_destination(setting, None, None)))
+            WithContent(processor_for(_destination(setting, None, None), closing))
             for setting in found.destinations
             if isinstance(setting, MlflowSetting)
         ]
     return [
         processor_for(
-            _destination(setting, None, None), at_once=isinstance(setting, ConsoleSetting)
+            _destination(setting, None, None),
+            closing,
+            at_once=isinstance(setting, ConsoleSetting),
         )
         for setting in found.destinations
     ]
@@ -165,7 +170,23 @@ def _destination(
         content_level=setting.content,
         send=_projecting(send, setting.content, setting.without),
         close=close,
+        closes_within_s=_patience_s(setting),
     )
+
+
+def _patience_s(setting: configured_as.Destination) -> float:
+    """How long a program that ends waits for a destination; OpenTelemetry's own word counts.
+
+    Not being there and not answering are troubles of a network. A store on this machine is slow
+    at most: importing MLflow and making its tables takes longer than a receiver may.
+    """
+    said_ms = settings.own_environment().get("OTEL_BSP_EXPORT_TIMEOUT", "")
+    if said_ms.isdecimal():
+        return int(said_ms) / 1e3
+    is_local = isinstance(setting, MlflowSetting) and not setting.tracking_uri.startswith(
+        ("http:", "https:", "databricks")
+    )
+    return _LOCAL_STORE_S if is_local else RECEIVER_S
 
 
 def _sender(

@@ -35,7 +35,8 @@ class SpanFacts:
 
     `usage` and `cost` (US dollars) have MLflow's names and are None for a span
     that is not a model call, or where they are not known. A root has no parent
-    in its process; `remote_parent_id` is the one that it has in another.
+    in its process; `remote_parent_id` is the one that it has in another. `has_previews`: it
+    says what was asked or answered, as a turn of Claude's does (`is_turn`).
     """
 
     trace_id: int
@@ -44,6 +45,8 @@ class SpanFacts:
     ended_at_ns: int
     is_root: bool
     failed: bool
+    is_turn: bool = False
+    has_previews: bool = False
     usage: Mapping[str, int] | None = None
     cost: Mapping[str, float] | None = None
     client_request_id: str | None = None
@@ -113,6 +116,8 @@ def facts_of(span: ReadableSpan) -> SpanFacts:
         ended_at_ns=span.end_time or started_at_ns,
         is_root=root,
         failed=span.status.status_code is StatusCode.ERROR,
+        is_turn=key.TURN_OUTCOME in (span.attributes or {}),
+        has_previews=view.previews(span) != (None, None) if root else False,
         usage=view.token_usage(span),
         cost=view.cost(span),
         client_request_id=view.client_request_id(span) if root else None,
@@ -157,6 +162,7 @@ def trace_record(spans: Sequence[ReadableSpan], known: Iterable[SpanFacts]) -> T
     Under a remote parent a trace has a root for each turn: the record spans all,
     fails if one failed, shows the first request and the last response. Where that
     parent is known too, the trace is its own process's, and so is what it says.
+    A root that says nothing of it (an HTTP request) shows what its turns do.
     """
     batch = {facts.span_id: (facts, span) for span in spans for facts in (facts_of(span),)}
     everything = {facts.span_id: facts for facts in known}
@@ -185,6 +191,8 @@ def trace_record(spans: Sequence[ReadableSpan], known: Iterable[SpanFacts]) -> T
         tags = view.trace_tags(span)
     if last.span_id in batch:
         response = view.previews(batch[last.span_id][1])[1]
+    if not any(root.has_previews for root in roots):
+        request, response = _of_turns(everything.values(), batch)
     return TraceRecord(
         trace_id=view.trace_id_in_mlflow(first.trace_id),
         requested_at_ns=first.started_at_ns,
@@ -196,6 +204,20 @@ def trace_record(spans: Sequence[ReadableSpan], known: Iterable[SpanFacts]) -> T
         metadata=metadata | _totals(everything.values()),
         tags=tags,
     )
+
+
+def _of_turns(
+    known: Iterable[SpanFacts], batch: Mapping[int, tuple[SpanFacts, ReadableSpan]]
+) -> tuple[str | None, str | None]:
+    """The first turn's request and the last one's response, as far as they are in the batch."""
+    turns = sorted(
+        (facts for facts in known if facts.is_turn), key=lambda facts: facts.started_at_ns
+    )
+    said = [
+        view.previews(batch[turn.span_id][1]) if turn.span_id in batch else (None, None)
+        for turn in turns
+    ]
+    return (said[0][0], said[-1][1]) if said else (None, None)
 
 
 def _totals(spans: Iterable[SpanFacts]) -> dict[str, str]:

@@ -117,12 +117,17 @@ class Belonging:
     def turn_of_submission(self, event: ev.PromptSubmitted) -> Turn | None:
         """The turn that this prompt began, as told by its record or by a hook.
 
-        None: a hook tells of a prompt that was typed while that turn ran, under its id.
+        None: a hook tells of a prompt that was typed while that turn ran, under its id; or it is
+        a program's command to that turn.
 
         A fork rewrites the prompt ids of all the lines that it copies to that of
         its own first prompt, so an id alone does not tell which prompt a hook means.
         """
         by_hook = event.record_id is None
+        if not by_hook and self.is_within(event):
+            return None
+        if not by_hook and self.is_prepared(event):
+            return self.reading
         if not by_hook and (early := self._nameless()) and event.at_ns <= early.started_at_ns:
             return early
         for turn in reversed(self.turns):
@@ -153,6 +158,35 @@ class Belonging:
         turn.touched_ns = self.now_ns
         self.turns.append(turn)
         return turn
+
+    def is_within(self, event: ev.PromptSubmitted) -> bool:
+        """Whether a program gave this command while the turn that was read last ran."""
+        turn = self.reading
+        return (
+            turn is not None
+            and event.is_command
+            and not turn.is_command
+            and self._same(turn, event)
+        )
+
+    def is_prepared(self, event: ev.PromptSubmitted) -> bool:
+        """Whether the command that was read last was given between two prompts, for this one."""
+        turn = self.reading
+        return (
+            turn is not None
+            and turn.is_command
+            and not (event.is_command or turn.has_work or turn.compactions)
+            and self._same(turn, event)
+        )
+
+    def _same(self, turn: Turn, event: ev.PromptSubmitted) -> bool:
+        """A program's command (`set_model()`) has a prompt's id; all copies of a fork have one."""
+        return (
+            turn.record_id not in (None, event.record_id)
+            and turn.prompt_id is not None
+            and turn.prompt_id == event.prompt_id
+            and event.conversation_id in (None, self.session_id)
+        )
 
     def _nameless(self) -> Turn | None:
         """A turn of which only its work was read. CLI 2.1.112 sometimes writes that first."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from claude_otel.model.belonging import SETTLE_NS, Belonging
+from claude_otel.model.events import PermissionModeSet
 from claude_otel.model.nodes import (
     CallUsage,
     Closed,
@@ -34,6 +35,7 @@ class Ending:
         self.closed_calls: set[str] = set()
         self.has_transcript = False
         self.permission_mode: str | None = None
+        self.mode_changes: list[PermissionModeSet] = []
 
     def touch(self, owner: Turn | Subagent, at_ns: int) -> None:
         owner.touched_ns = self._whose.now_ns
@@ -47,6 +49,13 @@ class Ending:
             owner.stop, owner.stop_text, owner.stop_is_read = None, None, False
         if owner.is_closed:
             owner.is_dirty = True
+
+    def begin(self, turn: Turn) -> None:
+        """What was taken for the whole of `turn` was a command just before its prompt."""
+        turn.stop, turn.stop_text, turn.stop_is_read = None, None, False
+        turn.is_closed, turn.told_key = False, None
+        if (result := turn.result) is not None:
+            self.stop(turn, result.outcome, result.at_ns, text=result.last_text)
 
     def stop(
         self,
@@ -121,8 +130,10 @@ class Ending:
 
     def close_tool(self, tool: ToolCall) -> list[Closed]:
         self._whose.open_tools.pop(tool.key, None)
-        if tool.outcome == "denied" and tool.was_stopped and tool.asked_at_ns is None:
-            # Esc while a tool ran and "no" in a dialog are recorded alike, but for the dialog.
+        # Esc while a tool ran and "no" in a dialog are recorded alike, but for the dialog; some
+        # versions (2.1.139) record what the signal made of its command.
+        may_be_stopped = tool.outcome == "denied" and tool.asked_at_ns is None
+        if tool.was_stopped and (may_be_stopped or tool.was_killed):
             tool.outcome = "interrupted"
             tool.failure = Failure(
                 type="interrupted", message=tool.failure.message if tool.failure else None
@@ -172,8 +183,19 @@ class Ending:
             ended_at_ns = max(ended_at_ns, turn.stop_at_ns)
         turn.ended_at_ns = max(ended_at_ns, turn.started_at_ns)
         turn.permission_mode = turn.permission_mode or self.permission_mode
+        self._note_modes(turn)
         turn.told_key = turn.key
         return [*closed, self._closed(turn)]
+
+    def _note_modes(self, turn: Turn) -> None:
+        """Which changes of the mode fell into `turn`: a prompt states the mode that it began in."""
+        until_ns = max(turn.ended_at_ns or 0, turn.stop_at_ns or 0)
+        mode = turn.permission_mode
+        for change in [c for c in self.mode_changes if c.at_ns <= until_ns]:
+            self.mode_changes.remove(change)
+            if change.at_ns >= turn.started_at_ns and change.mode != mode:
+                turn.mode_changes.append(change)
+                mode = change.mode
 
     def _last_of(self, turn: Turn) -> Outcome:
         return self.last_said(turn, None) if turn is self._whose.reading else "abandoned"

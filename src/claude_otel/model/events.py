@@ -240,6 +240,7 @@ class ToolReturned(Event):
 
     `duration_ms` is the execution alone. `decision`, `decision_source` and
     `decision_reason` say how it was permitted. `subagent_id`: the agent that this call launched.
+    `was_killed`: its command ended by SIGKILL.
     `result` is what the model is told; where that was too long, it is a beginning
     of it, `saved_as` the name of the file that holds the whole, and `whole_result`
     what was read there.
@@ -253,6 +254,7 @@ class ToolReturned(Event):
     whole_result: str | None = None
     is_error: bool = False
     was_interrupted: bool = False
+    was_killed: bool = False
     duration_ms: int | None = None
     decision: str | None = None
     decision_source: str | None = None
@@ -396,7 +398,22 @@ class CostStated(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PermissionModeSet(Event):
+    """The mode from now on; `at_ns` is 0 where the source does not say since when."""
+
     mode: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSwitched(Event):
+    """Requests go to `model` from now on.
+
+    `trigger`: `command` where the program said so, else what made Claude Code fall back from
+    `from_model` (overloaded, refusal …).
+    """
+
+    model: str
+    trigger: str
+    from_model: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,8 @@ from typing import Literal, TypeAlias
 from claude_otel.model.events import (
     Compacted,
     HookRan,
+    ModelSwitched,
+    PermissionModeSet,
     Place,
     PromptQueued,
     RateLimitStated,
@@ -117,6 +119,8 @@ class Turn:
     queued: list[PromptQueued] = field(default_factory=list[PromptQueued])
     hooks: list[HookRan] = field(default_factory=list[HookRan])
     rate_limits: list[RateLimitStated] = field(default_factory=list[RateLimitStated])
+    model_switches: list[ModelSwitched] = field(default_factory=list[ModelSwitched])
+    mode_changes: list[PermissionModeSet] = field(default_factory=list[PermissionModeSet])
     result: TurnResulted | None = None
     residual: Residual | None = None
     command: str | None = None
@@ -226,6 +230,7 @@ class ToolCall:
     failure: Failure | None = None
 
     was_stopped: bool = False
+    was_killed: bool = False
     is_placed: bool = True  # else a hook told of it that named no prompt
     input_of_hooks: JSON = None
     result_is_read: bool = False

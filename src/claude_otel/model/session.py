@@ -43,7 +43,8 @@ class Session:
     """One Claude session.
 
     `since_ns`: turns over by then are history, not reported. `was_told`: whether a turn
-    left under this key at some time, perhaps told by another process.
+    left under this key at some time, perhaps told by another process. `tells_commands`: report
+    commands that called no model, too: a program's prompts, each of which has its span.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Session:
         *,
         since_ns: int | None = None,
         was_told: Callable[[str], bool] = lambda key: False,
+        tells_commands: bool = False,
     ) -> None:
         self.session_id = session_id
         self._whose = Belonging(session_id)
@@ -60,6 +62,7 @@ class Session:
         self.unrecognized: dict[str, int] = {}
         self._since_ns = since_ns
         self._was_told = was_told
+        self._tells_commands = tells_commands
         self._now_ns = 0
         self._statements = Statements(self._is_reported)
         self._compactions = Compactions()
@@ -252,6 +255,11 @@ class Session:
                 self._residual_is_stale = True
             case ev.PermissionModeSet():
                 self._ending.permission_mode = event.mode
+                if event.at_ns:
+                    self._ending.mode_changes.append(event)
+            case ev.ModelSwitched():
+                _, turn = self._whose.owner(event.agent_id, event.at_ns)
+                turn.model_switches.append(event)
             case ev.SessionStarted():
                 self._begins_again(event.at_ns)
             case ev.SessionEnded():
@@ -266,7 +274,9 @@ class Session:
         by_hook = event.record_id is None
         turn = self._whose.turn_of_submission(event)
         if turn is None:
-            return []  # typed while Claude works: its record tells what becomes of it
+            return []  # while Claude works: the records that follow tell what becomes of it
+        if turn.is_command and not (by_hook or event.is_command):
+            self._ending.begin(turn)
         turn.prompt_id = turn.prompt_id or event.prompt_id
         turn.prompt = event.parts if not by_hook or not turn.prompt else turn.prompt
         turn.permission_mode = event.permission_mode or turn.permission_mode
@@ -391,6 +401,7 @@ class Session:
             self._link_agent(event, tool)
         if not event.from_hook or tool.ended_at_ns is None:
             tool.ended_at_ns, tool.result = event.at_ns, event.whole_result or event.result
+        tool.was_killed = tool.was_killed or event.was_killed
         if event.was_interrupted:
             tool.outcome = "interrupted"
         elif event.decision == "reject" or (event.is_error and tool.decision == "deny"):
@@ -565,7 +576,8 @@ class Session:
         turn = node if isinstance(node, Turn) else node.turn
         if turn.record_id is None and turn.prompt_id is None and not turn.has_work:
             return False  # made for a fact whose turn was not known yet
-        if turn.is_command and not (turn.has_work or turn.tool_use_ids or turn.compactions):
+        has_work = turn.has_work or turn.tool_use_ids or turn.compactions
+        if turn.is_command and not (has_work or self._tells_commands):
             return False
         return self._is_of_now(turn)
 

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from claude_otel.model.events import Compacted, HookRan, RateLimitStated
+from claude_otel.content import redact
+from claude_otel.model.events import (
+    Compacted,
+    HookRan,
+    ModelSwitched,
+    PermissionModeSet,
+    RateLimitStated,
+)
 from claude_otel.model.nodes import PermissionWait, Turn
 from claude_otel.model.parts import Message
 from claude_otel.semconv import attributes as at
@@ -17,6 +24,8 @@ def turn_events(turn: Turn, around: Surroundings) -> list[ShapeEvent]:
         *_queued(turn, around),
         *map(_hook, turn.hooks),
         *map(_rate_limit, turn.rate_limits),
+        *map(_model_switch, turn.model_switches),
+        *map(_mode_change, turn.mode_changes),
     ]
 
 
@@ -93,4 +102,27 @@ def _rate_limit(stated: RateLimitStated) -> ShapeEvent:
                 at.RATE_LIMIT_UTILIZATION: stated.utilization,
             }
         ),
+    )
+
+
+def _model_switch(switched: ModelSwitched) -> ShapeEvent:
+    return ShapeEvent(
+        name="claude.model.switch",
+        at_ns=switched.at_ns,
+        attributes=known(
+            {
+                at.MODEL_TO: redact(switched.model),
+                at.MODEL_FROM: switched.from_model and redact(switched.from_model),
+                at.MODEL_SWITCH_TRIGGER: switched.trigger,
+                at.SUBAGENT_ID: switched.agent_id,
+            }
+        ),
+    )
+
+
+def _mode_change(changed: PermissionModeSet) -> ShapeEvent:
+    return ShapeEvent(
+        name="claude.permission_mode.change",
+        at_ns=changed.at_ns,
+        attributes={at.PERMISSION_MODE: changed.mode},
     )

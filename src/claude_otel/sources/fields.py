@@ -91,6 +91,14 @@ RECORDS: Final[Mapping[str, Mapping[str, str]]] = {
             names_the_record="subtype source cause",
         ),
     },
+    "system/model_fallback": {
+        **_CHAIN,
+        **_fields(
+            "trigger originalModel fallbackModel",
+            names_the_record="subtype",
+            display_only="content",
+        ),
+    },
     "system/stop_hook_summary": {
         **_CHAIN,
         **_fields(

@@ -70,6 +70,8 @@ def facts_of_frame(frame: Raw, at_ns: int) -> Iterator[ev.Event]:
         yield from _first_chunk(frame, at_ns)
     elif kind == "rate_limit_event":
         yield from _rate_limit(frame, at_ns)
+    elif kind == "system/status" and (mode := text(frame, "permissionMode")) is not None:
+        yield ev.PermissionModeSet(at_ns=at_ns, mode=mode)
     elif not (kind in _RECORDS or kind in IGNORED or kind in _ELSEWHERE):
         yield ev.Unrecognized(at_ns=at_ns, kind=f"frame {kind}")
 
@@ -230,6 +232,15 @@ def _user(frame: Raw, at_ns: int) -> Iterator[ev.Event]:
         )
 
 
+def _model_fallback(frame: Raw, at_ns: int) -> Iterator[ev.Event]:
+    yield ev.ModelSwitched(
+        at_ns=at_ns,
+        model=text(frame, "fallback_model") or "",
+        from_model=text(frame, "original_model"),
+        trigger=text(frame, "trigger") or "_OTHER",
+    )
+
+
 def _decision(frame: Raw, tool_use_id: str) -> Raw:
     for meta in list_of(frame.get("tool_result_meta")):
         raw = object_of(meta)
@@ -300,6 +311,7 @@ _RECORDS: Final[dict[str, Any]] = {
     "assistant": _assistant,
     "user": _user,
     "stream_event": _stream_event,
+    "system/model_fallback": _model_fallback,
     "system/task_notification": _task_over,
     "system/task_updated": _task_over,
 }

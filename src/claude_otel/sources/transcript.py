@@ -77,6 +77,8 @@ _NOT_GRANTED = re.compile(
     r"|but you haven't granted it|Permission to use \w+ .*denied|^PreToolUse:\S+ hook error"
 )
 _COMMAND_NAME = re.compile(r"<command-name>\s*(/[^<\s]+)")
+# Typed as a prompt, /model says a name to read; a program's set_model() says the id.
+_SET_MODEL = re.compile(r"<local-command-stdout>Set model to `([^`\s]+)`")
 _LOCAL_OUTPUT = re.compile(r"\s*<(local-command-stdout|local-command-stderr|bash-stdout)>")
 _TAG = re.compile(r"<(task-id|tool-use-id|status)>([^<]*)</\1>")
 
@@ -178,6 +180,8 @@ def _user(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
         yield ev.Interrupted(at_ns=at_ns, agent_id=agent_id, during_tool=during_tool)
     elif _LOCAL_OUTPUT.match(words):
         yield ev.CommandReturned(at_ns=at_ns, agent_id=agent_id, prompt_id=text(raw, "promptId"))
+        if (switched := _SET_MODEL.match(words)) is not None:
+            yield ev.ModelSwitched(at_ns=at_ns, model=switched[1], trigger="command")
     elif raw.get("isVisibleInTranscriptOnly") is True and raw.get("isCompactSummary") is not True:
         yield ev.Ignored(at_ns=at_ns, kind="user/shown only")
     elif agent_id is not None and raw.get("parentUuid") is None:
@@ -261,6 +265,7 @@ def _tool_returned(raw: Raw, at_ns: int, agent_id: str | None, part: ToolResult)
         is_error=part.is_error,
         was_interrupted=outcome.get("interrupted") is True
         or (part.is_error and words.rpartition("\n")[2].startswith(_INTERRUPTED)),
+        was_killed=part.is_error and words.startswith("Exit code 137"),
         decision=text(decision, "decision") or ("reject" if refused else None),
         decision_source=text(decision, "source"),
         decision_reason=_decision_reason(decision),
@@ -322,6 +327,16 @@ def _compact_boundary(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
         duration_ms=whole(metadata, "durationMs"),
         tokens_before=whole(metadata, "preTokens"),
         tokens_after=whole(metadata, "postTokens"),
+    )
+
+
+def _model_fallback(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
+    yield ev.ModelSwitched(
+        at_ns=at_ns,
+        agent_id=text(raw, "agentId"),
+        model=text(raw, "fallbackModel") or "",
+        from_model=text(raw, "originalModel"),
+        trigger=text(raw, "trigger") or "_OTHER",
     )
 
 
@@ -481,6 +496,7 @@ RECORDS: Final[dict[str, Callable[[Raw, int], Iterator[ev.Event]]]] = {
     "system/turn_duration": _turn_end,
     "system/compact_boundary": _compact_boundary,
     "system/local_command": _local_command,
+    "system/model_fallback": _model_fallback,
     "api-request": _request,
     "api-request-shape": _request_shape,
     "api-request-blob": _request_blob,

@@ -167,7 +167,8 @@ class Recording:
         telling = self._sessions.get(session_id)
         if telling is None:
             record = SessionRecord(session_id, config_dir=self._config_dir)
-            telling = _Telling(Session(session_id, since_ns=self._since_ns), record)
+            session = Session(session_id, since_ns=self._since_ns, tells_commands=True)
+            telling = _Telling(session, record)
             telling.session.settle(time.time_ns())
             self._sessions[session_id] = telling
         return telling
