@@ -11,12 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .claude_cli import DEFAULT_TOOLS
-from .scenario import Json, Scenario, ToolUse, Usage, reply
+from .replies import COLD, MORE, WARM
+from .scenario import Json, Scenario, ToolUse, reply
 from .story import Step, Story, bash
-
-_COLD = Usage(input_tokens=12, cache_write_5m_tokens=11200, output_tokens=85)
-_WARM = Usage(input_tokens=7, cache_read_tokens=11200, cache_write_5m_tokens=410, output_tokens=64)
-_MORE = Usage(input_tokens=5, cache_read_tokens=11610, cache_write_1h_tokens=150, output_tokens=41)
 
 # The smallest server there can be: one tool over stdio, in the standard library alone.
 _MCP_SERVER = """import json, sys
@@ -59,9 +56,9 @@ def timed_tools() -> Story:
         "timed_tools",
         "Take your time.",
         main=(
-            reply(timed(1.5), usage=_COLD),
-            reply(timed(2.0), timed(2.5), usage=_WARM),
-            reply("Done.", usage=_MORE),
+            reply(timed(1.5), usage=COLD),
+            reply(timed(2.0), timed(2.5), usage=WARM),
+            reply("Done.", usage=MORE),
         ),
     )
 
@@ -71,7 +68,7 @@ def slash_command() -> Story:
     return _session(
         "slash_command",
         "/greet Ada",
-        main=(reply("Hello, Ada.", usage=_COLD),),
+        main=(reply("Hello, Ada.", usage=COLD),),
         files={".claude/commands/greet.md": "Say hello to $ARGUMENTS, and nothing else.\n"},
     )
 
@@ -82,8 +79,8 @@ def skill() -> Story:
         "skill",
         "Greet them properly.",
         main=(
-            reply(ToolUse("Skill", {"skill": "greeting"}), usage=_COLD),
-            reply("Good day.", usage=_WARM),
+            reply(ToolUse("Skill", {"skill": "greeting"}), usage=COLD),
+            reply("Good day.", usage=WARM),
         ),
         files={
             ".claude/skills/greeting/SKILL.md": "---\nname: greeting\ndescription: How to greet.\n"
@@ -100,8 +97,8 @@ def mcp_tool() -> Story:
         "mcp_tool",
         "Add 2 and 3.",
         main=(
-            reply(ToolUse("mcp__sums__add", {"one": 2, "other": 3}), usage=_COLD),
-            reply("5.", usage=_WARM),
+            reply(ToolUse("mcp__sums__add", {"one": 2, "other": 3}), usage=COLD),
+            reply("5.", usage=WARM),
         ),
         files={
             "server.py": _MCP_SERVER,
@@ -121,7 +118,7 @@ def image_prompt() -> Story:
     return _session(
         "image_prompt",
         [image, {"type": "text", "text": "What is this?"}],
-        main=(reply("One red pixel.", usage=_COLD),),
+        main=(reply("One red pixel.", usage=COLD),),
     )
 
 
@@ -138,7 +135,7 @@ def hook_adds() -> Story:
     return _session(
         "hook_adds",
         "What time is it?",
-        main=(reply("Noon.", usage=_COLD),),
+        main=(reply("Noon.", usage=COLD),),
         files=_with_hooks({"UserPromptSubmit": _hook("echo It is noon.")}),
     )
 
@@ -149,8 +146,8 @@ def hook_blocks() -> Story:
         "hook_blocks",
         "Delete it.",
         main=(
-            reply(bash("echo deleted"), usage=_COLD),
-            reply("I may not.", usage=_WARM),
+            reply(bash("echo deleted"), usage=COLD),
+            reply("I may not.", usage=WARM),
         ),
         files=_with_hooks({"PreToolUse": _hook("echo Not on a Friday. >&2; exit 2")}),
     )
@@ -162,7 +159,7 @@ def hook_continues() -> Story:
     return _session(
         "hook_continues",
         "Is it done?",
-        main=(reply("Yes.", usage=_COLD), reply("Yes, really.", usage=_WARM)),
+        main=(reply("Yes.", usage=COLD), reply("Yes, really.", usage=WARM)),
         files=_with_hooks({"Stop": _hook(again)}),
     )
 
@@ -173,9 +170,9 @@ def changed_folder() -> Story:
         "changed_folder",
         "Go there.",
         main=(
-            reply(bash("cd below && pwd"), usage=_COLD),
-            reply(bash("pwd"), usage=_WARM),
-            reply("I am there.", usage=_MORE),
+            reply(bash("cd below && pwd"), usage=COLD),
+            reply(bash("pwd"), usage=WARM),
+            reply("I am there.", usage=MORE),
         ),
         files={"below/file": "here\n"},
     )
@@ -186,7 +183,7 @@ def unrecorded() -> Story:
     return _session(
         "unrecorded",
         "Run it.",
-        main=(reply(bash("echo unseen"), usage=_COLD), reply("Done.", usage=_WARM)),
+        main=(reply(bash("echo unseen"), usage=COLD), reply("Done.", usage=WARM)),
         args=("--no-session-persistence",),
     )
 
