@@ -152,7 +152,8 @@ class Conversation:
             call.stop_reason is None and not self._was_whole(call)
             for call in self.open_calls.values()
         )
-        return not (self._sees_requests or cut_off or self.last_stop_reason == "refusal")
+        told = self._sees_requests or cut_off or self.last_stop_reason == "refusal"
+        return record.was_sent and not told
 
     def _was_whole(self, call: ModelCall) -> bool:
         """No record states how `call` ended, but the tools that it asked for have run."""

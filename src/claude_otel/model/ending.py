@@ -139,7 +139,8 @@ class Ending:
 
     def close_agent(self, agent: Subagent) -> list[Closed]:
         if not agent.has_calls and agent.tool_use_id is None and not agent.prompt:
-            agent.is_closed, agent.is_dirty = True, False  # one of the CLI's own: no work of ours
+            # One of the CLI's own (it sums a conversation up): no work of ours.
+            agent.is_closed, agent.is_dirty, agent.stop = True, False, None
             return []
         outcome = agent.stop or agent.outcome
         if outcome is None:

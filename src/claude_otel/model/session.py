@@ -233,6 +233,8 @@ class Session:
                 if turn is not None:
                     text, read = event.last_text, event.is_transcript
                     self._ending.stop(turn, "completed", event.at_ns, text=text, is_read=read)
+            case ev.TurnFailed(agent_id=str()):
+                self._subagents.failed(event)
             case ev.TurnFailed():
                 turn = self._whose.named(event.prompt_id) or self._whose.reading
                 if turn is not None:
@@ -244,8 +246,7 @@ class Session:
                 self._on_interrupt(event)
             case ev.Compacted():
                 owner, turn = self._whose.owner(event.agent_id, event.at_ns)
-                model = self._whose.conversation(event.agent_id).last_model
-                self._compactions.take(event, owner, turn, model)
+                self._compactions.take(event, owner, turn, self._whose.conversation(event.agent_id))
             case ev.CostStated():
                 self._statements.take(event, self.turns)
                 self._residual_is_stale = True

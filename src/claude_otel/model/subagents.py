@@ -27,6 +27,11 @@ class Subagents:
         agent.agent_type = agent.agent_type or event.agent_type
         self._ending.stop(agent, "completed", event.at_ns, text=event.last_text)
 
+    def failed(self, event: ev.TurnFailed) -> None:
+        agent = self._whose.agent(event.agent_id, event.at_ns, prompt_id=event.prompt_id)
+        agent.failure = agent.failure or Failure(type=event.error_type, message=event.message)
+        self._ending.stop(agent, "failed", event.at_ns)
+
     def prompted(self, event: ev.SubagentPrompted) -> None:
         agent = self._whose.agent(event.agent_id, event.at_ns, prompt_id=event.prompt_id)
         agent.prompt = agent.prompt or event.parts

@@ -38,13 +38,13 @@ RECORDS: Final[Mapping[str, Mapping[str, str]]] = {
         **_CHAIN,
         **_fields(
             "message requestId requestRef requestedModel effort thinkingDurationMs "
-            "toolInputStreamMs isApiErrorMessage apiErrorStatus error",
+            "toolInputStreamMs isApiErrorMessage apiErrorStatus error madeBy",
             rows_are_put_together_by_message_id="apiBlockIndex",
             usage_says_it="promptCacheRequested serverClassifierRequest",
             the_tool_call_says_it="attributionMcpServer attributionMcpTool attributionSkill",
             the_status_says_it="apiError apiErrorType",
             the_refused_call_has_a_span_of_its_own="refusedMessageId refusingModel",
-            settings_not_work="perTurnEffort thinkingDisplay madeBy",
+            settings_not_work="perTurnEffort thinkingDisplay",
             internal_state="failedResponseHadNoToolCall requestSessionId",
         ),
     },
@@ -68,7 +68,8 @@ RECORDS: Final[Mapping[str, Mapping[str, str]]] = {
             "turnCompanion",
             the_result_names_its_call="sourceToolAssistantUUID",
             the_decision_says_it="toolDenialBeforeRun toolDenialKind",
-            the_order_says_it="turnPosition queueSkipAttachments sentAtMs interruptedMessageId",
+            the_order_says_it="turnPosition queueSkipAttachments sentAtMs interruptedMessageId "
+            "summarizedTurnPromptUuids",
             the_origin_says_it="turnOrigin rowSource ownNote",
             the_message_holds_it="imagePasteIds hookText hookTextLead repeatsCompactSummary",
             a_setting_not_work="sandboxed mcpCallNotReadOnly",
@@ -120,7 +121,8 @@ RECORDS: Final[Mapping[str, Mapping[str, str]]] = {
     "system/compact_boundary.compactMetadata": _fields(
         "trigger preTokens postTokens durationMs",
         what_was_kept_is_in_the_next_request="messagesSummarized preservedSegment "
-        "preservedMessages cumulativeDroppedTokens preCompactDiscoveredTools userContext",
+        "preservedMessages cumulativeDroppedTokens preCompactDiscoveredTools userContext "
+        "runningTurnPrompt",
         internal_state="preCompactOrganizationsCoverStart",
     ),
     "system/local_command": {
@@ -209,7 +211,7 @@ HOOKS: Final[Mapping[str, Mapping[str, str]]] = {
         **_fields("", found_beside_the_sessions_own="agent_transcript_path"),
     },
     "Stop": {**_COMMON, **_AT_AN_END},
-    "StopFailure": {**_COMMON, **_AT_AN_END, **_fields("error error_details")},
+    "StopFailure": {**_COMMON, **_IN_AN_AGENT, **_AT_AN_END, **_fields("error error_details")},
     "SessionEnd": {**_COMMON, **_fields("reason")},
 }
 

@@ -137,6 +137,8 @@ def _assistant(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
             error_type=str(status) if status is not None else text(raw, "error") or "_OTHER",
             message=text_of(parts) or None,
             is_final=True,
+            # Older versions do not say; what is too long they find out from the API.
+            was_sent=text(raw, "madeBy") in (None, "model"),
             record_id=text(raw, "uuid"),
         )
         return

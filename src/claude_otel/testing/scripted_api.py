@@ -215,15 +215,21 @@ class ScriptedApi:
             return name, _not_scripted(f"the script {name!r} has only {len(replies)} replies")
 
 
-# How the program begins the request that sums up a conversation (2.1.330). Nothing else in the
+# How the program asks to have a conversation summed up (2.1.330, 2.1.19). Nothing else in the
 # request differs from one of the main loop: same system prompt, same tools, no header of its own.
-_COMPACTION = "CRITICAL: Respond with TEXT ONLY. Do NOT call any tools."
+_COMPACTION = (
+    "CRITICAL: Respond with TEXT ONLY. Do NOT call any tools.",
+    "Your task is to create a detailed summary of the conversation so far",
+)
 
 
 def is_side_call(body: Json) -> bool:
     """Whether a call belongs to no loop: it sums up the history, or offers no tools (titles)."""
     messages = cast("list[Json]", body.get("messages") or [])
-    sums_up = bool(messages) and _text_of(messages[-1]).startswith(_COMPACTION)
+    # In the middle of a turn it stands behind the results of tools, and before a reminder.
+    said = [message for message in messages if message.get("role") == "user"]
+    lines = _text_of(said[-1]).split("\n") if said else []
+    sums_up = any(line.startswith(_COMPACTION) for line in lines)
     return sums_up or not body.get("tools")
 
 

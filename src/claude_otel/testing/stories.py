@@ -7,6 +7,7 @@ what a tracer should make of them (its tests say it).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,12 +18,14 @@ from .replies import COLD, MORE, WARM, counts_files, has_files_counted
 from .scenario import (
     BrokenStream,
     Failure,
+    Json,
     Pause,
     RedactedThinking,
     Scenario,
     Script,
     ServerToolUse,
     Thinking,
+    Usage,
     reply,
 )
 from .story import Step, Story, agent, bash
@@ -390,6 +393,45 @@ def compaction() -> Story:
     )
 
 
+# More than any model's window, and than the one that the project sets, which some versions
+# (2.1.281) must be told of: before the next request the conversation is summed up.
+_FULL = Usage(
+    input_tokens=12, cache_read_tokens=985_000, cache_write_5m_tokens=5_000, output_tokens=85
+)
+
+
+def _compacted(name: str, *then: Any) -> Story:
+    window = {"env": {"CLAUDE_CODE_AUTO_COMPACT_WINDOW": "100000"}}
+    return Story(
+        name=name,
+        scenario=Scenario(main=(reply(bash("echo one"), usage=_FULL), *then)),
+        steps=(Step(prompts=("Do something long.",)),),
+        files={".claude/settings.json": json.dumps(window)},
+    )
+
+
+def automatic_compaction() -> Story:
+    """The history is summed up in the middle of a turn, which then goes on."""
+    return _compacted("automatic_compaction", reply("Done, as far as I know.", usage=COLD))
+
+
+def compaction_then_failure() -> Story:
+    """The history is summed up in the middle of a turn, and the next request fails."""
+    headers = {"x-should-retry": "false"}
+    failure = Failure(status=401, message="invalid x-api-key", headers=headers)
+    return _compacted("compaction_then_failure", failure)
+
+
+def long_prompt() -> Story:
+    """5 MB: summed up before it is sent (2.1.149), or refused without asking (2.1.332)."""
+    words: Json = {"type": "text", "text": "Read this: " + "word " * 1_000_000 + "end"}
+    return Story(
+        name="long_prompt",
+        scenario=Scenario(main=(reply("I have read it.", usage=COLD),)),
+        steps=(Step(prompts=([words],)),),
+    )
+
+
 PRINT_STORIES: Mapping[str, Callable[[], Story]] = {
     story.__name__: story
     for story in (
@@ -420,6 +462,9 @@ PRINT_STORIES: Mapping[str, Callable[[], Story]] = {
         large_result,
         server_tool,
         compaction,
+        automatic_compaction,
+        compaction_then_failure,
+        long_prompt,
         demo,
     )
 }
