@@ -75,7 +75,7 @@ def fallbacks(story: Story, spans: Spans) -> Counter[str]:
         if kind == "model_call" and source != "api-request":
             told[f"call's start: {source}"] += 1
         if kind == "tool_call" and source != "measured":
-            told["tool's start: when it was asked for"] += 1
+            told[f"tool's start: {source}"] += 1
         if attributes.get(at.USAGE_INCOMPLETE):
             told[_incomplete(attributes)] += 1
         if kind == "turn" and at.SESSION_RESIDUAL in attributes:

@@ -36,6 +36,8 @@ class ToolCalls:
         )
         tool.input = event.input if tool.input is None else tool.input
         tool.input_of_hooks = event.input
+        if not tool.is_closed:
+            tool.scheduled_at_ns = event.at_ns
         if tool.requested_at_ns is None:
             tool.requested_at_ns = event.at_ns
         self._whose.match_asks()

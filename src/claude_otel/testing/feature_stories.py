@@ -57,7 +57,10 @@ def timed_tools() -> Story:
         "Take your time.",
         main=(
             reply(timed(1.5), usage=COLD),
-            reply(timed(2.0), timed(2.5), usage=WARM),
+            reply(timed(0.6), timed(2.0), timed(1.2), usage=WARM),
+            reply(timed(0.8), timed(1.6), usage=MORE),
+            reply(timed(1.0), usage=MORE),
+            reply(timed(2.5), usage=MORE),
             reply("Done.", usage=MORE),
         ),
     )
