@@ -86,6 +86,7 @@ def fallbacks(story: Story, spans: Spans) -> Counter[str]:
             [c for c in _main_calls(story) if c["outcome"] == "ok"]
         )
         return +told
+    told["answer: not written down"] += len(_unwritten(story))
     told["hook more than a second late"] += len(late_hooks(story))
     told["side call: no record"] += len(_side_calls(story)) - len(_told_side_calls(spans))
     return +told
@@ -128,7 +129,8 @@ def _calls(story: Story, spans: Spans) -> Iterator[str]:
             yield f"{message_id} is under {agent}, {call['agent_id'] or call['script']} asked"
     yield from (f"{n} spans for {message_id}" for message_id, n in told.items() if n > 1)
     if _has_transcripts(story):
-        yield from (f"no span for the answer {i}" for i in sorted(set(answered) - set(told)))
+        missing = set(answered) - set(told) - _unwritten(story)
+        yield from (f"no span for the answer {i}" for i in sorted(missing))
 
 
 def _failures(story: Story, spans: Spans) -> Iterator[str]:
@@ -368,6 +370,13 @@ def stated_totals(transcript: bytes) -> dict | None:
 
 def _has_transcripts(story: Story) -> bool:
     return any(session.transcript for session in story.sessions)
+
+
+def _unwritten(story: Story) -> set[str]:
+    """Answers of the API that no file of the session holds: the process ended before."""
+    files = [f for s in story.sessions for f in (s.transcript, *s.subagents.values())]
+    answered = (c["message_id"] for c in _main_calls(story) if c["outcome"] == "ok")
+    return {i for i in answered if not any(i.encode() in file for file in files)}
 
 
 def _of_kind(spans: Spans, kind: str) -> list[dict]:

@@ -143,7 +143,7 @@ class _Names:
 
 def _record(raw, names: _Names):
     record = names.in_value(raw)
-    if record["type"] == "attachment":
+    if record["type"] == "attachment" and record["attachment"]["type"] != "file":
         return _short(record, longest=60, most=2)
     if record["type"] == "api-request-shape":
         shape = record["shape"]

@@ -39,6 +39,8 @@ from claude_otel.model.tool_calls import ToolCalls
 from claude_otel.model.unnamed import Unnamed
 from claude_otel.model.usage import Usage
 
+_END_NS = 1 << 63  # of time
+
 
 class Session:
     """One Claude session.
@@ -108,14 +110,14 @@ class Session:
             if (turn.stop or turn.is_dirty) and self._ending.may_close(turn, None):
                 closed += self._ending.close_turn(turn)
         if self._end is not None and self._ending.rested(self._end_touched_ns, self._lag_ns()):
-            self._take_unnamed_stops(is_last=True)
+            self._take_unnamed_stops(_END_NS)
             closed += self._close_all()
         return self._release(closed)
 
     def finish(self) -> list[Closed]:
         """No more facts will come: close whatever is open, saying how it ended."""
         closed = self._tell_residual()
-        self._take_unnamed_stops(is_last=True)
+        self._take_unnamed_stops(_END_NS)
         return self._release([*closed, *self._close_all()], is_last=True)
 
     @property
@@ -288,6 +290,7 @@ class Session:
         self._take_results()
         closed: list[Closed] = []
         if previous is not None and previous is not turn:
+            self._take_unnamed_stops(event.at_ns)
             said = "completed" if previous.is_command else self._ending.last_said(previous, None)
             outcome = previous.stop or previous.outcome or said
             if not previous.is_closed:
@@ -325,6 +328,7 @@ class Session:
             call.first_chunk_ms = first.after_ms
         self._residual_is_stale = self.stated is not None
         self._ending.touch(owner, event.at_ns)
+        self._ending.recovers(owner, event.at_ns)
         if isinstance(owner, Subagent):
             owner.has_calls = True
         owner.answer = conversation.last_answer or owner.answer
@@ -396,9 +400,9 @@ class Session:
         self._compactions.waiting = [c for c in self._compactions.waiting if c not in told]
         return [closed for call in told for closed in self._ending.close_call(call)]
 
-    def _take_unnamed_stops(self, *, is_last: bool = False) -> None:
+    def _take_unnamed_stops(self, read_until_ns: int = 0) -> None:
         talk = self._whose.conversation(None)
-        for turn, stop in self._unnamed.of(self.turns, talk.last_text, self._now_ns, is_last):
+        for turn, stop in self._unnamed.of(self.turns, talk.last_text, self._now_ns, read_until_ns):
             self._ending.stop(turn, "completed", stop.at_ns, text=stop.last_text)
 
     def _open_calls(self) -> list[ModelCall]:

@@ -38,6 +38,7 @@ class ToolCalls:
         tool.input_of_hooks = event.input
         if not tool.is_closed:
             tool.scheduled_at_ns = event.at_ns
+            self._whose.conversation(event.agent_id).schedules(event.tool_use_id)
         if tool.requested_at_ns is None:
             tool.requested_at_ns = event.at_ns
         self._whose.match_asks()
@@ -59,9 +60,13 @@ class ToolCalls:
         tool.touched_ns = self._whose.now_ns
         tool.input = event.input if tool.input is None else tool.input
         tool.duration_ms = event.duration_ms if tool.duration_ms is None else tool.duration_ms
-        tool.decision = event.decision or tool.decision
-        tool.decision_source = event.decision_source or tool.decision_source
-        tool.decision_reason = event.decision_reason or tool.decision_reason
+        # The record's word goes before the hook's, whichever comes first.
+        said, known = event, tool
+        if event.from_hook:
+            said, known = tool, event
+        tool.decision = said.decision or known.decision
+        tool.decision_source = said.decision_source or known.decision_source
+        tool.decision_reason = said.decision_reason or known.decision_reason
         if event.subagent_id is not None:
             self._subagents.launched(event, tool)
         if not event.from_hook or tool.ended_at_ns is None:

@@ -10,7 +10,16 @@ from typing import Final
 
 from claude_otel.model import events as ev
 from claude_otel.model.parts import Message, Text
-from claude_otel.sources.blocks import Raw, parts_of, section, strings, text, whole
+from claude_otel.sources.blocks import (
+    Raw,
+    list_of,
+    object_of,
+    parts_of,
+    section,
+    strings,
+    text,
+    whole,
+)
 
 # Made for the next request just before it leaves; what it says is in the request's own blobs.
 _PREPARED = frozenset(
@@ -61,6 +70,16 @@ def _hook_ran(raw: Raw, at_ns: int, agent_id: str | None, kind: str) -> Iterator
         yield ev.InputAdded(at_ns=at_ns, agent_id=agent_id, message=message)
 
 
+def _of_file(raw: Raw, attachment: Raw) -> list[str]:
+    """What the model was told of a file that a prompt names (`@notes.txt`)."""
+    rendered = [text(object_of(shown) or {}, "content") for shown in list_of(raw.get("rendered"))]
+    if any(rendered):
+        return [words for words in rendered if words]
+    held = section(section(attachment, "content"), "file")  # before 2.1.281
+    name = text(attachment, "displayPath") or text(attachment, "filename") or "a file"
+    return [f"{name}:\n{text(held, 'content') or ''}"]
+
+
 def attachment_events(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
     attachment, agent_id = section(raw, "attachment"), text(raw, "agentId")
     kind = text(attachment, "type") or "no type"
@@ -74,5 +93,9 @@ def attachment_events(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
         origin = text(section(attachment, "origin"), "kind")
         if parts and text(attachment, "commandMode") == "prompt":
             yield ev.PromptQueued(at_ns=at_ns, agent_id=agent_id, parts=parts, origin=origin)
+    elif kind == "file":
+        for words in _of_file(raw, attachment):
+            message = Message(role="user", parts=(Text(text=words),))
+            yield ev.InputAdded(at_ns=at_ns, agent_id=agent_id, message=message)
     elif kind not in _PREPARED:
         yield ev.Ignored(at_ns=at_ns, kind=f"attachment/{kind}")

@@ -138,7 +138,8 @@ def _assistant(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
             message=text_of(parts) or None,
             is_final=True,
             # Older versions do not say; what is too long they find out from the API.
-            was_sent=text(raw, "madeBy") in (None, "model"),
+            was_sent=text(raw, "madeBy") in (None, "model")
+            and text(raw, "apiError") != "max_output_tokens",
             record_id=text(raw, "uuid"),
         )
         return

@@ -12,7 +12,7 @@ from typing import Any
 
 from .claude_cli import DEFAULT_TOOLS
 from .replies import COLD, MORE, WARM
-from .scenario import Json, Scenario, ToolUse, reply
+from .scenario import Json, Scenario, ToolUse, Usage, reply
 from .story import Step, Story, bash
 
 # The smallest server there can be: one tool over stdio, in the standard library alone.
@@ -181,6 +181,59 @@ def changed_folder() -> Story:
     )
 
 
+def worktree() -> Story:
+    """The session enters a worktree of its repository, works in it and leaves it."""
+    commit = "git -c user.name=Ada -c user.email=ada@example.org commit -q --allow-empty -m first"
+    return Story(
+        name="worktree",
+        scenario=Scenario(
+            main=(
+                reply(bash(f"git init -q . && {commit} && echo ready"), usage=COLD),
+                reply("It is a repository.", usage=WARM),
+                reply(ToolUse("EnterWorktree", {"name": "side"}), usage=WARM),
+                reply(bash("pwd && echo new > file"), usage=MORE),
+                reply(
+                    ToolUse("ExitWorktree", {"action": "remove", "discard_changes": True}),
+                    usage=MORE,
+                ),
+                reply(bash("pwd"), usage=MORE),
+                reply("Nothing is left of it.", usage=MORE),
+            )
+        ),
+        steps=(
+            Step(prompts=("Make it a repository.",)),
+            Step(prompts=("Try it aside.",), session="resume"),
+        ),
+        allowed_tools=("Bash", "EnterWorktree", "ExitWorktree"),
+    )
+
+
+def file_prompt() -> Story:
+    """A prompt names a file, whose text the model is told with it."""
+    return _session(
+        "file_prompt",
+        "What is in @notes.txt ?",
+        main=(reply("It says hello.", usage=COLD),),
+        files={"notes.txt": "hello from the notes\n"},
+    )
+
+
+def classified() -> Story:
+    """Auto mode: a model decides whether a tool may run (2.1.332 asks only the real API)."""
+    verdict = reply("<block>no</block><severity>5</severity>", usage=Usage(input_tokens=70))
+    scenario = Scenario(
+        main=(reply(bash("python3 -c 'print(42)'"), usage=COLD), reply("Done.", usage=WARM)),
+        side=verdict,
+    )
+    return Story(
+        name="classified",
+        scenario=scenario,
+        steps=(Step(prompts=("Count.",)),),
+        allowed_tools=(),
+        args=("--permission-mode", "auto"),
+    )
+
+
 def unrecorded() -> Story:
     """A session that leaves no transcript."""
     return _session(
@@ -203,6 +256,9 @@ FEATURE_STORIES: Mapping[str, Callable[[], Story]] = {
         hook_blocks,
         hook_continues,
         changed_folder,
+        worktree,
+        file_prompt,
+        classified,
         unrecorded,
     )
 }

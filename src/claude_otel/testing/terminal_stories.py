@@ -316,6 +316,38 @@ def rewound() -> Story:
     )
 
 
+def switched_model() -> Story:
+    """/model between two prompts; newer versions ask whether the cache may be lost."""
+    return _session(
+        "switched_model",
+        Type("one"),
+        See("First answer"),
+        Still(),
+        Type("/model sonnet"),
+        Still(),
+        Press("enter"),
+        Still(),
+        Type("two"),
+        See("Second answer"),
+        Still(),
+        _EXIT,
+        main=(reply("First answer.", usage=COLD), reply("Second answer.", usage=COLD)),
+    )
+
+
+def sent_to_background() -> Story:
+    """/background: a copy of the session goes on in a process of its own, the terminal is free."""
+    return _session(
+        "sent_to_background",
+        Type("one"),
+        See("First answer"),
+        Still(),
+        Type("/background And go on."),
+        Answered(2),
+        main=(reply("First answer.", usage=COLD), reply("Second answer.", usage=WARM)),
+    )
+
+
 def left_by_ctrl_d() -> Story:
     """Ctrl-D twice on an empty line."""
     return _session(
@@ -361,6 +393,8 @@ TERMINAL_STORIES: Mapping[str, Callable[[], Story]] = {
         bash_mode,
         branched,
         rewound,
+        switched_model,
+        sent_to_background,
         left_by_ctrl_d,
         terminal_closed,
     )
