@@ -415,6 +415,6 @@ def _without_usage(spans: Spans) -> list[dict]:
 
 
 def _same_agent(call: dict, agent: str | None) -> bool:
-    if call["session_id"] is None:  # an early version, which names no agent to the API
-        return (agent is None) == (call["script"] == "main")
-    return agent == call["agent_id"]
+    if call["script"] == "main":  # whatever agent the header names (2.1.149)
+        return agent is None
+    return agent is not None and call["agent_id"] in (None, agent)  # 2.1.19 names none

@@ -134,6 +134,7 @@ class Ending:
             )
         began = [a.started_at_ns for a in self._whose.agents.values() if a.tool_use_id == tool.key]
         tool.turn.has_work = True
+        tool.turn.tool_use_ids.add(tool.key)
         tool.seen_running_at_ns = min(filter(None, began), default=None)
         if tool.ended_at_ns is None:
             tool.ended_at_ns = max(tool.owner.last_fact_ns, tool.requested_at_ns or 0)
@@ -203,6 +204,8 @@ class Ending:
             closed += self.close_call(call)
         put_off = turn.result.deferred_tool_use_id if turn.result is not None else None
         for tool in [t for t in self._whose.open_tools.values() if t.owner is owner]:
+            if not tool.is_placed and (tool.requested_at_ns or 0) > owner.last_fact_ns:
+                continue  # a hook told of it that named no prompt: of a turn still to be read
             if tool.key == put_off:
                 tool.outcome = "deferred"
             elif tool.outcome is None:

@@ -423,6 +423,8 @@ class Session:
 
     def _close_all(self) -> list[Closed]:
         closed = [c for call in self._compactions.rest() for c in self._ending.close_call(call)]
+        for tool in self._whose.open_tools.values():
+            tool.is_placed = True  # no other turn will be read
         for agent in self._whose.agents.values():
             if not agent.is_closed or agent.is_dirty:
                 closed += self._ending.close_agent(agent)

@@ -50,6 +50,7 @@ class ScriptedApi:
         self._keep_bodies = keep_bodies
         self._changed = threading.Condition()
         self._cursors: dict[tuple[str | None, ...], int] = {}
+        self._main_beginnings: set[str] = set()
         self._received = 0
         self._pauses = 0
         self._finished: list[Call] = []
@@ -195,8 +196,13 @@ class ScriptedApi:
             script = script_for(scenario, first) or (
                 script_for(scenario, _user_text(body)) if agent_id is not None else None
             )
+            is_agent = agent_id is not None
+            if agent_id is None and script is None:
+                self._main_beginnings.add(first[-_TOLD_APART_BY:])
+            elif script is None and first[-_TOLD_APART_BY:] in self._main_beginnings:
+                is_agent = False  # a turn that an agent's report starts names it (2.1.149)
             # Early versions (2.1.19) send no header that names session or agent.
-            if agent_id is not None or (session_id is None and script is not None):
+            if is_agent or (session_id is None and script is not None):
                 if script is None:
                     return "none", _not_scripted(
                         f"no subagent script is for a prompt like {first[-200:]!r}"
@@ -215,6 +221,8 @@ class ScriptedApi:
             return name, _not_scripted(f"the script {name!r} has only {len(replies)} replies")
 
 
+# So much of the end of its first prompt says whether two calls are of one conversation.
+_TOLD_APART_BY = 100
 # How the program asks to have a conversation summed up (2.1.330, 2.1.19). Nothing else in the
 # request differs from one of the main loop: same system prompt, same tools, no header of its own.
 _COMPACTION = (
