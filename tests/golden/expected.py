@@ -20,10 +20,17 @@ ENDS: dict[str, tuple[list[str], list[str]]] = {
     "interrupted_and_resumed": (["interrupted", "completed"], []),
     "refusal": (["failed"], []),
     "compaction": (["completed"] * 3, []),
+    "compaction_then_failure": (["failed"], []),
+    "long_prompt": (["failed"], []),
     "demo": (["completed"], ["failed"]),
     "bash_mode": (["completed"] * 2, []),
     "mode_switched": (["completed"] * 2, []),
     "branched": (["completed"] * 2, []),
+    "worktree": (["completed"] * 2, []),
+    "switched_model": (["completed"] * 2, []),
+    "sent_to_background": (["completed"] * 2, []),
+    # Its classifier runs at the real API only, which a scripted one is not.
+    "classified": (["completed"], ["denied"]),
     "rewound": (["completed"] * 3, []),
     "hook_blocks": (["completed"], ["denied"]),
     "typed_prompts": (["completed"] * 2, []),
@@ -45,9 +52,17 @@ OTHERWISE: dict[tuple[str, str], tuple[list[str], list[str]]] = {
     ("interrupted_tool", "2.1.149"): (["abandoned"], ["abandoned"]),
     ("interrupted_and_resumed", "2.1.149"): (["abandoned", "completed"], []),
     ("broken_stream", "2.1.149"): (["failed"], []),
+    # It is summed up, or sent as it is.
+    ("long_prompt", "2.1.19"): (["completed"], []),
+    ("long_prompt", "2.1.149"): (["completed"], []),
+    ("long_prompt", "2.1.281"): (["completed"], []),
+    ("long_prompt", "2.1.284"): (["completed"], []),
+    # Its classifier is asked through the same API: it says yes.
+    ("classified", "2.1.149"): (["completed"], []),
+    ("classified", "2.1.281"): (["completed"], []),
+    ("classified", "2.1.284"): (["completed"], []),
     ("interrupted_call", "2.1.19"): (["abandoned"], []),
     ("interrupted_tool", "2.1.19"): (["abandoned"], ["abandoned"]),
-    ("interrupted_and_resumed", "2.1.19"): (["abandoned", "completed"], []),
 }
 """(story, version) that ends in another way, as that version's own records say."""
 
@@ -68,6 +83,9 @@ SINCE: dict[str, tuple[int, ...]] = {
     "foreground_subagent": (2, 1, 149),
     "nested_subagents": (2, 1, 149),
     "background_while_typing": (2, 1, 149),
+    "worktree": (2, 1, 149),
+    "classified": (2, 1, 149),
+    "sent_to_background": (2, 1, 149),
     "demo": (2, 1, 149),
 }
 """Stories of what came later than 2.1.0."""
@@ -77,9 +95,12 @@ ENDS_UNSTATED = {"2.1.19"}
 """Versions that write each answer down before its end: only the Stop hook says that it came."""
 
 
+_WITHOUT_STOP_HOOKS = ("transcript only: ", "hooks after the transcript: ")
+
+
 def is_named(difference: str, story: str, version: str) -> bool:
     """Whether it is known that one route cannot tell this."""
-    if version in ENDS_UNSTATED and difference.startswith("transcript only: "):
+    if version in ENDS_UNSTATED and difference.startswith(_WITHOUT_STOP_HOOKS):
         return True
     return difference in ROUTES.get(story, set())
 
@@ -88,6 +109,9 @@ def expected_ends(story: str, version: str) -> list[tuple[list[str], list[str]]]
     """How it may end: more than one way where that is a matter of who is faster."""
     if story == "terminal_closed":  # whether the killed command's result is still written down
         return [(["abandoned"], ["failed"]), (["abandoned"], ["abandoned"])]
+    if (story, version) == ("interrupted_and_resumed", "2.1.19"):
+        # It writes nothing of the first prompt, and hardly ever all of the second.
+        return [([], []), (["abandoned"], []), (["completed"], [])]
     return [OTHERWISE.get((story, version), ENDS.get(story, (["completed"], [])))]
 
 

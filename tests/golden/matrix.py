@@ -8,6 +8,7 @@ binary. `ok`: calls, tokens, tools, parents, status, traces and sums are exact, 
 """
 
 import argparse
+import shutil
 import statistics
 import sys
 import tempfile
@@ -25,8 +26,8 @@ from story_routes import load, read_all, spans_of
 from claude_otel.testing import STORIES
 from claude_otel.testing.versions import SDK_OF, install_claude, installed_version
 
-# What a call takes at least, so that its duration is one that can be measured.
-ANSWER_S = 0.4
+# What a call takes beyond what the story says: as long as a short answer of the real API.
+ANSWER_S = 2.0
 
 
 @dataclass(kw_only=True)
@@ -65,8 +66,7 @@ def play(
     cell = Cell(differences=[])
     try:
         if not (raw / "calls.jsonl").exists():
-            raw.mkdir(parents=True, exist_ok=True)
-            record(story_name, raw, install_claude(version), answer_s=answer_s)
+            _record(story_name, raw, install_claude(version), answer_s)
         story = load(keep(story_name, raw, version, scratch))
     except (TimeoutError, ValueError, OSError, StopIteration) as error:
         cell.differences = [f"could not be played: {type(error).__name__} {str(error)[:2000]}"]
@@ -81,6 +81,16 @@ def play(
     cell.call_errors = call_errors(story, spans)
     cell.tool_errors = tool_errors(spans)
     return cell
+
+
+def _record(story_name: str, raw: Path, claude: Path, answer_s: float) -> None:
+    """The whole recording, or none: who is stopped in the middle plays that story again."""
+    part = raw.with_name(f"{raw.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    record(story_name, part, claude, answer_s=answer_s)
+    shutil.rmtree(raw, ignore_errors=True)
+    part.rename(raw)
 
 
 def table(cells: dict[tuple[str, str], Cell], stories: list[str], versions: list[str]) -> str:

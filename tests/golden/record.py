@@ -12,6 +12,7 @@ import argparse
 import json
 import re
 import shutil
+import sys
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -36,7 +37,7 @@ def keep(story_name: str, raw: Path, version: str, golden: Path = GOLDEN) -> Pat
     shutil.rmtree(out, ignore_errors=True)
     (out / "subagents").mkdir(parents=True)
     agents = sorted(raw.glob("subagents/*.jsonl"), key=lambda p: _first_time(p.read_text()))
-    names = _Names(_first_call(raw / "calls.jsonl"))
+    names = _Names(_began(raw))
     for path in [*transcripts, *agents]:
         target = out / ("subagents" if path in agents else "") / names.in_text(path.name)
         lines = [_record(json.loads(line), names) for line in _lines(path)]
@@ -49,6 +50,9 @@ def keep(story_name: str, raw: Path, version: str, golden: Path = GOLDEN) -> Pat
     pids: dict[str, int] = {}
     for line in _lines(raw / "hooks.txt"):
         stamp, pid, payload = line.split(" ", 2)
+        if not payload.endswith("}"):
+            print(f"{story_name}: a hook was killed while it wrote", file=sys.stderr)
+            continue
         number = pids.setdefault(pid, 1000 + len(pids))
         told = _line(_short(names.in_value(json.loads(payload))))
         spool.append(f"{int(stamp) + names.shift_ns} {number} {told}")
@@ -139,7 +143,7 @@ class _Names:
 
 def _record(raw, names: _Names):
     record = names.in_value(raw)
-    if record["type"] == "attachment":
+    if record["type"] == "attachment" and record["attachment"]["type"] != "file":
         return _short(record, longest=60, most=2)
     if record["type"] == "api-request-shape":
         shape = record["shape"]
@@ -166,8 +170,10 @@ def _short(value, *, longest: int = LONGEST, most: int | None = None):
     return value
 
 
-def _first_call(calls: Path) -> datetime:
-    first = min(json.loads(line)["received_at_ns"] for line in _lines(calls))
+def _began(raw: Path) -> datetime:
+    """When the API was first asked; where it never was, when the first hook ran."""
+    asked = [json.loads(line)["received_at_ns"] for line in _lines(raw / "calls.jsonl")]
+    first = min(asked or [int(line.split(" ")[0]) for line in _lines(raw / "hooks.txt")])
     return datetime.fromtimestamp(first // 1_000_000 / 1000, tz=UTC)
 
 

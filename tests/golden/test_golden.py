@@ -63,6 +63,7 @@ def test_live_says_each_thing_once_and_leaves_nothing_for_the_end(story: Story, 
     corrections = [e.kind for reading in readings for e in reading.emitted if e.is_correction]
     assert corrections in ([], ["turn"] if story.name in MAY_BE_CORRECTED else [])
     assert [reading.changes_at_finish for reading in readings] == [0] * len(readings)
+    assert all(reading.session.is_quiet and reading.session.is_idle for reading in readings)
 
 
 def test_a_copied_history_is_not_said_again_by_the_session_that_copied_it(tmp_path: Path):

@@ -50,6 +50,39 @@ def test_the_stop_summary_of_a_subagents_file_ends_the_subagent_and_not_the_turn
     assert [n for n in nodes if isinstance(n, Turn)] == []
 
 
+def test_an_agent_of_the_programs_own_that_stops_or_fails_keeps_nothing_open() -> None:
+    session = Session("s")
+    closed(
+        session,
+        prompt(1 * MS),
+        ev.SubagentStopped(at_ns=2 * MS, agent_id="a1", prompt_id="p1", last_text="a summary"),
+        ev.TurnFailed(at_ns=3 * MS, agent_id="a2", prompt_id="p1", error_type="overloaded"),
+        answer(4 * MS, Text(text="done")),
+        ev.TurnStopped(at_ns=5 * MS, prompt_id="p1", last_text="done"),
+    )
+    nodes = [c.node for now in (1, SETTLE_NS + 1, PATIENCE_NS + 1) for c in session.settle(now)]
+    assert [n.outcome for n in nodes if isinstance(n, Turn)] == ["completed"]
+    assert [n for n in nodes if isinstance(n, Subagent)] == []
+    assert session.is_quiet
+    assert session.is_idle
+
+
+def test_a_prompt_that_the_program_itself_refused_makes_no_call() -> None:
+    session = Session("s")
+    refused = ev.RequestFailed(
+        at_ns=2 * MS,
+        error_type="invalid_request",
+        message="Prompt is too long",
+        is_final=True,
+        was_sent=False,
+        record_id="u2",
+    )
+    closed(session, prompt(1 * MS), refused)
+    (turn,) = [c.node for c in session.finish()]
+    assert isinstance(turn, Turn)
+    assert (turn.outcome, turn.failure and turn.failure.type) == ("failed", "invalid_request")
+
+
 def test_a_dialog_that_two_equal_calls_could_have_shown_is_marked_ambiguous_on_both() -> None:
     session = Session("s")
     same = {"command": "ls"}

@@ -71,6 +71,13 @@ CALLS = {
     "large_result": [TOOL, OK],
     "server_tool": [OK],
     "compaction": [OK, ("side", "ok", 200, "end_turn"), OK],
+    "automatic_compaction": [TOOL, ("side", "ok", 200, "end_turn"), OK],
+    "compaction_then_failure": [
+        TOOL,
+        ("side", "ok", 200, "end_turn"),
+        ("main", "error", 401, None),
+    ],
+    "long_prompt": [],
     "demo": [
         TOOL,
         TOOL,
@@ -85,6 +92,8 @@ RETURN_CODES = {
     "server_error": [1],
     "bad_request": [1],
     "refusal": [1],
+    "compaction_then_failure": [1],
+    "long_prompt": [0],
     "killed": [-9],
     "killed_call": [-9],
     "resume": [0, 0],

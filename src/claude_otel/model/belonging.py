@@ -216,7 +216,8 @@ class Belonging:
             tool.touched_ns = self.now_ns
             tool.is_placed = is_placed or prompt_id is not None
             self.tools[tool_use_id] = self.open_tools[tool_use_id] = tool
-            turn.tool_use_ids.add(tool_use_id)
+            if tool.is_placed:
+                turn.tool_use_ids.add(tool_use_id)
         return tool
 
     def match_asks(self) -> None:

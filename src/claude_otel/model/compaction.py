@@ -6,6 +6,7 @@ totals and are found in `statement.py`. A `/compact` writes its boundary before 
 
 from __future__ import annotations
 
+from claude_otel.model.conversation import Conversation
 from claude_otel.model.events import Compacted
 from claude_otel.model.nodes import ModelCall, Subagent, Turn
 from claude_otel.model.parts import Part
@@ -21,13 +22,14 @@ class Compactions:
         self._seen: set[str] = set()
 
     def take(
-        self, boundary: Compacted, owner: Turn | Subagent, turn: Turn, model: str | None
+        self, boundary: Compacted, owner: Turn | Subagent, turn: Turn, talk: Conversation
     ) -> None:
-        """The conversation of `owner` was summed up; by hand, the next prompt says so."""
+        """`talk`, that of `owner`, was summed up; by hand, the next prompt says so."""
         if boundary.record_id is None or boundary.record_id in self._seen:
             return
         self._seen.add(boundary.record_id)
-        call = self._begin(boundary, owner, turn, model)
+        call = self._begin(boundary, owner, turn, talk)
+        talk.last_fact_ns = max(talk.last_fact_ns, boundary.at_ns)
         if boundary.trigger == "manual" and isinstance(owner, Turn):
             self._held.append((boundary, call))
         else:
@@ -56,18 +58,21 @@ class Compactions:
         return rest
 
     def _begin(
-        self, boundary: Compacted, owner: Turn | Subagent, turn: Turn, model: str | None
+        self, boundary: Compacted, owner: Turn | Subagent, turn: Turn, talk: Conversation
     ) -> ModelCall:
+        began_ns = boundary.at_ns - (boundary.duration_ms or 0) * 1_000_000
+        if boundary.duration_ms is None:  # 2.1.19
+            began_ns = min(talk.last_fact_ns or began_ns, began_ns)
         call = ModelCall(
             key=f"compaction:{boundary.record_id}",
             turn=turn,
             owner=owner,
             agent_id=boundary.agent_id,
             is_compaction=True,
-            started_at_ns=boundary.at_ns - (boundary.duration_ms or 0) * 1_000_000,
-            start_source="compaction",
+            started_at_ns=began_ns,
+            start_source="compaction" if boundary.duration_ms is not None else "previous-record",
             ended_at_ns=boundary.at_ns,
-            model=model,
+            model=talk.last_model,
             outcome="completed",
         )
         self.waiting.append(call)

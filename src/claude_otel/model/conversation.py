@@ -51,6 +51,7 @@ class Conversation:
     _sees_requests: bool = False
     _states_ends: bool = False  # early versions (2.1.19) write every record before its end
     _used: set[str] = field(default_factory=set[str])
+    _scheduled: set[str] = field(default_factory=set[str])
     _shape_told: tuple[str, str] | None = None
 
     def says(self, message: Message) -> None:
@@ -65,11 +66,16 @@ class Conversation:
             self._said.pop()
         self._said.append(message)
         returned = {part.id for part in message.parts if isinstance(part, ToolResult)}
+        self._scheduled -= returned
         self._used |= {
             call.key
             for call in self.open_calls.values()
             if returned.intersection(part.id for part in call.parts if isinstance(part, ToolUse))
         }
+
+    def schedules(self, tool_use_id: str) -> None:
+        """The tool is about to run: the answer that asked for it has come whole."""
+        self._scheduled.add(tool_use_id)
 
     def stores(self, record: RequestShape | RequestMessage) -> None:
         if isinstance(record, RequestShape):
@@ -152,11 +158,14 @@ class Conversation:
             call.stop_reason is None and not self._was_whole(call)
             for call in self.open_calls.values()
         )
-        return not (self._sees_requests or cut_off or self.last_stop_reason == "refusal")
+        told = self._sees_requests or cut_off or self.last_stop_reason == "refusal"
+        return record.was_sent and not told
 
     def _was_whole(self, call: ModelCall) -> bool:
-        """No record states how `call` ended, but the tools that it asked for have run."""
-        return not self._states_ends and call.key in self._used
+        """No record states how `call` ended, but a tool that it asked for was taken up."""
+        called = {part.id for part in call.parts if isinstance(part, ToolUse)}
+        is_used = call.key in self._used or not called.isdisjoint(self._scheduled)
+        return not self._states_ends and is_used
 
     def ends(self, turn: Turn, at_ns: int, outcome: Outcome) -> list[ModelCall]:
         """Nothing more will come for `turn`: return its calls that are still open."""

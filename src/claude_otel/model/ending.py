@@ -57,6 +57,11 @@ class Ending:
         if (result := turn.result) is not None:
             self.stop(turn, result.outcome, result.at_ns, text=result.last_text)
 
+    def recovers(self, owner: Turn | Subagent, at_ns: int) -> None:
+        """The model answers after a failure: 2.1.19 says of a cut answer that it failed."""
+        if owner.stop == "failed" and at_ns > (owner.stop_at_ns or 0):
+            owner.stop, owner.failure, owner.stop_is_read = None, None, False
+
     def stop(
         self,
         owner: Turn | Subagent,
@@ -140,6 +145,7 @@ class Ending:
             )
         began = [a.started_at_ns for a in self._whose.agents.values() if a.tool_use_id == tool.key]
         tool.turn.has_work = True
+        tool.turn.tool_use_ids.add(tool.key)
         tool.seen_running_at_ns = min(filter(None, began), default=None)
         if tool.ended_at_ns is None:
             tool.ended_at_ns = max(tool.owner.last_fact_ns, tool.requested_at_ns or 0)
@@ -150,7 +156,8 @@ class Ending:
 
     def close_agent(self, agent: Subagent) -> list[Closed]:
         if not agent.has_calls and agent.tool_use_id is None and not agent.prompt:
-            agent.is_closed, agent.is_dirty = True, False  # one of the CLI's own: no work of ours
+            # One of the CLI's own (it sums a conversation up): no work of ours.
+            agent.is_closed, agent.is_dirty, agent.stop = True, False, None
             return []
         outcome = agent.stop or agent.outcome
         if outcome is None:
@@ -219,6 +226,8 @@ class Ending:
             closed += self.close_call(call)
         put_off = turn.result.deferred_tool_use_id if turn.result is not None else None
         for tool in [t for t in self._whose.open_tools.values() if t.owner is owner]:
+            if not tool.is_placed and (tool.requested_at_ns or 0) > owner.last_fact_ns:
+                continue  # a hook told of it that named no prompt: of a turn still to be read
             if tool.key == put_off:
                 tool.outcome = "deferred"
             elif tool.outcome is None:

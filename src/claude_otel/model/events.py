@@ -161,12 +161,14 @@ class ModelResponded(Event):
 class RequestFailed(Event):
     """A request came to nothing. `is_final`: Claude Code gave up and said so.
 
+    `was_sent` False: it gave up by itself, without asking the API (the prompt is too long).
     `error_type` is low in cardinality: the HTTP status as text, or a word.
     """
 
     error_type: str
     message: str | None = None
     is_final: bool = False
+    was_sent: bool = True
     record_id: str | None = None
 
 
@@ -312,6 +314,8 @@ class TurnStopped(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnFailed(Event):
+    """The turn, or the work of the agent that is named, ended with an error of the API."""
+
     prompt_id: str | None = None
     error_type: str = "unknown"
     message: str | None = None

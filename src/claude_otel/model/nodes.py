@@ -203,7 +203,8 @@ class ModelCall:
 class ToolCall:
     """One tool call. `started_at_ns` is the start of its execution, as far as it is known.
 
-    `requested_at_ns`: the model's answer named it. `permission_wait_ms` and
+    `requested_at_ns`: the model's answer named it. `scheduled_at_ns`: its turn among the
+    other calls had come, as a hook saw. `permission_wait_ms` and
     `queue_ms` are what lies between. Both None where the facts do not tell.
     `ran`: it ran in the program that drives Claude, which measured it.
     """
@@ -215,6 +216,7 @@ class ToolCall:
     name: str
     input: JSON = None
     requested_at_ns: int | None = None
+    scheduled_at_ns: int | None = None
     asked_at_ns: int | None = None
     asked_is_ambiguous: bool = False
     decided_at_ns: int | None = None
@@ -247,14 +249,20 @@ class ToolCall:
             if self.seen_running_at_ns is not None:  # its end is recorded some time after it
                 measured = min(measured, self.seen_running_at_ns)
             return measured if asked_for is None else max(measured, asked_for)
+        if self.start_source == "scheduled":
+            asked_for = max(asked_for or 0, self.scheduled_at_ns or 0)
         known = [t for t in (asked_for, self.ended_at_ns) if t is not None]
         return min(known) if known else 0
 
     @property
-    def start_source(self) -> Literal["measured", "permitted", "requested"]:
+    def start_source(self) -> Literal["measured", "permitted", "scheduled", "requested"]:
         if self.execution_ms is not None:
             return "measured"
-        return "requested" if self.decided_at_ns is None else "permitted"
+        if self.decided_at_ns is not None:
+            return "permitted"
+        # A dialog comes after the hook, and nobody says when it was answered.
+        is_known = self.scheduled_at_ns is not None and self.asked_at_ns is None
+        return "scheduled" if is_known else "requested"
 
     @property
     def execution_ms(self) -> float | None:

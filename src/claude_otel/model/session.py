@@ -1,6 +1,7 @@
 """The state machine: facts in, closed nodes out.
 
-Here: what each fact means for the nodes it is about, and when to ask what is over.
+Here: what each fact means for its turn or call, and when to ask what is over.
+Of tool calls: `tool_calls.py`; of agents: `subagents.py`.
 Whether something is over, and how it ended: `ending.py`, and nowhere else. Whose it is:
 `belonging.py`. Which answer belongs to which request: `conversation.py`. What the CLI's
 own totals leave over: `statement.py`. What overtook its record: `early.py`.
@@ -28,15 +29,17 @@ from claude_otel.model.nodes import (
     Failure,
     ModelCall,
     Node,
-    Outcome,
     Subagent,
-    ToolCall,
     Turn,
 )
-from claude_otel.model.parts import Message, ToolResult, ToolUse
+from claude_otel.model.parts import Message, ToolUse
 from claude_otel.model.statement import Statements
+from claude_otel.model.subagents import Subagents
+from claude_otel.model.tool_calls import ToolCalls
 from claude_otel.model.unnamed import Unnamed
 from claude_otel.model.usage import Usage
+
+_END_NS = 1 << 63  # of time
 
 
 class Session:
@@ -59,6 +62,8 @@ class Session:
         self._whose = Belonging(session_id)
         self._ending = Ending(self._whose)
         self._early = Early()
+        self._subagents = Subagents(self._whose, self._ending)
+        self._tools = ToolCalls(self._whose, self._ending, self._early, self._subagents)
         self.unrecognized: dict[str, int] = {}
         self._since_ns = since_ns
         self._was_told = was_told
@@ -108,14 +113,14 @@ class Session:
             if (turn.stop or turn.is_dirty) and self._ending.may_close(turn, None):
                 closed += self._ending.close_turn(turn)
         if self._end is not None and self._ending.rested(self._end_touched_ns, self._lag_ns()):
-            self._take_unnamed_stops(is_last=True)
+            self._take_unnamed_stops(_END_NS)
             closed += self._close_all()
         return self._release(closed)
 
     def finish(self) -> list[Closed]:
         """No more facts will come: close whatever is open, saying how it ended."""
         closed = self._tell_residual()
-        self._take_unnamed_stops(is_last=True)
+        self._take_unnamed_stops(_END_NS)
         return self._release([*closed, *self._close_all()], is_last=True)
 
     @property
@@ -191,16 +196,16 @@ class Session:
             case ev.AnswerCutOff():
                 self._whose.conversation(event.agent_id).cuts_off()
             case ev.ToolScheduled():
-                self._on_tool_scheduled(event)
+                self._tools.scheduled(event)
             case ev.ToolReturned():
-                self._on_tool_returned(event)
+                self._tools.returned(event)
             case ev.PermissionAsked(tool_use_id=None):
                 self._whose.unmatched_asks.append(event)
                 self._whose.match_asks()
             case ev.PermissionAsked(tool_use_id=str(tool)):
-                self._on_tool_fact(tool, event)
+                self._tools.learned(tool, event)
             case ev.PermissionDecided() | ev.ToolRan():
-                self._on_tool_fact(event.tool_use_id, event)
+                self._tools.learned(event.tool_use_id, event)
             case ev.HookRan():
                 self._on_hook(event)
             case ev.FirstChunk():
@@ -214,19 +219,15 @@ class Session:
             case ev.CutShort():
                 self._on_cut_short(event)
             case ev.SubagentPrompted():
-                self._on_agent_prompt(event)
+                self._subagents.prompted(event)
             case ev.SubagentStarted():
-                agent = self._whose.agent(event.agent_id, event.at_ns, prompt_id=event.prompt_id)
-                agent.agent_type = agent.agent_type or event.agent_type
-                self._began(agent, event.at_ns)
+                self._subagents.started(event)
             case ev.SubagentDescribed():
-                self._on_agent_described(event)
+                self._subagents.described(event)
             case ev.SubagentStopped():
-                agent = self._whose.agent(event.agent_id, event.at_ns, prompt_id=event.prompt_id)
-                agent.agent_type = agent.agent_type or event.agent_type
-                self._ending.stop(agent, "completed", event.at_ns, text=event.last_text)
+                self._subagents.stopped(event)
             case ev.SubagentReported():
-                self._on_agent_report(event)
+                self._subagents.reported(event)
             case ev.TurnStopped(agent_id=str()):
                 agent = self._whose.agent(event.agent_id, event.at_ns)
                 self._ending.stop(agent, "completed", event.at_ns, is_read=event.is_transcript)
@@ -237,6 +238,8 @@ class Session:
                 if turn is not None:
                     text, read = event.last_text, event.is_transcript
                     self._ending.stop(turn, "completed", event.at_ns, text=text, is_read=read)
+            case ev.TurnFailed(agent_id=str()):
+                self._subagents.failed(event)
             case ev.TurnFailed():
                 turn = self._whose.named(event.prompt_id) or self._whose.reading
                 if turn is not None:
@@ -248,8 +251,7 @@ class Session:
                 self._on_interrupt(event)
             case ev.Compacted():
                 owner, turn = self._whose.owner(event.agent_id, event.at_ns)
-                model = self._whose.conversation(event.agent_id).last_model
-                self._compactions.take(event, owner, turn, model)
+                self._compactions.take(event, owner, turn, self._whose.conversation(event.agent_id))
             case ev.CostStated():
                 self._statements.take(event, self.turns)
                 self._residual_is_stale = True
@@ -298,6 +300,7 @@ class Session:
         self._take_results()
         closed: list[Closed] = []
         if previous is not None and previous is not turn:
+            self._take_unnamed_stops(event.at_ns)
             said = "completed" if previous.is_command else self._ending.last_said(previous, None)
             outcome = previous.stop or previous.outcome or said
             if not previous.is_closed:
@@ -335,6 +338,7 @@ class Session:
             call.first_chunk_ms = first.after_ms
         self._residual_is_stale = self.stated is not None
         self._ending.touch(owner, event.at_ns)
+        self._ending.recovers(owner, event.at_ns)
         if isinstance(owner, Subagent):
             owner.has_calls = True
         owner.answer = conversation.last_answer or owner.answer
@@ -346,7 +350,7 @@ class Session:
                 tool.requested_at_ns = event.at_ns
                 self._whose.match_asks()
                 for fact in self._early.of_tool(part.id):
-                    self._on_tool_fact(part.id, fact)
+                    self._tools.learned(part.id, fact)
         return [
             c for earlier in conversation.followed(call) for c in self._ending.close_call(earlier)
         ]
@@ -360,93 +364,9 @@ class Session:
             self._ending.stop(owner, "failed", event.at_ns, is_read=True)
         return [c for call in failed for c in self._ending.close_call(call)]
 
-    def _on_tool_scheduled(self, event: ev.ToolScheduled) -> None:
-        if event.agent_id is not None:
-            self._whose.agent(event.agent_id, event.at_ns, prompt_id=event.prompt_id)
-        tool = self._whose.tool(
-            event.tool_use_id,
-            event.name,
-            event.agent_id,
-            event.at_ns,
-            event.prompt_id,
-            is_placed=False,
-        )
-        tool.input = event.input if tool.input is None else tool.input
-        tool.input_of_hooks = event.input
-        if tool.requested_at_ns is None:
-            tool.requested_at_ns = event.at_ns
-        self._whose.match_asks()
-
-    def _on_tool_returned(self, event: ev.ToolReturned) -> None:
-        tool = self._whose.tool(
-            event.tool_use_id,
-            event.name or "unknown",
-            event.agent_id,
-            event.at_ns,
-            event.prompt_id,
-            is_placed=not event.from_hook,
-        )
-        if not event.from_hook and not tool.result_is_read:
-            self._hear_result(event, tool)
-        if tool.is_closed:
-            self._learn_late(tool, event)
-            return
-        tool.touched_ns = self._now_ns
-        tool.input = event.input if tool.input is None else tool.input
-        tool.duration_ms = event.duration_ms if tool.duration_ms is None else tool.duration_ms
-        tool.decision = event.decision or tool.decision
-        tool.decision_source = event.decision_source or tool.decision_source
-        tool.decision_reason = event.decision_reason or tool.decision_reason
-        if event.subagent_id is not None:
-            self._link_agent(event, tool)
-        if not event.from_hook or tool.ended_at_ns is None:
-            tool.ended_at_ns, tool.result = event.at_ns, event.whole_result or event.result
-        tool.was_killed = tool.was_killed or event.was_killed
-        if event.was_interrupted:
-            tool.outcome = "interrupted"
-        elif event.decision == "reject" or (event.is_error and tool.decision == "deny"):
-            tool.outcome = "denied"  # the program said so; 2.1.112 does not
-        elif event.is_error:
-            tool.outcome = tool.outcome or "failed"
-        else:
-            tool.outcome = tool.outcome or "completed"
-        if tool.outcome != "completed" and (tool.failure is None or not event.from_hook):
-            error_type = "tool_error" if tool.outcome == "failed" else tool.outcome
-            text = event.result if isinstance(event.result, str) else None
-            tool.failure = Failure(type=error_type, message=text)
-
-    def _hear_result(self, event: ev.ToolReturned, tool: ToolCall) -> None:
-        """What the model is told is the record's result; the record's time is the end."""
-        tool.result_is_read = True
-        result = ToolResult(id=tool.key, content=event.result, is_error=event.is_error)
-        conversation = self._whose.conversation(event.agent_id)
-        conversation.says(Message(role="user", parts=(result,)))
-        conversation.last_fact_ns = max(conversation.last_fact_ns, event.at_ns)
-        self._ending.touch(tool.owner, event.at_ns)
-
-    def _on_tool_fact(
-        self,
-        tool_use_id: str,
-        event: ev.PermissionAsked | ev.PermissionDecided | ev.ToolRan | ev.HookRan,
-    ) -> None:
-        """What the program itself saw of a call; it may be ahead of the record of the call."""
-        tool = self._whose.tools.get(tool_use_id)
-        if tool is None:
-            self._early.tool(tool_use_id, event)
-            return
-        match event:
-            case ev.PermissionAsked():
-                self._whose.asked([tool], event)
-            case ev.PermissionDecided():
-                self._whose.decided(tool, event)
-            case ev.ToolRan():
-                tool.ran = (event.started_at_ns, event.at_ns)
-            case ev.HookRan():
-                tool.turn.hooks.append(event)
-
     def _on_hook(self, event: ev.HookRan) -> None:
         if event.tool_use_id is not None and event.tool_use_id.startswith("toolu_"):
-            self._on_tool_fact(event.tool_use_id, event)
+            self._tools.learned(event.tool_use_id, event)
         elif (turn := self._whose.named(event.prompt_id) or self._whose.reading) is not None:
             turn.hooks.append(event)
 
@@ -470,39 +390,6 @@ class Session:
             self._ending.touch(turn, event.at_ns)
             self._ending.stop(turn, event.outcome, event.at_ns)
 
-    def _on_agent_prompt(self, event: ev.SubagentPrompted) -> None:
-        agent = self._whose.agent(event.agent_id, event.at_ns, prompt_id=event.prompt_id)
-        agent.prompt = agent.prompt or event.parts
-        self._began(agent, event.at_ns)
-        if agent.tool_use_id not in self._whose.tools and event.prompt_id is not None:
-            self._whose.place(agent, self._whose.turn_of_prompt(event.prompt_id, event.at_ns))
-        conversation = self._whose.conversation(event.agent_id)
-        conversation.last_fact_ns = max(conversation.last_fact_ns, event.at_ns)
-        conversation.says(Message(role="user", parts=event.parts))
-
-    def _on_agent_described(self, event: ev.SubagentDescribed) -> None:
-        agent = self._whose.agent(event.agent_id, event.at_ns)
-        agent.agent_type = event.agent_type or agent.agent_type
-        agent.has_finished = agent.has_finished or event.has_finished
-        agent.description = event.description or agent.description
-        agent.depth = event.depth or agent.depth
-        agent.tool_use_id = event.tool_use_id or agent.tool_use_id
-        if event.in_background is not None:
-            agent.in_background = event.in_background
-        if (tool := self._whose.tools.get(agent.tool_use_id or "")) is not None:
-            self._whose.place(agent, tool.turn)
-
-    def _on_agent_report(self, event: ev.SubagentReported) -> None:
-        agent = self._whose.agents.get(event.task_id)
-        turn = self._whose.named(event.prompt_id)
-        if turn is not None and event.tool_use_id is not None:
-            turn.caused_by_tool = self._whose.tools.get(event.tool_use_id)
-        if agent is not None and agent.stop is None:
-            outcome: Outcome = "completed" if event.status in (None, "completed") else "failed"
-            if outcome == "failed":
-                agent.failure = Failure(type=event.status or "failed")
-            self._ending.stop(agent, outcome, agent.last_fact_ns or event.at_ns, is_read=True)
-
     def _on_interrupt(self, event: ev.Interrupted) -> None:
         owner, _ = self._whose.owner(event.agent_id, event.at_ns)
         owner.failure = Failure(type="interrupted")
@@ -523,9 +410,9 @@ class Session:
         self._compactions.waiting = [c for c in self._compactions.waiting if c not in told]
         return [closed for call in told for closed in self._ending.close_call(call)]
 
-    def _take_unnamed_stops(self, *, is_last: bool = False) -> None:
+    def _take_unnamed_stops(self, read_until_ns: int = 0) -> None:
         talk = self._whose.conversation(None)
-        for turn, stop in self._unnamed.of(self.turns, talk.last_text, self._now_ns, is_last):
+        for turn, stop in self._unnamed.of(self.turns, talk.last_text, self._now_ns, read_until_ns):
             self._ending.stop(turn, "completed", stop.at_ns, text=stop.last_text)
 
     def _open_calls(self) -> list[ModelCall]:
@@ -533,19 +420,6 @@ class Session:
         return [call for talk in talks for call in talk.open_calls.values()]
 
     # -- whose is it ---------------------------------------------------------------
-
-    @staticmethod
-    def _began(agent: Subagent, at_ns: int) -> None:
-        if at_ns:
-            agent.started_at_ns = min(agent.started_at_ns or at_ns, at_ns)
-
-    def _link_agent(self, event: ev.ToolReturned, tool: ToolCall) -> None:
-        agent = self._whose.agent(event.subagent_id, 0)
-        agent.tool_use_id = agent.tool_use_id or tool.key
-        self._whose.place(agent, tool.turn)
-        agent.in_background = event.subagent_in_background
-        if not event.subagent_in_background and agent.stop is None:
-            self._ending.stop(agent, "failed" if event.is_error else "completed", event.at_ns)
 
     def _begins_again(self, at_ns: int) -> None:
         """A session that ended is resumed; facts from before its end do not revive it."""
@@ -559,6 +433,8 @@ class Session:
 
     def _close_all(self) -> list[Closed]:
         closed = [c for call in self._compactions.rest() for c in self._ending.close_call(call)]
+        for tool in self._whose.open_tools.values():
+            tool.is_placed = True  # no other turn will be read
         for agent in self._whose.agents.values():
             if not agent.is_closed or agent.is_dirty:
                 closed += self._ending.close_agent(agent)
@@ -566,11 +442,6 @@ class Session:
             if not turn.is_closed or turn.is_dirty:
                 closed += self._ending.close_turn(turn)
         return closed
-
-    def _learn_late(self, tool: ToolCall, event: ev.ToolReturned) -> None:
-        """A closed call's result, seen again by the other source: nothing new but the link."""
-        if event.subagent_id is not None:
-            self._link_agent(event, tool)
 
     def _is_reported(self, node: Node) -> bool:
         turn = node if isinstance(node, Turn) else node.turn

@@ -20,17 +20,21 @@ class Unnamed:
         self._stops.append((stop, now_ns))
 
     def of(
-        self, turns: list[Turn], last_text: str, now_ns: int, is_last: bool
+        self, turns: list[Turn], last_text: str, now_ns: int, read_until_ns: int
     ) -> list[tuple[Turn, TurnStopped]]:
-        """Each end with the turn that ran at its time; it waits while that may be unread."""
+        """Each end with the turn that ran at its time; it waits while that may be unread.
+
+        All prompts from before `read_until_ns` have been read.
+        """
         found: list[tuple[Turn, TurnStopped]] = []
         waiting: list[tuple[TurnStopped, int]] = []
         for stop, heard_ns in self._stops:
             is_told = stop.last_text is not None and stop.last_text.strip() == last_text.strip()
             began = [t for t in turns if t.record_id and t.started_at_ns <= stop.at_ns]
-            if is_last:
+            is_read = stop.at_ns < read_until_ns
+            if is_read:
                 began = began or turns[-1:]
-            may_be_unread = not (is_last or is_told or now_ns - heard_ns >= 5 * SETTLE_NS)
+            may_be_unread = not (is_read or is_told or now_ns - heard_ns >= 5 * SETTLE_NS)
             if may_be_unread or not began:
                 waiting.append((stop, heard_ns))
             else:

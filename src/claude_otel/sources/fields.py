@@ -27,7 +27,7 @@ def _fields(read: str, **ignored: str) -> Mapping[str, str]:
 _CHAIN = _fields(
     "type uuid parentUuid timestamp sessionId agentId",
     said_once_with_the_prompt="cwd version gitBranch entrypoint",
-    the_file_says_it="isSidechain attributionAgent",
+    the_file_says_it="isSidechain attributionAgent sessionKind",
     repeats_another_field="session_id userType teamName",
     display_only="slug level isMeta",
     the_prompt_says_it="forkedFrom",
@@ -38,13 +38,13 @@ RECORDS: Final[Mapping[str, Mapping[str, str]]] = {
         **_CHAIN,
         **_fields(
             "message requestId requestRef requestedModel effort thinkingDurationMs "
-            "toolInputStreamMs isApiErrorMessage apiErrorStatus error",
+            "toolInputStreamMs isApiErrorMessage apiErrorStatus apiError error madeBy",
             rows_are_put_together_by_message_id="apiBlockIndex",
             usage_says_it="promptCacheRequested serverClassifierRequest",
             the_tool_call_says_it="attributionMcpServer attributionMcpTool attributionSkill",
-            the_status_says_it="apiError apiErrorType",
+            the_status_says_it="apiErrorType",
             the_refused_call_has_a_span_of_its_own="refusedMessageId refusingModel",
-            settings_not_work="perTurnEffort thinkingDisplay madeBy",
+            settings_not_work="perTurnEffort thinkingDisplay",
             internal_state="failedResponseHadNoToolCall requestSessionId",
         ),
     },
@@ -67,8 +67,9 @@ RECORDS: Final[Mapping[str, Mapping[str, str]]] = {
             "toolUseResult isMeta isCompactSummary isVisibleInTranscriptOnly sourceToolUseID "
             "turnCompanion",
             the_result_names_its_call="sourceToolAssistantUUID",
-            the_decision_says_it="toolDenialBeforeRun toolDenialKind",
-            the_order_says_it="turnPosition queueSkipAttachments sentAtMs interruptedMessageId",
+            the_decision_says_it="toolDenialBeforeRun toolDenialKind classifierBoundary",
+            the_order_says_it="turnPosition queueSkipAttachments sentAtMs interruptedMessageId "
+            "summarizedTurnPromptUuids",
             the_origin_says_it="turnOrigin rowSource ownNote",
             the_message_holds_it="imagePasteIds hookText hookTextLead repeatsCompactSummary",
             a_setting_not_work="sandboxed mcpCallNotReadOnly",
@@ -128,7 +129,8 @@ RECORDS: Final[Mapping[str, Mapping[str, str]]] = {
     "system/compact_boundary.compactMetadata": _fields(
         "trigger preTokens postTokens durationMs",
         what_was_kept_is_in_the_next_request="messagesSummarized preservedSegment "
-        "preservedMessages cumulativeDroppedTokens preCompactDiscoveredTools userContext",
+        "preservedMessages cumulativeDroppedTokens preCompactDiscoveredTools userContext "
+        "runningTurnPrompt",
         internal_state="preCompactOrganizationsCoverStart",
     ),
     "system/local_command": {
@@ -217,7 +219,7 @@ HOOKS: Final[Mapping[str, Mapping[str, str]]] = {
         **_fields("", found_beside_the_sessions_own="agent_transcript_path"),
     },
     "Stop": {**_COMMON, **_AT_AN_END},
-    "StopFailure": {**_COMMON, **_AT_AN_END, **_fields("error error_details")},
+    "StopFailure": {**_COMMON, **_IN_AN_AGENT, **_AT_AN_END, **_fields("error error_details")},
     "SessionEnd": {**_COMMON, **_fields("reason")},
 }
 

@@ -176,6 +176,7 @@ def _stop(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
 def _stop_failure(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
     yield ev.TurnFailed(
         at_ns=at_ns,
+        agent_id=text(raw, "agent_id"),
         prompt_id=text(raw, "prompt_id"),
         error_type=text(raw, "error") or "unknown",
         message=text(raw, "last_assistant_message") or text(raw, "error_details"),

@@ -14,8 +14,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from claude_otel.model import events as ev
-from claude_otel.model.parts import Message, Part, Text, ToolResult, text_of
+from claude_otel.model.parts import Message, Part, ToolResult, text_of
 from claude_otel.model.usage import Usage
+from claude_otel.sources.attachments import attachment_events
 from claude_otel.sources.blocks import (
     Raw,
     json_of,
@@ -138,6 +139,9 @@ def _assistant(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
             error_type=str(status) if status is not None else text(raw, "error") or "_OTHER",
             message=text_of(parts) or None,
             is_final=True,
+            # Older versions do not say; what is too long they find out from the API.
+            was_sent=text(raw, "madeBy") in (None, "model")
+            and text(raw, "apiError") != "max_output_tokens",
             record_id=text(raw, "uuid"),
         )
         return
@@ -415,72 +419,6 @@ def _cost_state(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
     )
 
 
-# Made for the next request just before it leaves; what it says is in the request's own blobs.
-_PREPARED = frozenset(
-    {
-        "date",
-        "environment",
-        "prompt_snapshot",
-        "queued_command",
-        "session_context",
-        "todo_reminder",
-        "total_tokens_reminder",
-    }
-)
-
-
-# What other people's hooks did, and what it changed.
-_HOOK_DECISIONS: Final[dict[str, str | None]] = {
-    "hook_success": None,
-    "hook_additional_context": "add_context",
-    "hook_blocking_error": "block",
-    "hook_non_blocking_error": None,
-    "hook_stopped_continuation": "stop",
-    "hook_cancelled": None,
-    "hook_error_during_execution": None,
-    "hook_permission_decision": "decide",
-}
-
-
-def _hook_ran(raw: Raw, at_ns: int, agent_id: str | None, kind: str) -> Iterator[ev.Event]:
-    added = raw.get("content")
-    words = "\n".join(strings(raw, "content")) if isinstance(added, list) else added
-    duration_ms = whole(raw, "durationMs") or 0
-    decision = _HOOK_DECISIONS[kind]
-    if decision is None and words:
-        decision = "add_context"
-    failed = kind in ("hook_non_blocking_error", "hook_error_during_execution")
-    yield ev.HookRan(
-        at_ns=at_ns,
-        agent_id=agent_id,
-        name=text(raw, "hookName") or text(raw, "hookEvent") or "hook",
-        started_at_ns=at_ns - duration_ms * 1_000_000,
-        tool_use_id=text(raw, "toolUseID"),
-        decision=decision,
-        error_type="hook_error" if failed else None,
-    )
-    if decision == "add_context" and isinstance(words, str) and words:
-        message = Message(role="user", parts=(Text(text=words),))
-        yield ev.InputAdded(at_ns=at_ns, agent_id=agent_id, message=message)
-
-
-def _attachment(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
-    attachment, agent_id = section(raw, "attachment"), text(raw, "agentId")
-    kind = text(attachment, "type") or "no type"
-    if kind in _PREPARED:
-        yield ev.RequestPrepared(at_ns=at_ns, agent_id=agent_id)
-    if kind in _HOOK_DECISIONS:
-        yield from _hook_ran(attachment, at_ns, agent_id, kind)
-        return
-    if kind == "queued_command":
-        parts = parts_of(attachment.get("prompt"))
-        origin = text(section(attachment, "origin"), "kind")
-        if parts and text(attachment, "commandMode") == "prompt":
-            yield ev.PromptQueued(at_ns=at_ns, agent_id=agent_id, parts=parts, origin=origin)
-    elif kind not in _PREPARED:
-        yield ev.Ignored(at_ns=at_ns, kind=f"attachment/{kind}")
-
-
 def _permission_mode(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
     mode = text(raw, "permissionMode")
     if mode is not None:
@@ -489,7 +427,7 @@ def _permission_mode(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
 
 RECORDS: Final[dict[str, Callable[[Raw, int], Iterator[ev.Event]]]] = {
     "assistant": _assistant,
-    "attachment": _attachment,
+    "attachment": attachment_events,
     "user": _user,
     "system/api_error": _api_error,
     "system/stop_hook_summary": _stop_hooks,

@@ -87,6 +87,7 @@ def perform(
     Raises TimeoutError that shows the screen.
     """
     terminal.wait_for(PROMPT)
+    terminal.wait_until_still()  # 2.1.19 shows its prompt before it listens to Enter
     answered = _scripted(api)
     pauses = api.pauses
     for act in acts:

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import psutil
+
 # No key of anybody's: it only has to look like one.
 FAKE_API_KEY = "sk-ant-api03-fake-key-for-tests-0000000000000000"
 
@@ -63,8 +65,18 @@ class ClaudeHome:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.end_background()
         if self._owned:
             shutil.rmtree(self.root, ignore_errors=True)
+
+    def end_background(self) -> None:
+        """Kill what was started in this home and outlived it: sessions put in the background."""
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("HOME") == str(self.path):
+                    process.kill()
+            except psutil.Error:
+                continue
 
     @property
     def config(self) -> Path:

@@ -11,12 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .claude_cli import DEFAULT_TOOLS
+from .replies import COLD, MORE, WARM
 from .scenario import Json, Scenario, ToolUse, Usage, reply
 from .story import Step, Story, bash
-
-_COLD = Usage(input_tokens=12, cache_write_5m_tokens=11200, output_tokens=85)
-_WARM = Usage(input_tokens=7, cache_read_tokens=11200, cache_write_5m_tokens=410, output_tokens=64)
-_MORE = Usage(input_tokens=5, cache_read_tokens=11610, cache_write_1h_tokens=150, output_tokens=41)
 
 # The smallest server there can be: one tool over stdio, in the standard library alone.
 _MCP_SERVER = """import json, sys
@@ -59,9 +56,12 @@ def timed_tools() -> Story:
         "timed_tools",
         "Take your time.",
         main=(
-            reply(timed(1.5), usage=_COLD),
-            reply(timed(2.0), timed(2.5), usage=_WARM),
-            reply("Done.", usage=_MORE),
+            reply(timed(1.5), usage=COLD),
+            reply(timed(0.6), timed(2.0), timed(1.2), usage=WARM),
+            reply(timed(0.8), timed(1.6), usage=MORE),
+            reply(timed(1.0), usage=MORE),
+            reply(timed(2.5), usage=MORE),
+            reply("Done.", usage=MORE),
         ),
     )
 
@@ -71,7 +71,7 @@ def slash_command() -> Story:
     return _session(
         "slash_command",
         "/greet Ada",
-        main=(reply("Hello, Ada.", usage=_COLD),),
+        main=(reply("Hello, Ada.", usage=COLD),),
         files={".claude/commands/greet.md": "Say hello to $ARGUMENTS, and nothing else.\n"},
     )
 
@@ -82,8 +82,8 @@ def skill() -> Story:
         "skill",
         "Greet them properly.",
         main=(
-            reply(ToolUse("Skill", {"skill": "greeting"}), usage=_COLD),
-            reply("Good day.", usage=_WARM),
+            reply(ToolUse("Skill", {"skill": "greeting"}), usage=COLD),
+            reply("Good day.", usage=WARM),
         ),
         files={
             ".claude/skills/greeting/SKILL.md": "---\nname: greeting\ndescription: How to greet.\n"
@@ -100,8 +100,8 @@ def mcp_tool() -> Story:
         "mcp_tool",
         "Add 2 and 3.",
         main=(
-            reply(ToolUse("mcp__sums__add", {"one": 2, "other": 3}), usage=_COLD),
-            reply("5.", usage=_WARM),
+            reply(ToolUse("mcp__sums__add", {"one": 2, "other": 3}), usage=COLD),
+            reply("5.", usage=WARM),
         ),
         files={
             "server.py": _MCP_SERVER,
@@ -121,7 +121,7 @@ def image_prompt() -> Story:
     return _session(
         "image_prompt",
         [image, {"type": "text", "text": "What is this?"}],
-        main=(reply("One red pixel.", usage=_COLD),),
+        main=(reply("One red pixel.", usage=COLD),),
     )
 
 
@@ -138,7 +138,7 @@ def hook_adds() -> Story:
     return _session(
         "hook_adds",
         "What time is it?",
-        main=(reply("Noon.", usage=_COLD),),
+        main=(reply("Noon.", usage=COLD),),
         files=_with_hooks({"UserPromptSubmit": _hook("echo It is noon.")}),
     )
 
@@ -149,8 +149,8 @@ def hook_blocks() -> Story:
         "hook_blocks",
         "Delete it.",
         main=(
-            reply(bash("echo deleted"), usage=_COLD),
-            reply("I may not.", usage=_WARM),
+            reply(bash("echo deleted"), usage=COLD),
+            reply("I may not.", usage=WARM),
         ),
         files=_with_hooks({"PreToolUse": _hook("echo Not on a Friday. >&2; exit 2")}),
     )
@@ -162,7 +162,7 @@ def hook_continues() -> Story:
     return _session(
         "hook_continues",
         "Is it done?",
-        main=(reply("Yes.", usage=_COLD), reply("Yes, really.", usage=_WARM)),
+        main=(reply("Yes.", usage=COLD), reply("Yes, really.", usage=WARM)),
         files=_with_hooks({"Stop": _hook(again)}),
     )
 
@@ -173,11 +173,64 @@ def changed_folder() -> Story:
         "changed_folder",
         "Go there.",
         main=(
-            reply(bash("cd below && pwd"), usage=_COLD),
-            reply(bash("pwd"), usage=_WARM),
-            reply("I am there.", usage=_MORE),
+            reply(bash("cd below && pwd"), usage=COLD),
+            reply(bash("pwd"), usage=WARM),
+            reply("I am there.", usage=MORE),
         ),
         files={"below/file": "here\n"},
+    )
+
+
+def worktree() -> Story:
+    """The session enters a worktree of its repository, works in it and leaves it."""
+    commit = "git -c user.name=Ada -c user.email=ada@example.org commit -q --allow-empty -m first"
+    return Story(
+        name="worktree",
+        scenario=Scenario(
+            main=(
+                reply(bash(f"git init -q . && {commit} && echo ready"), usage=COLD),
+                reply("It is a repository.", usage=WARM),
+                reply(ToolUse("EnterWorktree", {"name": "side"}), usage=WARM),
+                reply(bash("pwd && echo new > file"), usage=MORE),
+                reply(
+                    ToolUse("ExitWorktree", {"action": "remove", "discard_changes": True}),
+                    usage=MORE,
+                ),
+                reply(bash("pwd"), usage=MORE),
+                reply("Nothing is left of it.", usage=MORE),
+            )
+        ),
+        steps=(
+            Step(prompts=("Make it a repository.",)),
+            Step(prompts=("Try it aside.",), session="resume"),
+        ),
+        allowed_tools=("Bash", "EnterWorktree", "ExitWorktree"),
+    )
+
+
+def file_prompt() -> Story:
+    """A prompt names a file, whose text the model is told with it."""
+    return _session(
+        "file_prompt",
+        "What is in @notes.txt ?",
+        main=(reply("It says hello.", usage=COLD),),
+        files={"notes.txt": "hello from the notes\n"},
+    )
+
+
+def classified() -> Story:
+    """Auto mode: a model decides whether a tool may run (2.1.332 asks only the real API)."""
+    verdict = reply("<block>no</block><severity>5</severity>", usage=Usage(input_tokens=70))
+    scenario = Scenario(
+        main=(reply(bash("python3 -c 'print(42)'"), usage=COLD), reply("Done.", usage=WARM)),
+        side=verdict,
+    )
+    return Story(
+        name="classified",
+        scenario=scenario,
+        steps=(Step(prompts=("Count.",)),),
+        allowed_tools=(),
+        args=("--permission-mode", "auto"),
     )
 
 
@@ -186,7 +239,7 @@ def unrecorded() -> Story:
     return _session(
         "unrecorded",
         "Run it.",
-        main=(reply(bash("echo unseen"), usage=_COLD), reply("Done.", usage=_WARM)),
+        main=(reply(bash("echo unseen"), usage=COLD), reply("Done.", usage=WARM)),
         args=("--no-session-persistence",),
     )
 
@@ -203,6 +256,9 @@ FEATURE_STORIES: Mapping[str, Callable[[], Story]] = {
         hook_blocks,
         hook_continues,
         changed_folder,
+        worktree,
+        file_prompt,
+        classified,
         unrecorded,
     )
 }

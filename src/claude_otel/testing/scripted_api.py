@@ -50,6 +50,7 @@ class ScriptedApi:
         self._keep_bodies = keep_bodies
         self._changed = threading.Condition()
         self._cursors: dict[tuple[str | None, ...], int] = {}
+        self._main_beginnings: set[str] = set()
         self._received = 0
         self._pauses = 0
         self._finished: list[Call] = []
@@ -195,8 +196,13 @@ class ScriptedApi:
             script = script_for(scenario, first) or (
                 script_for(scenario, _user_text(body)) if agent_id is not None else None
             )
+            is_agent = agent_id is not None
+            if agent_id is None and script is None:
+                self._main_beginnings.add(first[-_TOLD_APART_BY:])
+            elif script is None and first[-_TOLD_APART_BY:] in self._main_beginnings:
+                is_agent = False  # a turn that an agent's report starts names it (2.1.149)
             # Early versions (2.1.19) send no header that names session or agent.
-            if agent_id is not None or (session_id is None and script is not None):
+            if is_agent or (session_id is None and script is not None):
                 if script is None:
                     return "none", _not_scripted(
                         f"no subagent script is for a prompt like {first[-200:]!r}"
@@ -215,15 +221,23 @@ class ScriptedApi:
             return name, _not_scripted(f"the script {name!r} has only {len(replies)} replies")
 
 
-# How the program begins the request that sums up a conversation (2.1.330). Nothing else in the
+# So much of the end of its first prompt says whether two calls are of one conversation.
+_TOLD_APART_BY = 100
+# How the program asks to have a conversation summed up (2.1.330, 2.1.19). Nothing else in the
 # request differs from one of the main loop: same system prompt, same tools, no header of its own.
-_COMPACTION = "CRITICAL: Respond with TEXT ONLY. Do NOT call any tools."
+_COMPACTION = (
+    "CRITICAL: Respond with TEXT ONLY. Do NOT call any tools.",
+    "Your task is to create a detailed summary of the conversation so far",
+)
 
 
 def is_side_call(body: Json) -> bool:
     """Whether a call belongs to no loop: it sums up the history, or offers no tools (titles)."""
     messages = cast("list[Json]", body.get("messages") or [])
-    sums_up = bool(messages) and _text_of(messages[-1]).startswith(_COMPACTION)
+    # In the middle of a turn it stands behind the results of tools, and before a reminder.
+    said = [message for message in messages if message.get("role") == "user"]
+    lines = _text_of(said[-1]).split("\n") if said else []
+    sums_up = any(line.startswith(_COMPACTION) for line in lines)
     return sums_up or not body.get("tools")
 
 

@@ -7,15 +7,18 @@ what a tracer should make of them (its tests say it).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from .demo_story import demo
 from .feature_stories import FEATURE_STORIES
+from .replies import COLD, MORE, WARM, counts_files, has_files_counted
 from .scenario import (
     BrokenStream,
     Failure,
+    Json,
     Pause,
     RedactedThinking,
     Scenario,
@@ -34,15 +37,9 @@ def _one(name: str, prompt: str, *main: Any, subagents: tuple[Script, ...] = ())
     return Story(name=name, scenario=scenario, steps=(Step(prompts=(prompt,)),))
 
 
-# Cold cache, warm cache, warm cache that grows: what consecutive calls of one agent look like.
-_COLD = Usage(input_tokens=12, cache_write_5m_tokens=11200, output_tokens=85)
-_WARM = Usage(input_tokens=7, cache_read_tokens=11200, cache_write_5m_tokens=410, output_tokens=64)
-_MORE = Usage(input_tokens=5, cache_read_tokens=11610, cache_write_1h_tokens=150, output_tokens=41)
-
-
 def plain_answer() -> Story:
     """One prompt, one answer."""
-    return _one("plain_answer", "What is 6 times 7?", reply("42.", usage=_COLD))
+    return _one("plain_answer", "What is 6 times 7?", reply("42.", usage=COLD))
 
 
 def parallel_tools() -> Story:
@@ -54,9 +51,9 @@ def parallel_tools() -> Story:
             "I look at both.",
             bash("sleep 0.3; echo fine", "Look around"),
             bash("echo broken >&2; exit 3", "Run the check"),
-            usage=_COLD,
+            usage=COLD,
         ),
-        reply("One is fine, the check fails with 3.", usage=_WARM),
+        reply("One is fine, the check fails with 3.", usage=WARM),
     )
 
 
@@ -66,10 +63,10 @@ def several_prompts() -> Story:
         name="several_prompts",
         scenario=Scenario(
             main=(
-                reply("First.", usage=_COLD),
-                reply(bash("echo two"), usage=_WARM),
-                reply("Second.", usage=_MORE),
-                reply("Third.", usage=_MORE),
+                reply("First.", usage=COLD),
+                reply(bash("echo two"), usage=WARM),
+                reply("Second.", usage=MORE),
+                reply("Third.", usage=MORE),
             )
         ),
         steps=(Step(prompts=("one", "two, with a tool", "three")),),
@@ -81,21 +78,10 @@ def background_subagent() -> Story:
     return _one(
         "background_subagent",
         "Have somebody count the files.",
-        reply(
-            agent("COUNT-FILES: count the files here.", "Count files", background=True),
-            usage=_COLD,
-        ),
-        reply("I have asked for it.", usage=_WARM),
-        reply("There are no files.", usage=_MORE),
-        subagents=(
-            Script(
-                when="COUNT-FILES",
-                replies=(
-                    reply(bash("ls | wc -l"), usage=_COLD, delay_s=1.0),
-                    reply("0 files.", usage=_WARM),
-                ),
-            ),
-        ),
+        has_files_counted(background=True),
+        reply("I have asked for it.", usage=WARM),
+        reply("There are no files.", usage=MORE),
+        subagents=(counts_files(delay_s=1.0),),
     )
 
 
@@ -104,20 +90,9 @@ def foreground_subagent() -> Story:
     return _one(
         "foreground_subagent",
         "Have somebody count the files and wait for it.",
-        reply(
-            agent("COUNT-FILES: count the files here.", "Count files", background=False),
-            usage=_COLD,
-        ),
-        reply("There are no files.", usage=_WARM),
-        subagents=(
-            Script(
-                when="COUNT-FILES",
-                replies=(
-                    reply(bash("ls | wc -l"), usage=_COLD),
-                    reply("0 files.", usage=_WARM),
-                ),
-            ),
-        ),
+        has_files_counted(background=False),
+        reply("There are no files.", usage=WARM),
+        subagents=(counts_files(),),
     )
 
 
@@ -129,32 +104,32 @@ def nested_subagents() -> Story:
         reply(
             agent("REVIEW-CODE: review the code.", "Review code", background=False),
             agent("REVIEW-TESTS: review the tests.", "Review tests", background=False),
-            usage=_COLD,
+            usage=COLD,
         ),
-        reply("Both are fine.", usage=_WARM),
+        reply("Both are fine.", usage=WARM),
         subagents=(
             Script(
                 when="REVIEW-CODE",
                 replies=(
                     reply(
                         agent("CHECK-STYLE: check the style.", "Check style", background=False),
-                        usage=_COLD,
+                        usage=COLD,
                     ),
-                    reply("The code is fine.", usage=_WARM),
+                    reply("The code is fine.", usage=WARM),
                 ),
             ),
             Script(
                 when="REVIEW-TESTS",
                 replies=(
-                    reply(bash("echo tests pass"), usage=_COLD, delay_s=0.2),
-                    reply("The tests are fine.", usage=_WARM),
+                    reply(bash("echo tests pass"), usage=COLD, delay_s=0.2),
+                    reply("The tests are fine.", usage=WARM),
                 ),
             ),
             Script(
                 when="CHECK-STYLE",
                 replies=(
-                    reply(bash("echo style ok"), usage=_COLD),
-                    reply("The style is fine.", usage=_WARM),
+                    reply(bash("echo style ok"), usage=COLD),
+                    reply("The style is fine.", usage=WARM),
                 ),
             ),
         ),
@@ -167,8 +142,8 @@ def denied_tool() -> Story:
         name="denied_tool",
         scenario=Scenario(
             main=(
-                reply(bash("touch forbidden", "Write a file"), usage=_COLD),
-                reply("I may not.", usage=_WARM),
+                reply(bash("touch forbidden", "Write a file"), usage=COLD),
+                reply("I may not.", usage=WARM),
             )
         ),
         steps=(Step(prompts=("Write a file.",)),),
@@ -185,13 +160,13 @@ def thinking() -> Story:
             Thinking("The user wants me to think. I should look first."),
             RedactedThinking(),
             bash("echo looked"),
-            usage=replace(_COLD, thinking_tokens=60),
+            usage=replace(COLD, thinking_tokens=60),
             gap_s=0.1,
         ),
         reply(
             Thinking("Now I know."),
             "I have thought about it.",
-            usage=replace(_WARM, thinking_tokens=30),
+            usage=replace(WARM, thinking_tokens=30),
         ),
     )
 
@@ -203,7 +178,7 @@ def retries() -> Story:
         "Try until it works.",
         Failure(status=529, message="Overloaded"),
         Failure(status=529, message="Overloaded"),
-        reply("It worked.", usage=_COLD),
+        reply("It worked.", usage=COLD),
     )
 
 
@@ -213,7 +188,7 @@ def rate_limit() -> Story:
         "rate_limit",
         "Be patient.",
         Failure(status=429, message="Slow down", headers={"retry-after": "1"}),
-        reply("Thank you for waiting.", usage=_COLD),
+        reply("Thank you for waiting.", usage=COLD),
     )
 
 
@@ -222,7 +197,7 @@ def api_error() -> Story:
     return _one(
         "api_error",
         "Do something.",
-        reply(bash("echo something"), usage=_COLD),
+        reply(bash("echo something"), usage=COLD),
         Failure(status=401, message="invalid x-api-key", headers={"x-should-retry": "false"}),
     )
 
@@ -251,8 +226,8 @@ def interrupted_call() -> Story:
         name="interrupted_call",
         scenario=Scenario(
             main=(
-                reply(bash("echo first"), usage=_COLD),
-                reply("I begin", Pause(10), "and go on.", usage=_WARM),
+                reply(bash("echo first"), usage=COLD),
+                reply("I begin", Pause(10), "and go on.", usage=WARM),
             )
         ),
         steps=(Step(prompts=("Take your time.",), end="interrupt"),),
@@ -265,8 +240,8 @@ def interrupted_tool() -> Story:
         name="interrupted_tool",
         scenario=Scenario(
             main=(
-                reply("I wait.", bash("touch started; sleep 8", "Wait"), usage=_COLD),
-                reply("Done.", usage=_WARM),
+                reply("I wait.", bash("touch started; sleep 8", "Wait"), usage=COLD),
+                reply("Done.", usage=WARM),
             )
         ),
         steps=(Step(prompts=("Wait.",), end="interrupt", end_at_file="started"),),
@@ -297,9 +272,9 @@ def resume() -> Story:
         name="resume",
         scenario=Scenario(
             main=(
-                reply(bash("echo one"), usage=_COLD),
-                reply("First.", usage=_WARM),
-                reply("Second.", usage=_MORE),
+                reply(bash("echo one"), usage=COLD),
+                reply("First.", usage=WARM),
+                reply("Second.", usage=MORE),
             )
         ),
         steps=(Step(prompts=("one",)), Step(prompts=("two",), session="resume")),
@@ -321,8 +296,8 @@ def interrupted_and_resumed() -> Story:
         name="interrupted_and_resumed",
         scenario=Scenario(
             main=(
-                reply(Pause(10), "I begin.", usage=_COLD),
-                reply("I go on.", usage=_WARM),
+                reply(Pause(10), "I begin.", usage=COLD),
+                reply("I go on.", usage=WARM),
             )
         ),
         steps=(
@@ -338,16 +313,16 @@ def broken_stream() -> Story:
         "broken_stream",
         "Say two things.",
         BrokenStream(
-            response=reply("A first part.", Pause(0.3), "A second part.", usage=_COLD),
+            response=reply("A first part.", Pause(0.3), "A second part.", usage=COLD),
             after_blocks=1,
         ),
-        reply("A first part.", "A second part.", usage=_WARM),
+        reply("A first part.", "A second part.", usage=WARM),
     )
 
 
 def lost_connection() -> Story:
     """The connection dies before the first block; the client tries the same request again."""
-    answer = reply("Here I am.", usage=_COLD)
+    answer = reply("Here I am.", usage=COLD)
     return _one("lost_connection", "Are you there?", BrokenStream(response=answer), answer)
 
 
@@ -356,8 +331,8 @@ def max_tokens() -> Story:
     return _one(
         "max_tokens",
         "Write a long text.",
-        reply("This is the first half", stop_reason="max_tokens", usage=_COLD),
-        reply("and this the second.", usage=_WARM),
+        reply("This is the first half", stop_reason="max_tokens", usage=COLD),
+        reply("and this the second.", usage=WARM),
     )
 
 
@@ -366,8 +341,8 @@ def refusal() -> Story:
     return _one(
         "refusal",
         "Do something bad.",
-        reply("I cannot", stop_reason="refusal", usage=_COLD),
-        reply("I will not", stop_reason="refusal", usage=_WARM),
+        reply("I cannot", stop_reason="refusal", usage=COLD),
+        reply("I will not", stop_reason="refusal", usage=WARM),
     )
 
 
@@ -376,8 +351,8 @@ def large_result() -> Story:
     return _one(
         "large_result",
         "Print a lot.",
-        reply(bash("yes 'a line of text' | head -c 200000"), usage=_COLD),
-        reply("That was a lot.", usage=_WARM),
+        reply(bash("yes 'a line of text' | head -c 200000"), usage=COLD),
+        reply("That was a lot.", usage=WARM),
     )
 
 
@@ -399,7 +374,7 @@ def server_tool() -> Story:
             "I search.",
             ServerToolUse("web_search", {"query": "opentelemetry"}, result=found),
             "Found it.",
-            usage=replace(_COLD, web_search_requests=1),
+            usage=replace(COLD, web_search_requests=1),
         ),
     )
 
@@ -410,11 +385,50 @@ def compaction() -> Story:
         name="compaction",
         scenario=Scenario(
             main=(
-                reply("First.", usage=_COLD),
-                reply("Second.", usage=_MORE),
+                reply("First.", usage=COLD),
+                reply("Second.", usage=MORE),
             )
         ),
         steps=(Step(prompts=("one", "/compact", "two")),),
+    )
+
+
+# More than any model's window, and than the one that the project sets, which some versions
+# (2.1.281) must be told of: before the next request the conversation is summed up.
+_FULL = Usage(
+    input_tokens=12, cache_read_tokens=985_000, cache_write_5m_tokens=5_000, output_tokens=85
+)
+
+
+def _compacted(name: str, *then: Any) -> Story:
+    window = {"env": {"CLAUDE_CODE_AUTO_COMPACT_WINDOW": "100000"}}
+    return Story(
+        name=name,
+        scenario=Scenario(main=(reply(bash("echo one"), usage=_FULL), *then)),
+        steps=(Step(prompts=("Do something long.",)),),
+        files={".claude/settings.json": json.dumps(window)},
+    )
+
+
+def automatic_compaction() -> Story:
+    """The history is summed up in the middle of a turn, which then goes on."""
+    return _compacted("automatic_compaction", reply("Done, as far as I know.", usage=COLD))
+
+
+def compaction_then_failure() -> Story:
+    """The history is summed up in the middle of a turn, and the next request fails."""
+    headers = {"x-should-retry": "false"}
+    failure = Failure(status=401, message="invalid x-api-key", headers=headers)
+    return _compacted("compaction_then_failure", failure)
+
+
+def long_prompt() -> Story:
+    """5 MB: summed up before it is sent (2.1.149), or refused without asking (2.1.332)."""
+    words: Json = {"type": "text", "text": "Read this: " + "word " * 1_000_000 + "end"}
+    return Story(
+        name="long_prompt",
+        scenario=Scenario(main=(reply("I have read it.", usage=COLD),)),
+        steps=(Step(prompts=([words],)),),
     )
 
 
@@ -448,6 +462,9 @@ PRINT_STORIES: Mapping[str, Callable[[], Story]] = {
         large_result,
         server_tool,
         compaction,
+        automatic_compaction,
+        compaction_then_failure,
+        long_prompt,
         demo,
     )
 }

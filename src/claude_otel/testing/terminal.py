@@ -48,6 +48,9 @@ KEYS: Final[Mapping[str, str]] = {
 # What is typed at once is taken for a paste, in which a line end does not submit.
 _BETWEEN_KEYS_S = 0.15
 _STILL_S = 1.0
+# A busy program is slow to show what is typed, and may lose an Enter that comes before.
+_SHOWN_WITHIN_S = 3.0
+_SHOWN = 20  # characters: a long line is broken
 # Makes the pseudo-terminal the controlling one, so that closing it is felt as a hang-up.
 _TAKE_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
@@ -157,8 +160,11 @@ class ClaudeTerminal:
         time.sleep(_BETWEEN_KEYS_S)
 
     def type(self, text: str) -> None:
-        """Type a line and press Enter."""
+        """Type a line and press Enter once it is there; what is masked never shows."""
         self.write(text)
+        until = time.monotonic() + _SHOWN_WITHIN_S
+        while text.strip()[-_SHOWN:] not in self.screen and time.monotonic() < until:
+            time.sleep(0.03)
         self.press("enter")
 
     def close(self) -> None:

@@ -10,12 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .acts import Act, Answered, Appeared, Close, Paused, Press, See, Still, Type
-from .scenario import Pause, Scenario, Script, ToolUse, Usage, reply
-from .story import Step, Story, agent, bash
-
-_COLD = Usage(input_tokens=12, cache_write_5m_tokens=11200, output_tokens=85)
-_WARM = Usage(input_tokens=7, cache_read_tokens=11200, cache_write_5m_tokens=410, output_tokens=64)
-_MORE = Usage(input_tokens=5, cache_read_tokens=11610, cache_write_1h_tokens=150, output_tokens=41)
+from .replies import COLD, MORE, WARM, counts_files, has_files_counted
+from .scenario import Pause, Scenario, ToolUse, reply
+from .story import Step, Story, bash
 
 _EXIT = Type("/exit")
 _DIALOG = See("Do you want to proceed")
@@ -38,9 +35,9 @@ def typed_prompts() -> Story:
         Still(),
         _EXIT,
         main=(
-            reply("42 it is.", usage=_COLD),
-            reply(bash("echo 42"), usage=_WARM),
-            reply("It said forty-two.", usage=_MORE),
+            reply("42 it is.", usage=COLD),
+            reply(bash("echo 42"), usage=WARM),
+            reply("It said forty-two.", usage=MORE),
         ),
     )
 
@@ -52,7 +49,7 @@ def _asked(name: str, *choice: Act, answer: str, **options: Any) -> Story:
         _DIALOG,
         *choice,
         _EXIT,
-        main=(reply(bash("touch asked", "Write a file"), usage=_COLD), reply(answer, usage=_WARM)),
+        main=(reply(bash("touch asked", "Write a file"), usage=COLD), reply(answer, usage=WARM)),
         allowed_tools=(),
         **options,
     )
@@ -83,9 +80,9 @@ def permission_always() -> Story:
         Still(),
         _EXIT,
         main=(
-            reply(bash("python3 -c 'print(1)'", "Count"), usage=_COLD),
-            reply(bash("python3 -c 'print(2)'", "Count"), usage=_WARM),
-            reply("Both were run.", usage=_MORE),
+            reply(bash("python3 -c 'print(1)'", "Count"), usage=COLD),
+            reply(bash("python3 -c 'print(2)'", "Count"), usage=WARM),
+            reply("Both were run.", usage=MORE),
         ),
         allowed_tools=(),
     )
@@ -105,8 +102,8 @@ def escaped_call() -> Story:
         Still(),
         _EXIT,
         main=(
-            reply("I begin", Pause(10), "and go on.", usage=_COLD),
-            reply("Quick.", usage=_WARM),
+            reply("I begin", Pause(10), "and go on.", usage=COLD),
+            reply("Quick.", usage=WARM),
         ),
     )
 
@@ -122,8 +119,8 @@ def escaped_tool() -> Story:
         Still(),
         _EXIT,
         main=(
-            reply("I wait.", bash("touch started; sleep 20", "Wait"), usage=_COLD),
-            reply("Done.", usage=_WARM),
+            reply("I wait.", bash("touch started; sleep 20", "Wait"), usage=COLD),
+            reply("Done.", usage=WARM),
         ),
     )
 
@@ -142,7 +139,7 @@ def typed_compact() -> Story:
         See("Second answer"),
         Still(),
         _EXIT,
-        main=(reply("First answer.", usage=_COLD), reply("Second answer.", usage=_MORE)),
+        main=(reply("First answer.", usage=COLD), reply("Second answer.", usage=MORE)),
     )
 
 
@@ -159,7 +156,7 @@ def typed_clear() -> Story:
         See("Second answer"),
         Still(),
         _EXIT,
-        main=(reply("First answer.", usage=_COLD), reply("Second answer.", usage=_COLD)),
+        main=(reply("First answer.", usage=COLD), reply("Second answer.", usage=COLD)),
     )
 
 
@@ -178,23 +175,12 @@ def background_while_typing() -> Story:
         Still(),
         _EXIT,
         main=(
-            reply(
-                agent("COUNT-FILES: count the files here.", "Count files", background=True),
-                usage=_COLD,
-            ),
-            reply("I have asked for it.", usage=_WARM),
-            reply("There are no files.", usage=_MORE),
-            reply("42 it is.", usage=_MORE),
+            has_files_counted(background=True),
+            reply("I have asked for it.", usage=WARM),
+            reply("There are no files.", usage=MORE),
+            reply("42 it is.", usage=MORE),
         ),
-        subagents=(
-            Script(
-                when="COUNT-FILES",
-                replies=(
-                    reply(bash("ls | wc -l"), usage=_COLD, delay_s=1.5),
-                    reply("0 files.", usage=_WARM),
-                ),
-            ),
-        ),
+        subagents=(counts_files(delay_s=1.5),),
     )
 
 
@@ -209,8 +195,8 @@ def queued_prompt() -> Story:
         Still(),
         _EXIT,
         main=(
-            reply(bash("touch started; sleep 3", "Wait"), usage=_COLD),
-            reply("Hello.", usage=_WARM),
+            reply(bash("touch started; sleep 3", "Wait"), usage=COLD),
+            reply("Hello.", usage=WARM),
         ),
     )
 
@@ -226,8 +212,8 @@ def queued_for_later() -> Story:
         Still(),
         _EXIT,
         main=(
-            reply("I talk", Pause(2), "and talk.", usage=_COLD),
-            reply("Then this.", usage=_WARM),
+            reply("I talk", Pause(2), "and talk.", usage=COLD),
+            reply("Then this.", usage=WARM),
         ),
     )
 
@@ -243,9 +229,9 @@ def plan_approved() -> Story:
         Still(),
         _EXIT,
         main=(
-            reply(ToolUse("ExitPlanMode", {"plan": "1. Say hello."}), usage=_COLD),
-            reply(bash("echo hello"), usage=_WARM),
-            reply("It is done.", usage=_MORE),
+            reply(ToolUse("ExitPlanMode", {"plan": "1. Say hello."}), usage=COLD),
+            reply(bash("echo hello"), usage=WARM),
+            reply("It is done.", usage=MORE),
         ),
         args=("--permission-mode", "plan"),
     )
@@ -264,7 +250,7 @@ def mode_switched() -> Story:
         See("Second answer"),
         Still(),
         _EXIT,
-        main=(reply("First answer.", usage=_COLD), reply("Second answer.", usage=_WARM)),
+        main=(reply("First answer.", usage=COLD), reply("Second answer.", usage=WARM)),
     )
 
 
@@ -280,7 +266,7 @@ def bash_mode() -> Story:
         See("It said"),
         Still(),
         _EXIT,
-        main=(reply("Noted.", usage=_COLD), reply("It said so.", usage=_WARM)),
+        main=(reply("Noted.", usage=COLD), reply("It said so.", usage=WARM)),
     )
 
 
@@ -297,7 +283,7 @@ def branched() -> Story:
         See("Second answer"),
         Still(),
         _EXIT,
-        main=(reply("First answer.", usage=_COLD), reply("Second answer.", usage=_WARM)),
+        main=(reply("First answer.", usage=COLD), reply("Second answer.", usage=WARM)),
     )
 
 
@@ -323,10 +309,42 @@ def rewound() -> Story:
         Still(),
         _EXIT,
         main=(
-            reply("First answer.", usage=_COLD),
-            reply("Second answer.", usage=_WARM),
-            reply("Third answer.", usage=_MORE),
+            reply("First answer.", usage=COLD),
+            reply("Second answer.", usage=WARM),
+            reply("Third answer.", usage=MORE),
         ),
+    )
+
+
+def switched_model() -> Story:
+    """/model between two prompts; newer versions ask whether the cache may be lost."""
+    return _session(
+        "switched_model",
+        Type("one"),
+        See("First answer"),
+        Still(),
+        Type("/model sonnet"),
+        Still(),
+        Press("enter"),
+        Still(),
+        Type("two"),
+        See("Second answer"),
+        Still(),
+        _EXIT,
+        main=(reply("First answer.", usage=COLD), reply("Second answer.", usage=COLD)),
+    )
+
+
+def sent_to_background() -> Story:
+    """/background: a copy of the session goes on in a process of its own, the terminal is free."""
+    return _session(
+        "sent_to_background",
+        Type("one"),
+        See("First answer"),
+        Still(),
+        Type("/background And go on."),
+        Answered(2),
+        main=(reply("First answer.", usage=COLD), reply("Second answer.", usage=WARM)),
     )
 
 
@@ -338,7 +356,7 @@ def left_by_ctrl_d() -> Story:
         See("42 it is"),
         Still(),
         Press("ctrl-d", "ctrl-d"),
-        main=(reply("42 it is.", usage=_COLD),),
+        main=(reply("42 it is.", usage=COLD),),
     )
 
 
@@ -350,8 +368,8 @@ def terminal_closed() -> Story:
         Appeared("started"),
         Close(),
         main=(
-            reply("I wait.", bash("touch started; sleep 20", "Wait"), usage=_COLD),
-            reply("Done.", usage=_WARM),
+            reply("I wait.", bash("touch started; sleep 20", "Wait"), usage=COLD),
+            reply("Done.", usage=WARM),
         ),
     )
 
@@ -375,6 +393,8 @@ TERMINAL_STORIES: Mapping[str, Callable[[], Story]] = {
         bash_mode,
         branched,
         rewound,
+        switched_model,
+        sent_to_background,
         left_by_ctrl_d,
         terminal_closed,
     )
