@@ -15,9 +15,17 @@ from otlp_receiver import OtlpReceiver
 from programs import mlflow_store, run_program, traces_in
 from traced_app import tokens_of
 
-from claude_otel.testing import ClaudeHome, Failure, Scenario, ScriptedApi, ToolUse, Usage, reply
+from claude_otel.testing import (
+    ClaudeHome,
+    Failure,
+    Scenario,
+    ScriptedApi,
+    ToolUse,
+    Usage,
+    claude_environment,
+    reply,
+)
 from claude_otel.testing.calls import Call
-from claude_otel.testing.claude_cli import claude_environment
 from judge_model import JudgeModel
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -38,7 +46,7 @@ def run(*command: str, cwd: Path, **environ: str) -> str:
 
 def test_an_agent_is_tested_with_the_fixtures_of_this_package(tmp_path: Path) -> None:
     told = run("-m", "pytest", "-q", str(EXAMPLES / "test_an_agent.py"), cwd=tmp_path)
-    assert "1 passed" in told
+    assert "2 passed" in told
 
 
 def test_the_spans_of_any_application_arrive_in_mlflow(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .calls import usage_by_model as usage_by_model
     from .claude_cli import ClaudeNotFoundError as ClaudeNotFoundError
     from .claude_cli import ClaudeProcess as ClaudeProcess
+    from .claude_cli import claude_environment as claude_environment
     from .claude_cli import find_claude as find_claude
     from .claude_cli import run_claude as run_claude
     from .claude_cli import start_claude as start_claude
@@ -47,6 +48,7 @@ _HOME_OF = {
     "claude_cli": (
         "ClaudeNotFoundError",
         "ClaudeProcess",
+        "claude_environment",
         "find_claude",
         "run_claude",
         "start_claude",

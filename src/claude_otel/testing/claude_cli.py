@@ -296,7 +296,11 @@ def session_arguments(options: ClaudeOptions) -> list[str]:
 def claude_environment(
     api: ScriptedApi | str, home: ClaudeHome, extra: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """The whole environment of the process, made from nothing. Raises ValueError."""
+    """The whole environment of the process, made from nothing. Raises ValueError.
+
+    For the Agent SDK: `ClaudeAgentOptions(env=claude_environment(api, home))`, which the SDK lays
+    over the environment of the program.
+    """
     url = api if isinstance(api, str) else api.url
     if urlsplit(url).hostname not in LOOPBACK:
         raise ValueError(
