@@ -18,11 +18,8 @@ from typing import Any
 
 import anyio
 import pytest
-from claude_agent_sdk import (
-    ClaudeSDKClient,
-    query,
-)
-from traced_app import TracedApp, scripted
+from claude_agent_sdk import ClaudeSDKClient, HookMatcher, SystemMessage, query
+from traced_app import TracedApp, options_for, scripted
 from watched_programs import (
     PROGRAMS,
     Seen,
@@ -33,7 +30,8 @@ from watched_programs import (
 )
 
 import claude_otel
-from claude_otel.capture.agent_sdk import session_record
+from claude_otel import emit_live
+from claude_otel.capture.agent_sdk import connection, recording, session_record, wrappers
 from claude_otel.capture.agent_sdk.connection import Connection
 from claude_otel.capture.agent_sdk.recording import Recording
 from claude_otel.capture.agent_sdk.session_record import SessionRecord
@@ -41,9 +39,10 @@ from claude_otel.capture.agent_sdk.tracing_thread import TracingThread
 from claude_otel.capture.ownership import Claims
 from claude_otel.emit_live import LiveEmitter
 from claude_otel.instrumentation import ClaudeAgentSdkInstrumentor
-from claude_otel.testing import Scenario, ToolUse, reply
+from claude_otel.model.session import Session
+from claude_otel.testing import Scenario, Script, ToolUse, reply
 from claude_otel.testing.claude_cli import claude_environment, find_claude
-from claude_otel.testing.story import bash
+from claude_otel.testing.story import agent, bash
 
 # -- without us, with us -------------------------------------------------------------------------
 
@@ -88,9 +87,18 @@ OURS = (
     TracingThread,
     ClaudeAgentSdkInstrumentor,
 )
+# What only a session of the real CLI uses: its transcript, its stderr, its subagents. Tried below.
+ONLY_BY_THE_REAL_CLI = (
+    (SessionRecord, "_confirmed"),
+    (session_record, "_facts_in"),
+    (session_record, "parts_of"),
+    (session_record, "section"),
+    (session_record, "text"),
+    (connection, "subagent_start"),
+    (wrappers, "_hear_errors"),
+)
 # Called at the beginning and the end of a program, not while it uses the SDK; or what itself
-# is the border that our failures do not pass; or for sessions with a transcript only, which
-# those of a scripted transport have not.
+# is the border that our failures do not pass.
 NOT_WHILE_IT_RUNS = {
     "Recording": ("end_now", "has_living_cli", "_is_open"),
     "ClaudeAgentSdkInstrumentor": (
@@ -100,28 +108,36 @@ NOT_WHILE_IT_RUNS = {
     ),
     "Connection": ("is_over",),
     "Claims": ("__init__",),
-    "SessionRecord": ("_confirmed",),
     "TracingThread": ("__init__", "wait", "_forget", "_run", "_drive", "_end"),
+    "connection": ("stamped", "stamp_of", "_left_open"),
+    "recording": ("_lives",),
+    "wrappers": ("_class_of", "_own"),
 }
+# Every function of ours that they use: their own, those of sources and conventions.
+MODULES = (connection, recording, session_record, wrappers, emit_live)
+OF_THE_MODEL = ("feed", "settle", "finish", "turns_of_now", "is_idle")
 
 
 class Fault(Exception):
     pass
 
 
-def steps() -> list[tuple[type, str]]:
-    """All that can fail: every method and property of ours that is at work during a run."""
-    return [
+def steps() -> list[tuple[Any, str]]:
+    """All that can fail: every method, property and function of ours at work during a run."""
+    found = [
         (owner, name)
-        for owner in OURS
+        for owner in (*OURS, *MODULES)
         for name, value in vars(owner).items()
-        if (inspect.isfunction(value) or isinstance(value, property))
-        and name not in NOT_WHILE_IT_RUNS.get(owner.__name__, ())
+        if (inspect.isfunction(value) and value.__module__.startswith("claude_otel."))
+        or isinstance(value, property)
+        if (owner, name) not in ONLY_BY_THE_REAL_CLI
+        and name not in ("guarded", *NOT_WHILE_IT_RUNS.get(owner.__name__.rpartition(".")[2], ()))
     ]
+    return [*found, *((Session, name) for name in OF_THE_MODEL)]
 
 
 @contextmanager
-def failing(owner: type, name: str) -> Iterator[list[None]]:
+def failing(owner: Any, name: str) -> Iterator[list[None]]:
     """Every use of `name` raises; one entry for each."""
     uses: list[None] = []
 
@@ -142,9 +158,11 @@ def bare() -> dict[str, list[str]]:
     return {program.__name__: run(program) for program in PROGRAMS}
 
 
-@pytest.mark.parametrize(("owner", "name"), steps(), ids=lambda v: getattr(v, "__name__", v))
+@pytest.mark.parametrize(
+    ("owner", "name"), steps(), ids=lambda v: getattr(v, "__name__", v).rpartition(".")[2]
+)
 def test_a_program_sees_nothing_of_our_failures(
-    owner: type,
+    owner: Any,
     name: str,
     bare: dict[str, list[str]],
     monkeypatch: pytest.MonkeyPatch,
@@ -256,3 +274,44 @@ def test_the_real_cli_is_started_and_written_to_as_without_us(entry: str, tmp_pa
     with_us["environment"] = ADDED.sub("", with_us["environment"])
     for what, lines in without.items():
         assert with_us[what] == lines
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), ONLY_BY_THE_REAL_CLI, ids=lambda v: getattr(v, "__name__", v)
+)
+def test_a_run_of_the_real_cli_sees_nothing_of_our_failures(
+    owner: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A subagent of which a hook asks, a callback for stderr, a transcript."""
+    monkeypatch.delenv("CLAUDE_OTEL_RAISE")
+    monkeypatch.setattr(logging.getLogger("claude_otel"), "disabled", True)
+    scenario = Scenario(
+        main=(reply(agent("SUM: add.", "Add", background=False)), reply("Done.")),
+        subagents=(Script(when="SUM", replies=(reply(bash("echo 3")), reply("3"))),),
+    )
+    asked: list[str] = []
+
+    async def watch(given: Any, tool_use_id: str | None, context: Any) -> dict[str, Any]:
+        asked.append(given["tool_name"])
+        return {}
+
+    async def ask(api: Any, home: Any) -> list[str]:
+        hooks = {"PreToolUse": [HookMatcher(hooks=[watch])]}
+        mine = options_for(api, home, hooks=hooks, stderr=lambda line: None)
+        return [
+            type(message).__name__
+            async for message in query(prompt="Add.", options=mine)
+            if not isinstance(message, SystemMessage)
+        ]
+
+    with failing(owner, name) as uses:
+        TracedApp().instrument()
+        try:
+            with scripted(scenario, tmp_path) as (api, home):
+                seen = anyio.run(ask, api, home)
+            assert claude_otel.flush(20), "the tracing thread was left with work"
+        finally:
+            claude_otel.uninstrument()
+    assert asked == ["Agent", "Bash"]
+    assert (seen[0], seen[-1]) == ("AssistantMessage", "ResultMessage")
+    assert uses, "it was never used: nothing was tried"

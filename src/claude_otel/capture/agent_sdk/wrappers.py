@@ -100,7 +100,7 @@ class Wrappers:
     def _query(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         """`query()`: all of one connection; its first turn begins with its first step."""
         messages = wrapped(*args, **kwargs)
-        given = _named(("prompt", "options", "transport"), args, kwargs)
+        given = self._given(("prompt", "options", "transport"), args, kwargs)
         return _Messages(messages, lambda: self._opened(given, given.get("prompt")), self._lost)
 
     async def _connect(self, wrapped: Async, client: Any, args: Any, kwargs: Any) -> Any:
@@ -108,7 +108,7 @@ class Wrappers:
             "options": getattr(client, "options", None),
             "transport": getattr(client, "_custom_transport", None),
         }
-        prompt = _named(("prompt",), args, kwargs).get("prompt")
+        prompt = self._given(("prompt",), args, kwargs).get("prompt")
         connection = self._opened(given, prompt)
         if connection is None:
             return await wrapped(*args, **kwargs)
@@ -164,7 +164,7 @@ class Wrappers:
     async def _prompt(self, wrapped: Async, client: Any, args: Any, kwargs: Any) -> Any:
         """`client.query()`: a prompt, or several."""
         connection = self._of(getattr(client, "_query", None))
-        given = _named(("prompt", "session_id"), args, kwargs)
+        given = self._given(("prompt", "session_id"), args, kwargs)
         prompt = given.get("prompt")
         if connection is None or prompt is None:
             return await wrapped(*args, **kwargs)
@@ -205,7 +205,7 @@ class Wrappers:
     async def _answer(self, wrapped: Async, query: Any, args: Any, kwargs: Any) -> Any:
         """The CLI asks the program: a hook, a permission, a tool of an in-process server."""
         connection = self._of(query)
-        frame = _named(("request",), args, kwargs).get("request")
+        frame = self._given(("request",), args, kwargs).get("request")
         if connection is None or not isinstance(frame, Mapping):
             return await wrapped(*args, **kwargs)
         asked = _Asked(connection, cast("Mapping[str, Any]", frame), self._guarded)
@@ -241,7 +241,7 @@ class Wrappers:
         """mcp 1.x runs a handler in a task of the server's: the message says whose call it is."""
         context = None
         with self._guarded("joining a handler"):
-            meta = getattr(_named(("message",), args, kwargs).get("message"), "request_meta", None)
+            meta = getattr(self._given(("message",), args, kwargs).get("message"), "request_meta", None)
             context = self._tool_contexts.get(str(getattr(meta, "traceparent", None)))
         if context is None:
             return await wrapped(*args, **kwargs)
@@ -256,14 +256,11 @@ class Wrappers:
         if connection is None:
             return await wrapped(*args, **kwargs)
         cause = sys.exc_info()[1]
-        cut_short = _cancelled() if _is_cancel(cause) else _closed_early()
-        with self._guarded("closing a connection"):
-            connection.ended(cut_short, is_closed=False)
+        self._over(connection, cause, is_closed=False)
         try:
             closed = await wrapped(*args, **kwargs)
         finally:
-            with self._guarded("closing a connection"):
-                connection.ended(cut_short)
+            self._over(connection, cause, is_closed=True)
         with self._guarded("waiting for a trace"):
             await self._settle(connection)
         return closed
@@ -278,6 +275,21 @@ class Wrappers:
         with self._guarded("finding a connection"):
             return None if query is None else self._connections.get(query)
         return None
+
+    def _given(
+        self, names: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The arguments of a call by their names."""
+        with self._guarded("reading arguments"):
+            return {**dict(zip(names, args, strict=False)), **kwargs}
+        return {}
+
+    def _over(
+        self, connection: Connection, cause: BaseException | None, *, is_closed: bool
+    ) -> None:
+        with self._guarded("closing a connection"):
+            cut_short = _cancelled() if _is_cancel(cause) else _closed_early()
+            connection.ended(cut_short, is_closed=is_closed)
 
     def _lost(self, connection: Connection, error: BaseException) -> None:
         with self._guarded("noting a failed connection"):
@@ -432,12 +444,6 @@ def _subprocess_transport() -> Any:
         "claude_agent_sdk._internal.transport.subprocess_cli", "SubprocessCLITransport"
     )
     return found if found is not None else ()
-
-
-def _named(
-    names: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> dict[str, Any]:
-    return {**dict(zip(names, args, strict=False)), **kwargs}
 
 
 def _message(prompt: str) -> dict[str, Any]:
