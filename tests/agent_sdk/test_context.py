@@ -1,14 +1,18 @@
 """What is current in the program is what it would be without us; its own spans are above ours."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from claude_agent_sdk import ClaudeSDKClient, query
 from opentelemetry import baggage, context, trace
+from scripted_cli import Block, ScriptedCli, assistant, init, says
 from traced_app import TracedApp, options_for, roots, scripted
+from watched_programs import cancel_when_blocked
 
 from claude_otel.testing import Pause, Scenario, reply
 from claude_otel.testing.story import bash
@@ -137,3 +141,61 @@ def test_a_turn_that_the_sampler_drops_leaves_nothing_and_its_decision_goes_on(
     assert app.spans() == []
     assert told.startswith(f"00-{0xABC:032x}-")
     assert told.endswith("-00")
+
+
+# trio says of the SDK's own generators that nobody closed them, with us and without.
+@pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_spans_after_a_break_an_exception_and_a_cancel_have_their_own_parent(
+    app: TracedApp, backend: str
+) -> None:
+    endless = [init(), assistant(says("I think."), message_id="msg_1"), Block()]
+
+    async def by_query(cli: ScriptedCli) -> AsyncIterator[Any]:
+        async for message in query(prompt="Think.", transport=cli):
+            yield message
+
+    async def by_client(cli: ScriptedCli) -> AsyncIterator[Any]:
+        async with ClaudeSDKClient(transport=cli) as client:
+            await client.query("Think.")
+            async for message in client.receive_response():
+                yield message
+
+    async def breaks(ask: Any) -> None:
+        async with contextlib.aclosing(ask(ScriptedCli(endless))) as messages:
+            async for _ in messages:
+                break
+
+    async def raises(ask: Any) -> None:
+        with contextlib.suppress(LookupError):
+            async with contextlib.aclosing(ask(ScriptedCli(endless))) as messages:
+                async for _ in messages:
+                    raise LookupError("the program's own mistake")
+
+    async def is_cancelled(ask: Any) -> None:
+        cli = ScriptedCli(endless)
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(cancel_when_blocked, cli, scope)
+                async for _ in ask(cli):
+                    pass
+
+    ways = [(way, ask) for way in (breaks, raises, is_cancelled) for ask in (by_query, by_client)]
+
+    async def program() -> None:
+        with app.tracer.start_as_current_span("mine"):
+            for way, ask in ways:
+                await way(ask)
+                app.tracer.start_span(f"after {way.__name__} {ask.__name__}").end()
+
+    anyio.run(program, backend=backend)
+    spans = app.spans()
+    (mine,) = [s for s in spans if s.name == "mine"]
+    after = [s for s in spans if s.name.startswith("after")]
+    assert [s.name for s in after] == [f"after {w.__name__} {a.__name__}" for w, a in ways]
+    turns = [s for s in spans if s.name == "invoke_agent claude-code"]
+    assert {s.parent_id for s in (*after, *turns)} == {mine.id}
+    assert [t.attributes["claude.turn.outcome"] for t in turns] == [
+        *["closed_early"] * 4,
+        *["cancelled"] * 2,
+    ]

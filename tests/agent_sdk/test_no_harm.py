@@ -115,7 +115,7 @@ NOT_WHILE_IT_RUNS = {
 }
 # Every function of ours that they use: their own, those of sources and conventions.
 MODULES = (connection, recording, session_record, wrappers, emit_live)
-OF_THE_MODEL = ("feed", "settle", "finish", "turns_of_now", "is_idle")
+OF_THE_MODEL = ("feed", "settle", "finish", "turns_of_now")
 
 
 class Fault(Exception):
