@@ -241,7 +241,8 @@ class Wrappers:
         """mcp 1.x runs a handler in a task of the server's: the message says whose call it is."""
         context = None
         with self._guarded("joining a handler"):
-            meta = getattr(self._given(("message",), args, kwargs).get("message"), "request_meta", None)
+            message = self._given(("message",), args, kwargs).get("message")
+            meta = getattr(message, "request_meta", None)
             context = self._tool_contexts.get(str(getattr(meta, "traceparent", None)))
         if context is None:
             return await wrapped(*args, **kwargs)
