@@ -1,15 +1,16 @@
 """Plays the stories with several versions of the Agent SDK, each with its own CLI.
 
-    python tests/sdk_matrix/matrix.py [VERSION:MCP …]
+    python tests/sdk_matrix/matrix.py [--stories STORY,…] [VERSION:MCP …]
 
 Each version gets an environment of its own in .sdk-versions (kept: the wheels are large), with the
-`mcp` it is asked to work with. Given versions are played alone, one at a time; of the others the
-last report counts, with its own date. Rewrites result.md beside this file. Exits with 1 where a
-supported version tells anything else than what the scripted API sent.
+`mcp` it is asked to work with. Given versions are played alone, one at a time. Of what is not
+played the last report counts, each version's with its own date. Rewrites result.md beside this
+file. Exits with 1 where a supported version tells anything else than what the scripted API sent.
 """
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import json
 import os
@@ -34,13 +35,19 @@ _CLI: Final = "import claude_agent_sdk._cli_version as v; print(v.__cli_version_
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description="Play the stories with several Agent SDKs.")
+    parser.add_argument("asked", metavar="VERSION:MCP", nargs="*")
+    parser.add_argument("--stories", metavar="STORY,…", default="", help="these alone")
+    given = parser.parse_args()
     newest = version("claude-agent-sdk")
     names = [*_VERSIONS, f"{newest}:1", f"{newest}:2", _UNSUPPORTED]
-    asked = sys.argv[1:] or names
-    with ThreadPoolExecutor(1 if sys.argv[1:] else _AT_ONCE) as pool:
-        played = dict(zip(asked, pool.map(play_in, asked), strict=True))
-    runs = {name: played.get(name) or last_report(name) for name in [*names, *asked]}
-    _RESULT.write_text(page({n: run for n, run in runs.items() if run}), encoding="utf-8")
+    asked = given.asked or names
+    stories = [story for story in given.stories.split(",") if story]
+    with ThreadPoolExecutor(1 if given.asked else _AT_ONCE) as pool:
+        runs = list(pool.map(lambda name: play_in(name, stories), asked))
+    played = dict(zip(asked, runs, strict=True))
+    shown = {name: played.get(name) or last_report(name) for name in [*names, *asked]}
+    _RESULT.write_text(page({n: run for n, run in shown.items() if run}), encoding="utf-8")
     print(_RESULT.read_text(encoding="utf-8"))
     return 1 if any(wrong_of(run) for name, run in played.items() if name != _UNSUPPORTED) else 0
 
@@ -56,8 +63,8 @@ def last_report(name: str) -> dict[str, Any]:
     return json.loads(report.read_text(encoding="utf-8")) if report.exists() else {}
 
 
-def play_in(name: str) -> dict[str, Any]:
-    """What `play.py` reported in the environment of this `VERSION:MCP`."""
+def play_in(name: str, stories: list[str]) -> dict[str, Any]:
+    """What `play.py` reported in the environment of this `VERSION:MCP`, all it knows of it."""
     sdk, mcp = name.split(":")
     folder = folder_of(name)
     python = folder / "bin" / "python"
@@ -69,13 +76,18 @@ def play_in(name: str) -> dict[str, Any]:
         subprocess.run(command, check=True, cwd=_PROJECT)
         (folder / ".installed").touch()
     report = folder / "report.json"
+    before = last_report(name) if stories else {}
     report.unlink(missing_ok=True)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("CLAUDE", "OTEL_"))}
-    subprocess.run([python, _HERE / "play.py", report], check=False, env=environment)
+    subprocess.run([python, _HERE / "play.py", report, *stories], check=False, env=environment)
     cli = subprocess.run([python, "-c", _CLI], check=True, capture_output=True, text=True)
-    told = last_report(name) or {"told": {}, "complaints": ["it ended without a report"]}
-    today = datetime.datetime.now(datetime.UTC).date()
-    run = {**told, "cli": cli.stdout.strip(), "on": str(today)}
+    found = last_report(name) or {"told": {}, "complaints": ["it ended without a report"]}
+    run = {
+        "told": {**before.get("told", {}), **found["told"]},
+        "complaints": [*before.get("complaints", []), *found["complaints"]],
+        "cli": cli.stdout.strip(),
+        "on": str(datetime.datetime.now(datetime.UTC).date()),
+    }
     report.write_text(json.dumps(run), encoding="utf-8")
     return run
 

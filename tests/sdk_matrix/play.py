@@ -1,6 +1,6 @@
 """Plays stories in the environment it is run in, and says what the spans got wrong.
 
-    python tests/sdk_matrix/play.py REPORT
+    python tests/sdk_matrix/play.py REPORT [STORY …]
 
 Started by `matrix.py` in an environment with one version of the Agent SDK. Each story is played
 through both entry points by the CLI of that version's wheel, and held against what the scripted
@@ -75,7 +75,7 @@ OTHERWISE: Final = {
 
 
 def main() -> None:
-    report = Path(sys.argv[1])
+    report, asked = Path(sys.argv[1]), sys.argv[2:]
     for name in list(os.environ):
         if name.startswith(("ANTHROPIC_", "CLAUDE", "OTEL_", "MLFLOW_", "AWS_", "TRACE")):
             del os.environ[name]
@@ -94,7 +94,8 @@ def main() -> None:
     is_traced = ClaudeAgentSdkInstrumentor().is_instrumented_by_opentelemetry
     if not is_traced:
         told["runs as if we were not there"] = {"query": _said(lambda: _untraced(app, folder))}
-    for name, entry in RUNS if is_traced else ():
+    runs = [run for run in RUNS if not asked or run[0] in asked]
+    for name, entry in runs if is_traced else ():
         said = _said(lambda n=name, e=entry: _story(app, n, e, folder / f"{n}-{e}"))  # type: ignore[misc]
         told.setdefault(name, {})[entry] = said
         print(f"{name} {entry}: {said}", flush=True)
@@ -103,6 +104,7 @@ def main() -> None:
         ("permissions", _permissions),
         ("switches", _switches),
     )
+    checks = tuple(check for check in checks if not asked or check[0] in asked)
     for name, check in checks if is_traced else ():
         said = _said(lambda n=name, c=check: c(app, folder / n))  # type: ignore[misc]
         told[name] = {"client": said}
