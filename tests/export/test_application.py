@@ -230,6 +230,45 @@ def test_what_a_dead_destination_did_not_take_is_counted_as_lost_with_advice(
     }
 
 
+IN_A_CHILD = """
+import os
+from claude_otel.export.pipeline import application_processors
+from opentelemetry.sdk.trace import TracerProvider
+provider = TracerProvider(shutdown_on_exit=False)
+for processor in application_processors():
+    provider.add_span_processor(processor)
+tracer = provider.get_tracer("an application")
+tracer.start_span("of the parent").end()
+child = os.fork()
+if child == 0:
+    tracer.start_span("of the child").end()
+    tracer.start_span("of the child").end()
+    provider.shutdown()
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+
+
+def test_a_forked_child_says_what_it_could_not_deliver_itself(silent_server: str) -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", IN_A_CHILD],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={
+            "PATH": os.environ["PATH"],
+            "OTEL_EXPORTER_OTLP_ENDPOINT": silent_server,
+            "OTEL_BSP_EXPORT_TIMEOUT": "1000",
+        },
+    )
+    lost = [line for line in said.stderr.splitlines() if "are lost" in line]
+    assert lost == [
+        f"2 spans could not be delivered to otlp {silent_server} and are lost: no answer within "
+        "1 s of the program's end. See whether it is up, or give it longer with "
+        "OTEL_BSP_EXPORT_TIMEOUT (milliseconds)."
+    ]
+
+
 # -- a file --------------------------------------------------------------------------------
 
 

@@ -159,20 +159,26 @@ class _Batches(BatchSpanProcessor):
         self._destination = exporter
         self._closing = closing
         self._patience_s = patience_s
-        self._given = 0
-        self._lock = threading.Lock()
+        self._begin()
+
+    def _begin(self) -> None:
+        """In this process, which a forked child is not: it has neither the thread nor the spans."""
         self._pid = os.getpid()
+        self._given = self._destination.settled = 0
+        self._lock = threading.Lock()
         self._is_closed = threading.Event()
         threading.Thread(target=self._close, name="claude-otel close", daemon=True).start()
 
     def on_end(self, span: ReadableSpan) -> None:
+        if os.getpid() != self._pid:
+            self._begin()
         if span.context is not None and span.context.trace_flags.sampled:
             with self._lock:
                 self._given += 1
         super().on_end(span)
 
     def shutdown(self) -> None:
-        if os.getpid() != self._pid:  # a forked child has neither the thread nor these spans
+        if os.getpid() != self._pid:  # a forked child that has ended no span
             super().shutdown()
             return
         self._closing.begin()
