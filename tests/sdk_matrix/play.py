@@ -43,7 +43,7 @@ from claude_otel.testing import Scenario, ToolUse, reply  # noqa: E402
 from claude_otel.testing.stories import STORIES as ALL  # noqa: E402
 from claude_otel.testing.story import bash  # noqa: E402
 
-_STORY_S: Final = 60.0
+_STORY_S: Final = 180.0
 # Requests of old CLIs do not say which agent made them: the scripted API cannot play these.
 _NEEDS_AGENT_HEADER: Final = ("background_subagent", "foreground_subagent", "nested_subagents")
 

@@ -36,8 +36,8 @@ from claude_otel.sources.sdk_frame import (
 )
 from claude_otel.sources.transcript import events_from_line
 
-# The CLI writes the prompt down before it calls the model.
-_PATIENCE_S: Final = 5.0
+# The CLI writes the prompt down before it calls the model: late only on a machine that is overrun.
+_PATIENCE_S: Final = 30.0
 _LAST_PATIENCE_S: Final = 2.0
 
 
