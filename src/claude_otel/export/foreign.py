@@ -50,7 +50,8 @@ class ForeignExporter:
         if result is SpanExportResult.SUCCESS and not is_kept_back:
             return DELIVERED
         return unavailable(
-            f"the exporter {self._name} answered FAILURE and no reason. Its own log may say why."
+            f"the exporter {self._name} answered FAILURE, or kept spans back, and said no reason. "
+            "Its own log may say why."
         )
 
     def close(self) -> None:
