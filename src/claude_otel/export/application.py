@@ -54,9 +54,6 @@ class DestinationExporter(SpanExporter):
         """What was said of the latest attempt; why it failed."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        if self._is_shut_down.is_set():
-            log.error("%d spans came too late for %s", len(spans), self._destination.name)
-            return SpanExportResult.FAILURE
         deadline = time.monotonic() + _EXPORT_TIMEOUT_S
         parts = [list(spans)]
         result = SpanExportResult.SUCCESS
