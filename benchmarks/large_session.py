@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-sys.path += [str(ROOT / "tests" / folder) for folder in ("end_to_end", "export")]
+sys.path += [str(ROOT / "tests" / folder) for folder in ("", "end_to_end", "export")]
 
 from installation import Installation, Played  # noqa: E402
 

@@ -8,7 +8,7 @@ it. Sampler, limits and resource are the provider's own.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Protocol
@@ -34,7 +34,7 @@ from opentelemetry.trace import (
 
 from claude_otel.content import ContentRules, clean, redact
 from claude_otel.model.nodes import Closed
-from claude_otel.semconv.shape import NodeId, SpanShape
+from claude_otel.semconv.shape import NodeId, SpanShape, Value
 from claude_otel.semconv.spans import TURN_ATTRIBUTES, TURN_NAME, span_for
 from claude_otel.semconv.surroundings import Server, Surroundings
 
@@ -121,6 +121,14 @@ def baggage_attributes(above: Context, keys: Sequence[str]) -> dict[str, str]:
     }
 
 
+def least_first(attributes: Mapping[str, Value]) -> dict[str, Value]:
+    """The other way round: what is said first of a span is what it is.
+
+    Over OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT the SDK drops what it was given first (1.45.2).
+    """
+    return dict(reversed(list(attributes.items())))
+
+
 class Emitter:
     """Turns the closed nodes of one session into spans of one provider."""
 
@@ -199,7 +207,8 @@ class Emitter:
             kind=SpanKind.CLIENT if shape.is_client else SpanKind.INTERNAL,
             context=self._context_above(shape, trace),
             start_time=shape.started_at_ns,
-            attributes=baggage_attributes(self._caller, self._baggage_keys) | shape.attributes,
+            attributes=baggage_attributes(self._caller, self._baggage_keys)
+            | least_first(shape.attributes),
             links=[Link(self._context_of(node)) for node in shape.links],
         )
         for event in shape.events:

@@ -27,7 +27,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from claude_otel.emit import baggage_attributes
+from claude_otel.emit import baggage_attributes, least_first
 from claude_otel.model.nodes import Closed, Node, Subagent, Turn
 from claude_otel.semconv.shape import SpanShape, SpanStart
 from claude_otel.semconv.spans import id_of, span_for, start_of
@@ -183,7 +183,7 @@ class LiveEmitter:
                 return self._started(node.owner)
 
     def _fill(self, span: Span, shape: SpanShape) -> None:
-        span.set_attributes(shape.attributes)
+        span.set_attributes(least_first(shape.attributes))
         for event in shape.events:
             span.add_event(event.name, event.attributes, event.at_ns)
         for linked in shape.links:

@@ -79,7 +79,8 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
         options = settings.own_environment() | environment_of(own, place="claude_otel")
         self._rules = within_limits(rules_of(options), None)
         self._baggage_keys = baggage_keys_of(options)
-        if "pipeline" not in kwargs and unheard_of_mlflow(options):
+        # (A file serves the CLI's worker as well, where it means what it says.)
+        if not kwargs.keys() & {"pipeline", "content"} and unheard_of_mlflow(options):
             log.warning(
                 "%s=%s: through exporters of the application MLflow gets no more than is on its "
                 "spans; set OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=SPAN_ONLY, or call "

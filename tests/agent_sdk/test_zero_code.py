@@ -51,18 +51,39 @@ def test_its_spans_go_where_opentelemetrys_variables_say(tmp_path: Path) -> None
     assert [text for text in SAID if text in str(receiver.spans)] == []
 
 
-@pytest.mark.parametrize("capture", ["NO_CONTENT", "SPAN_ONLY"])
-def test_its_spans_arrive_in_mlflow(capture: str, empty_mlflow_store: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("capture", "level", "in_mlflow", "over_otlp"),
+    [
+        ("NO_CONTENT", "", (), ()),
+        ("SPAN_ONLY", "", SAID, SAID),
+        ("SPAN_ONLY", "mlflow=metadata", (), SAID),
+    ],
+)
+def test_its_spans_arrive_in_mlflow_and_in_a_collector_at_once(
+    capture: str,
+    level: str,
+    in_mlflow: tuple[str, ...],
+    over_otlp: tuple[str, ...],
+    empty_mlflow_store: Path,
+    tmp_path: Path,
+) -> None:
     uri = mlflow_store(empty_mlflow_store, tmp_path)
-    ended = run_uninstrumented(
-        tmp_path,
-        OTEL_TRACES_EXPORTER="mlflow",
-        OTEL_METRICS_EXPORTER="none",
-        OTEL_LOGS_EXPORTER="none",
-        MLFLOW_TRACKING_URI=uri,
-        MLFLOW_EXPERIMENT_NAME="agents",
-        OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=capture,
-    )
+    receiver = OtlpReceiver()
+    try:
+        ended = run_uninstrumented(
+            tmp_path,
+            OTEL_TRACES_EXPORTER="mlflow,otlp",
+            OTEL_METRICS_EXPORTER="none",
+            OTEL_LOGS_EXPORTER="none",
+            OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",
+            OTEL_EXPORTER_OTLP_ENDPOINT=receiver.uri,
+            MLFLOW_TRACKING_URI=uri,
+            MLFLOW_EXPERIMENT_NAME="agents",
+            OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=capture,
+            CLAUDE_OTEL_CONTENT=level,
+        )
+    finally:
+        receiver.close()
     (trace,) = traces_in(uri, "agents")
     sent = [tokens_of(call) for call in ended.calls]
     assert trace.info.token_usage["input_tokens"] == sum(each[0] for each in sent)
@@ -73,9 +94,10 @@ def test_its_spans_arrive_in_mlflow(capture: str, empty_mlflow_store: Path, tmp_
         "execute_tool",
         "invoke_agent",
     ]
+    assert {span.span_id for span in trace.data.spans} == {s.span_id for s in receiver.spans}
     everything = json.dumps(trace.to_dict())
-    told = [text for text in SAID if text in everything]
-    assert told == (list(SAID) if capture == "SPAN_ONLY" else [])
+    assert tuple(text for text in SAID if text in everything) == in_mlflow
+    assert tuple(text for text in SAID if text in str(receiver.spans)) == over_otlp
 
 
 def test_we_claim_neither_the_set_up_nor_the_distribution_of_opentelemetry() -> None:

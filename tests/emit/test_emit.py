@@ -217,6 +217,19 @@ def test_a_secret_in_the_baggage_is_masked(several_prompts: Story):
     assert _told(told, "who") == {("[redacted:github-token]",)}
 
 
+def test_where_attributes_are_too_many_a_span_still_says_what_it_is(
+    several_prompts: Story, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "10")
+    kept = {e.kind: e.span for e in _emitted(several_prompts)}
+    assert kept["turn"].dropped_attributes > 0
+    assert {len(span.attributes) for span in kept.values()} == {10}
+    assert kept["turn"].attributes["gen_ai.operation.name"] == "invoke_agent"
+    assert kept["turn"].attributes["gen_ai.agent.name"] == "claude-code"
+    assert kept["model_call"].attributes["gen_ai.provider.name"] == "anthropic"
+    assert kept["model_call"].attributes["gen_ai.request.model"] == "claude-opus-5-5"
+
+
 # -- sampling ------------------------------------------------------------------------------
 
 

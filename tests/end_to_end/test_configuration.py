@@ -1,6 +1,6 @@
 """Every way to say where spans go, with the real `claude`; none that was not said by the user.
 
-The way by code is the application's: `tests/export/test_application.py`.
+The way by code is a program's, with the Agent SDK: `tests/agent_sdk/test_configure.py`.
 """
 
 import json

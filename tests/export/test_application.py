@@ -336,6 +336,10 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "        with open(os.environ['TINY_OUT'], 'a') as out:\n"
         "            out.writelines(f'{span.name} {len(span.attributes)}\\n' for span in spans)\n"
         "        return SpanExportResult[os.environ.get('TINY_SAYS', 'SUCCESS')]\n"
+        "    def force_flush(self, timeout_millis=30000):\n"
+        "        return {'yes': True, 'no': False}.get(os.environ.get('TINY_FLUSHED'))\n"
+        "    def shutdown(self):\n"
+        "        raise RuntimeError('tiny')\n"
     )
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setenv("TINY_OUT", str(tmp_path / "out"))
@@ -346,6 +350,22 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_any_installed_exporter_is_a_destination(plugin: Path) -> None:
     _trace_a_chat()
     assert plugin.read_text() == "chat m 1\n"
+
+
+@pytest.mark.parametrize(("flushed", "is_delivered"), [("yes", True), ("", True), ("no", False)])
+def test_an_exporter_that_keeps_spans_back_is_asked_to_send_them(
+    plugin: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ledger: Ledger,
+    flushed: str,
+    is_delivered: bool,
+) -> None:
+    from claude_otel import settings
+
+    monkeypatch.setenv("TINY_FLUSHED", flushed)
+    (place,) = destinations(settings.application_configuration().destinations, ledger)
+    assert place.send([turn(0xF5)]).delivered is is_delivered
+    place.close()  # what it raises is nobody else's trouble
 
 
 def test_an_exporter_that_fails_keeps_spans_waiting_for_the_worker(
