@@ -99,7 +99,7 @@ def _take_all(browser: Browser, address: str) -> None:
     page.get_by_text("invoke_agent general-purpose").wait_for()
     _save(page, "trace")
     page.get_by_label("Show execution timeline").click()
-    _widen_the_tree(page, 840)
+    _widen_the_tree(page, 900)
     _save(page, "timeline")
     page.get_by_label("Hide execution timeline").click()
     _widen_the_tree(page, 360)
@@ -136,7 +136,10 @@ def _open_list(page: Page, address: str, experiment: str = EXPERIMENT) -> None:
     with urlopen(f"{address}/api/2.0/mlflow/experiments/get-by-name?{query}") as answer:
         found = json.load(answer)["experiment"]["experiment_id"]
     page.goto(f"{address}/#/experiments/{found}/traces")
-    page.get_by_text("The total in cart.py").wait_for()
+    # As long as it loads, the list shows other texts.
+    page.get_by_text(
+        "The total in cart.py is wrong. Find out why and fix it.", exact=True
+    ).wait_for()
 
 
 def _choose_columns(page: Page, *, shown: tuple[str, ...], hidden: tuple[str, ...]) -> None:
@@ -227,7 +230,7 @@ Claude Code {said.stdout.split()[0]}. The sessions are stories of `claude_otel.t
 |--|--|
 | `traces.png` | the list: a trace for each prompt, one that a background agent's end began |
 | `sessions.png` | the same by session, one opened |
-| `session.png` | that session's own page; the tokens at its top are MLflow's, of the last turn |
+| `session.png` | that session's own page; at its top MLflow shows the tokens of the last turn |
 | `trace.png` | the tree of the demo: model calls with tokens and cost, tools, a subagent |
 | `timeline.png` | the same by time |
 | `chat.png` | a model call: prompt, instructions, thinking, the tools it called |

@@ -167,7 +167,7 @@ def mask(name: str, value: str) -> str:
         return re.sub(r"=[^,]*", "=***", value)
     if re.search(r"TOKEN|PASSWORD|SECRET|CREDENTIAL|_KEY$|AUTH", name):
         return "***"
-    value = re.sub(r"(://)[^/@\s]*@", r"\1***@", value)
+    value = re.sub(r"(://)[^/\s]*@", r"\1***@", value)
     return re.sub(
         r"(?i)([?&][^=&]*(?:token|key|secret|password|auth)[^=&]*=)[^&\s]*", r"\1***", value
     )

@@ -136,6 +136,7 @@ def test_a_record_that_cannot_be_read_is_named_with_its_remedy(tmp_path: Path) -
         ("MLFLOW_TRACKING_PASSWORD", "abc", "***"),
         ("DATABRICKS_CLIENT_SECRET", "abc", "***"),
         ("MLFLOW_TRACKING_URI", "https://me:pw@host/x", "https://***@host/x"),
+        ("MLFLOW_TRACKING_URI", "https://me:p@w@host/x", "https://***@host/x"),
         ("HTTPS_PROXY", "http://me:pw@proxy:3128", "http://***@proxy:3128"),
         (
             "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -143,6 +144,7 @@ def test_a_record_that_cannot_be_read_is_named_with_its_remedy(tmp_path: Path) -
             "https://h/v1?api_key=***&x=1",
         ),
         ("MLFLOW_TRACKING_URI", "sqlite:////srv/mlflow.db", "sqlite:////srv/mlflow.db"),
+        ("MLFLOW_TRACKING_URI", "sqlite:////srv/a@b/mlflow.db", "sqlite:////srv/a@b/mlflow.db"),
         ("OTEL_SERVICE_NAME", "claude", "claude"),
     ],
 )
