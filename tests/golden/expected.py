@@ -66,8 +66,27 @@ OTHERWISE: dict[tuple[str, str], tuple[list[str], list[str]]] = {
 }
 """(story, version) that ends in another way, as that version's own records say."""
 
+_LAST_BLOCK = "hooks only: turn gen_ai.output.messages differs"  # a hook has that one's words
+_ARGUMENTS = "hooks only: tool_call gen_ai.tool.call.arguments differs"
+
 ROUTES: dict[str, set[str]] = {
-    "slash_command": {"transcript only: turn claude.permission_mode differs"},
+    "slash_command": {
+        "transcript only: turn claude.permission_mode differs",
+        # The hook has what was typed, the record what came of it.
+        "hooks only: turn claude.prompt.command differs",
+        "hooks only: turn gen_ai.input.messages differs",
+    },
+    "broken_stream": {_LAST_BLOCK},
+    "queued_for_later": {_LAST_BLOCK},
+    "server_tool": {_LAST_BLOCK},
+    # The hook has the input as the program takes it, not as the model gave it.
+    "background_while_typing": {_ARGUMENTS},
+    "demo": {_ARGUMENTS},
+    "plan_approved": {_ARGUMENTS},
+    # The hook has the words only.
+    "image_prompt": {"hooks only: turn gen_ai.input.messages differs"},
+    # The hook has the classifier's word, the record what the model was told.
+    "classified": {"hooks only: tool_call status_text differs"},
     # A "no" in a dialog and Esc while a tool runs are recorded alike, but for the dialog's hook.
     "permission_denied": {
         "transcript only: tool_call claude.tool.outcome differs",
