@@ -13,6 +13,7 @@ import statistics
 import sys
 import tempfile
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -127,6 +128,7 @@ def main() -> int:
     parser.add_argument("--story", action="append", choices=list(STORIES), metavar="STORY")
     parser.add_argument("--raw", type=Path, help="keep recordings here, take those that are here")
     parser.add_argument("--recorded", action="store_true", help="play nothing that is not in --raw")
+    parser.add_argument("--jobs", type=int, default=2, help="stories played at once; default: 2")
     parser.add_argument("--write", type=Path, help="write the result here too")
     given = parser.parse_args()
     versions = given.version or list(dict.fromkeys([*SDK_OF, installed_version()]))
@@ -136,13 +138,21 @@ def main() -> int:
         raw = given.raw or Path(temporary) / "raw"
         for version in versions:
             install_claude(version)
-            for story in stories:
-                may_play = not given.recorded
-                scratch = Path(temporary) / "golden" / version
-                cells[story, version] = cell = play(
-                    story, version, raw / version / story, scratch, may_play=may_play
+            scratch = Path(temporary) / "golden" / version
+            with ThreadPoolExecutor(given.jobs) as pool:
+                played = pool.map(
+                    lambda story, version=version, scratch=scratch: play(
+                        story,
+                        version,
+                        raw / version / story,
+                        scratch,
+                        may_play=not given.recorded,
+                    ),
+                    stories,
                 )
-                print(f"{version} {story}: {cell.mark}", file=sys.stderr, flush=True)
+                for story, cell in zip(stories, played, strict=True):
+                    cells[story, version] = cell
+                    print(f"{version} {story}: {cell.mark}", file=sys.stderr, flush=True)
     told = table(cells, stories, versions)
     print(told)
     if given.write is not None:

@@ -88,7 +88,9 @@ def test_a_turn_sums_up_its_own_calls(story: Story):
             at.TURN_CACHE_READ: sum(c[at.USAGE_CACHE_READ] for c in calls),
             at.TURN_CACHE_WRITE: sum(c[at.USAGE_CACHE_WRITE] for c in calls),
         }
-        assert {key: turn["attributes"][key] for key in told} == told
+        if at.TURN_FROM_HOOKS_ONLY in turn["attributes"]:
+            told = dict.fromkeys(told)  # nobody knows
+        assert {key: turn["attributes"].get(key) for key in told} == told
 
 
 def test_a_model_call_takes_the_time_that_the_api_saw(story: Story):

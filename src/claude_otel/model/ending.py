@@ -58,11 +58,6 @@ class Ending:
         if (result := turn.result) is not None:
             self.stop(turn, result.outcome, result.at_ns, text=result.last_text)
 
-    def recovers(self, owner: Turn | Subagent, at_ns: int) -> None:
-        """The model answers after a failure: 2.1.19 says of a cut answer that it failed."""
-        if owner.stop == "failed" and at_ns > (owner.stop_at_ns or 0):
-            owner.stop, owner.failure, owner.stop_is_read = None, None, False
-
     def stop(
         self,
         owner: Turn | Subagent,
