@@ -247,6 +247,7 @@ class Ending:
 
 
 def _told_by_hook(owner: Turn | Subagent) -> tuple[Part, ...]:
-    """The last words, where no record of them was read; what failed has only an error to say."""
-    said = owner.stop_text if owner.outcome == "completed" else None
+    """The last words, where no record was read; what failed has only an error to say."""
+    is_read = owner.record_id if isinstance(owner, Turn) else owner.has_calls
+    said = owner.stop_text if owner.outcome == "completed" and not is_read else None
     return (Text(text=said),) if said else ()
