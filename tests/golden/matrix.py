@@ -13,9 +13,10 @@ import statistics
 import sys
 import tempfile
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from exactness import call_errors, differences, ends, fallbacks, tool_errors
@@ -84,6 +85,10 @@ def play(
     return cell
 
 
+def _play_of(version: str, raw: Path, scratch: Path, may_play: bool, story_name: str) -> Cell:
+    return play(story_name, version, raw / version / story_name, scratch, may_play=may_play)
+
+
 def _record(story_name: str, raw: Path, claude: Path, answer_s: float) -> None:
     """The whole recording, or none: who is stopped in the middle plays that story again."""
     part = raw.with_name(f"{raw.name}.part")
@@ -139,17 +144,9 @@ def main() -> int:
         for version in versions:
             install_claude(version)
             scratch = Path(temporary) / "golden" / version
-            with ThreadPoolExecutor(given.jobs) as pool:
-                played = pool.map(
-                    lambda story, version=version, scratch=scratch: play(
-                        story,
-                        version,
-                        raw / version / story,
-                        scratch,
-                        may_play=not given.recorded,
-                    ),
-                    stories,
-                )
+            one = partial(_play_of, version, raw, scratch, not given.recorded)
+            with ProcessPoolExecutor(given.jobs) as pool:
+                played = pool.map(one, stories)
                 for story, cell in zip(stories, played, strict=True):
                     cells[story, version] = cell
                     print(f"{version} {story}: {cell.mark}", file=sys.stderr, flush=True)
