@@ -285,18 +285,19 @@ def _unlike(route: str, told: Spans, known: Spans) -> Iterator[str]:
 # -- times -------------------------------------------------------------------------------------
 
 
-def call_errors(story: Story, spans: Spans) -> list[float]:
-    """How far each model call's duration is from what the API's log says, as a fraction."""
+def call_times(story: Story, spans: Spans) -> list[tuple[float, float]]:
+    """Of each model call: how far its duration is from what the API's log says, and that (ms)."""
     answered = {c["message_id"]: c for c in _main_calls(story) if c["outcome"] == "ok"}
-    errors: list[float] = []
+    times: list[tuple[float, float]] = []
     for span in _of_kind(spans, "model_call"):
         call = answered.get(span["attributes"].get(at.RESPONSE_ID, ""))
         if call is None:
             continue
         real_ns = call["finished_at_ns"] - call["received_at_ns"]
         if real_ns >= SHORTEST_MS * 1_000_000:
-            errors.append(abs(span["end_ns"] - span["start_ns"] - real_ns) / real_ns)
-    return errors
+            off_ns = abs(span["end_ns"] - span["start_ns"] - real_ns)
+            times.append((off_ns / 1e6, real_ns / 1e6))
+    return times
 
 
 _CLOCK = re.compile(r"began (\d{19})\D+ended (\d{19})")

@@ -8,6 +8,7 @@ binary. `ok`: calls, tokens, tools, parents, status, traces and sums are exact, 
 """
 
 import argparse
+import os
 import shutil
 import statistics
 import sys
@@ -19,7 +20,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from exactness import call_errors, differences, ends, fallbacks, tool_errors
+from exactness import SHORTEST_MS, call_times, differences, ends, fallbacks, tool_errors
 from expected import expected_ends, is_known_to, is_named
 from record import keep
 from recording import record
@@ -39,6 +40,7 @@ class Cell:
     differences: list[str] | None = None
     fallbacks: Counter[str] = field(default_factory=Counter)
     call_errors: list[float] = field(default_factory=list)
+    call_errors_ms: list[float] = field(default_factory=list)
     tool_errors: list[float] = field(default_factory=list)
     first_tokens: int = 0
 
@@ -80,7 +82,9 @@ def play(
     if told not in expected:
         cell.differences.append(f"ended {told}, expected {expected[0]}")
     cell.fallbacks = fallbacks(story, spans)
-    cell.call_errors = call_errors(story, spans)
+    times = call_times(story, spans)
+    cell.call_errors = [off_ms / real_ms for off_ms, real_ms in times]
+    cell.call_errors_ms = [off_ms for off_ms, _ in times]
     cell.tool_errors = tool_errors(spans)
     return cell
 
@@ -113,6 +117,7 @@ def table(cells: dict[tuple[str, str], Cell], stories: list[str], versions: list
         lines.append(f"| {name} | " + " | ".join(values) + " |")
 
     row("model calls: median error of the duration", lambda c: _median(c, "call_errors"))
+    row("the same in milliseconds", lambda c: _median(c, "call_errors_ms", "{:.0f} ms"))
     row("tools: median error of the duration", lambda c: _median(c, "tool_errors"))
     for name in sorted({name for cell in cells.values() for name in cell.fallbacks}):
         row(name, lambda c, name=name: str(sum(cell.fallbacks[name] for cell in c)))
@@ -122,9 +127,9 @@ def table(cells: dict[tuple[str, str], Cell], stories: list[str], versions: list
     return "\n".join(lines) + "\n"
 
 
-def _median(cells: list[Cell], what: str) -> str:
+def _median(cells: list[Cell], what: str, form: str = "{:.1%}") -> str:
     errors = [error for cell in cells for error in getattr(cell, what)]
-    return f"{statistics.median(errors):.1%} of {len(errors)}" if errors else "-"
+    return f"{form.format(statistics.median(errors))} of {len(errors)}" if errors else "-"
 
 
 def main() -> int:
@@ -158,7 +163,10 @@ def main() -> int:
             "`make matrix`: every cell is a session of the real `claude` against the scripted\n"
             "API. `ok`: calls, tokens, tools, parents, status, traces, and the sums with the "
             "stated\nresidual are exact by every route. `-`: the version has no such thing. "
-            "`not played`: no\nrecording was at hand when the table was written.\n\n" + told
+            "`not played`: no\nrecording was at hand when the table was written.\n\n"
+            f"Each answer of the API takes {ANSWER_S} s, and what its story says beside; answers "
+            f"of less than\n{SHORTEST_MS} ms are not timed. Load of the machine when this was "
+            f"written: {os.getloadavg()[2]:.0f} on {os.cpu_count()} cores.\n\n" + told
         )
     return 1 if any(cell.differences for cell in cells.values()) else 0
 
