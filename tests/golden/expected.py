@@ -77,6 +77,7 @@ ROUTES: dict[str, set[str]] = {
     },
     "broken_stream": {_LAST_BLOCK},
     "queued_for_later": {_LAST_BLOCK},
+    "hook_continues": {_LAST_BLOCK},  # or those of its first attempt, where the second hook is late
     "server_tool": {_LAST_BLOCK},
     # The hook has the input as the program takes it, not as the model gave it.
     "background_while_typing": {_ARGUMENTS},
