@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from hooks_alone import differences_of_hooks_alone
 from story_routes import (
     Reading,
     Story,
     hook_events,
-    hooks_only,
     hooks_then_transcript,
     live,
     spans_of,
@@ -24,7 +24,7 @@ from story_routes import (
 )
 
 from claude_otel.model.belonging import SETTLE_NS
-from claude_otel.model.events import Event, ToolReturned, ToolScheduled
+from claude_otel.model.events import ToolReturned
 from claude_otel.semconv import attributes as at
 
 TOKENS = {
@@ -239,7 +239,7 @@ def _routes(story: Story, spans: Spans, scratch: Path) -> Iterator[str]:
         if name.startswith("live"):
             told |= {key: spans[key] for key in late & set(told)}
         yield from _unlike(name, told, spans)
-    yield from _hooks_alone(story, spans)
+    yield from differences_of_hooks_alone(story, spans)
     if not _has_transcripts(story):
         return
     without = {key: without_hooks(key, span) for key, span in spans.items()}
@@ -267,31 +267,6 @@ def late_hooks(story: Story) -> set[tuple[str, str]]:
     return late
 
 
-def _hooks_alone(story: Story, spans: Spans) -> Iterator[str]:
-    """Without a transcript: the same tools and agents, and no call of the model."""
-    told = spans_of(hooks_only(story))
-    if _of_kind(told, "model_call"):
-        yield "hooks only: calls of the model, which no hook tells of"
-    scheduled = {e.tool_use_id for s in story.sessions for e in hook_events(s) if _schedules(e)}
-    one, other = _tools_and_agents(told), _tools_and_agents(spans)
-    for key in sorted(scheduled):
-        if one.get(key) != other.get(key):
-            yield f"hooks only: {key} is {one.get(key)}, not {other.get(key)}"
-
-
-def _schedules(event: Event) -> bool:
-    return isinstance(event, ToolScheduled)
-
-
-def _tools_and_agents(spans: Spans) -> dict[str, tuple[str, str | None]]:
-    by_id = {span["span_id"]: span for span in spans.values()}
-    return {
-        key[1]: (span["name"], by_id[span["parent_id"]]["attributes"].get(at.SUBAGENT_ID))
-        for key, span in spans.items()
-        if key[0] == "tool_call"
-    }
-
-
 def _unlike(route: str, told: Spans, known: Spans) -> Iterator[str]:
     for key in sorted(set(told) ^ set(known)):
         yield f"{route}: {'has' if key in told else 'lacks'} {' '.join(key)}"
@@ -310,18 +285,19 @@ def _unlike(route: str, told: Spans, known: Spans) -> Iterator[str]:
 # -- times -------------------------------------------------------------------------------------
 
 
-def call_errors(story: Story, spans: Spans) -> list[float]:
-    """How far each model call's duration is from what the API's log says, as a fraction."""
+def call_times(story: Story, spans: Spans) -> list[tuple[float, float]]:
+    """Of each model call: how far its duration is from what the API's log says, and that (ms)."""
     answered = {c["message_id"]: c for c in _main_calls(story) if c["outcome"] == "ok"}
-    errors: list[float] = []
+    times: list[tuple[float, float]] = []
     for span in _of_kind(spans, "model_call"):
         call = answered.get(span["attributes"].get(at.RESPONSE_ID, ""))
         if call is None:
             continue
         real_ns = call["finished_at_ns"] - call["received_at_ns"]
         if real_ns >= SHORTEST_MS * 1_000_000:
-            errors.append(abs(span["end_ns"] - span["start_ns"] - real_ns) / real_ns)
-    return errors
+            off_ns = abs(span["end_ns"] - span["start_ns"] - real_ns)
+            times.append((off_ns / 1e6, real_ns / 1e6))
+    return times
 
 
 _CLOCK = re.compile(r"began (\d{19})\D+ended (\d{19})")

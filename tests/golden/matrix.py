@@ -8,16 +8,19 @@ binary. `ok`: calls, tokens, tools, parents, status, traces and sums are exact, 
 """
 
 import argparse
+import os
 import shutil
 import statistics
 import sys
 import tempfile
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
-from exactness import call_errors, differences, ends, fallbacks, tool_errors
+from exactness import SHORTEST_MS, call_times, differences, ends, fallbacks, tool_errors
 from expected import expected_ends, is_known_to, is_named
 from record import keep
 from recording import record
@@ -37,6 +40,7 @@ class Cell:
     differences: list[str] | None = None
     fallbacks: Counter[str] = field(default_factory=Counter)
     call_errors: list[float] = field(default_factory=list)
+    call_errors_ms: list[float] = field(default_factory=list)
     tool_errors: list[float] = field(default_factory=list)
     first_tokens: int = 0
 
@@ -78,9 +82,15 @@ def play(
     if told not in expected:
         cell.differences.append(f"ended {told}, expected {expected[0]}")
     cell.fallbacks = fallbacks(story, spans)
-    cell.call_errors = call_errors(story, spans)
+    times = call_times(story, spans)
+    cell.call_errors = [off_ms / real_ms for off_ms, real_ms in times]
+    cell.call_errors_ms = [off_ms for off_ms, _ in times]
     cell.tool_errors = tool_errors(spans)
     return cell
+
+
+def _play_of(version: str, raw: Path, scratch: Path, may_play: bool, story_name: str) -> Cell:
+    return play(story_name, version, raw / version / story_name, scratch, may_play=may_play)
 
 
 def _record(story_name: str, raw: Path, claude: Path, answer_s: float) -> None:
@@ -107,6 +117,7 @@ def table(cells: dict[tuple[str, str], Cell], stories: list[str], versions: list
         lines.append(f"| {name} | " + " | ".join(values) + " |")
 
     row("model calls: median error of the duration", lambda c: _median(c, "call_errors"))
+    row("the same in milliseconds", lambda c: _median(c, "call_errors_ms", "{:.0f} ms"))
     row("tools: median error of the duration", lambda c: _median(c, "tool_errors"))
     for name in sorted({name for cell in cells.values() for name in cell.fallbacks}):
         row(name, lambda c, name=name: str(sum(cell.fallbacks[name] for cell in c)))
@@ -116,9 +127,9 @@ def table(cells: dict[tuple[str, str], Cell], stories: list[str], versions: list
     return "\n".join(lines) + "\n"
 
 
-def _median(cells: list[Cell], what: str) -> str:
+def _median(cells: list[Cell], what: str, form: str = "{:.1%}") -> str:
     errors = [error for cell in cells for error in getattr(cell, what)]
-    return f"{statistics.median(errors):.1%} of {len(errors)}" if errors else "-"
+    return f"{form.format(statistics.median(errors))} of {len(errors)}" if errors else "-"
 
 
 def main() -> int:
@@ -127,6 +138,7 @@ def main() -> int:
     parser.add_argument("--story", action="append", choices=list(STORIES), metavar="STORY")
     parser.add_argument("--raw", type=Path, help="keep recordings here, take those that are here")
     parser.add_argument("--recorded", action="store_true", help="play nothing that is not in --raw")
+    parser.add_argument("--jobs", type=int, default=2, help="stories played at once; default: 2")
     parser.add_argument("--write", type=Path, help="write the result here too")
     given = parser.parse_args()
     versions = given.version or list(dict.fromkeys([*SDK_OF, installed_version()]))
@@ -136,13 +148,13 @@ def main() -> int:
         raw = given.raw or Path(temporary) / "raw"
         for version in versions:
             install_claude(version)
-            for story in stories:
-                may_play = not given.recorded
-                scratch = Path(temporary) / "golden" / version
-                cells[story, version] = cell = play(
-                    story, version, raw / version / story, scratch, may_play=may_play
-                )
-                print(f"{version} {story}: {cell.mark}", file=sys.stderr, flush=True)
+            scratch = Path(temporary) / "golden" / version
+            one = partial(_play_of, version, raw, scratch, not given.recorded)
+            with ProcessPoolExecutor(given.jobs) as pool:
+                played = pool.map(one, stories)
+                for story, cell in zip(stories, played, strict=True):
+                    cells[story, version] = cell
+                    print(f"{version} {story}: {cell.mark}", file=sys.stderr, flush=True)
     told = table(cells, stories, versions)
     print(told)
     if given.write is not None:
@@ -151,7 +163,10 @@ def main() -> int:
             "`make matrix`: every cell is a session of the real `claude` against the scripted\n"
             "API. `ok`: calls, tokens, tools, parents, status, traces, and the sums with the "
             "stated\nresidual are exact by every route. `-`: the version has no such thing. "
-            "`not played`: no\nrecording was at hand when the table was written.\n\n" + told
+            "`not played`: no\nrecording was at hand when the table was written.\n\n"
+            f"Each answer of the API takes {ANSWER_S} s, and what its story says beside; answers "
+            f"of less than\n{SHORTEST_MS} ms are not timed. Load of the machine when this was "
+            f"written: {os.getloadavg()[2]:.0f} on {os.cpu_count()} cores.\n\n" + told
         )
     return 1 if any(cell.differences for cell in cells.values()) else 0
 

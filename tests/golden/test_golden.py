@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from exactness import differences, ends
-from expected import expected_ends, is_named
+from expected import ENDS_UNSTATED, expected_ends, is_named
 from story_routes import Story, live, load, read_all, spans_in, spans_of, story_folders, tree_json
 
 from claude_otel.emit import span_id_of
@@ -53,7 +53,8 @@ def test_turns_and_tools_end_as_the_story_has_it(story: Story):
     ids=["few bytes", "transcript lags much"],
 )
 def test_live_gives_the_same(story: Story, tmp_path: Path, step: int, lag_ms: int):
-    if STORIES[story.name]().is_interactive or story.name == "timed_tools":
+    is_slow = STORIES[story.name]().is_interactive or story.name == "timed_tools"
+    if is_slow or story.folder.name in ENDS_UNSTATED:
         lag_ms = min(lag_ms, MOST_LAG_BETWEEN_SLOW_FACTS_MS)
     assert spans_of(live(story, tmp_path, step=step, lag_ns=lag_ms * MILLISECOND)) == _kept(story)
 
@@ -79,7 +80,7 @@ def test_a_turn_sums_up_its_own_calls(story: Story):
         calls = [
             s["attributes"]
             for s in spans
-            if s["trace_id"] == turn["trace_id"] and at.USAGE_INPUT_TOKENS in s["attributes"]
+            if s["trace_id"] == turn["trace_id"] and at.USAGE_OUTPUT_TOKENS in s["attributes"]
         ]
         told = {
             at.TURN_MODEL_CALLS: len(calls),
@@ -88,7 +89,9 @@ def test_a_turn_sums_up_its_own_calls(story: Story):
             at.TURN_CACHE_READ: sum(c[at.USAGE_CACHE_READ] for c in calls),
             at.TURN_CACHE_WRITE: sum(c[at.USAGE_CACHE_WRITE] for c in calls),
         }
-        assert {key: turn["attributes"][key] for key in told} == told
+        if at.TURN_FROM_HOOKS_ONLY in turn["attributes"]:
+            told = dict.fromkeys(told)  # nobody knows
+        assert {key: turn["attributes"].get(key) for key in told} == told
 
 
 def test_a_model_call_takes_the_time_that_the_api_saw(story: Story):

@@ -93,6 +93,13 @@ class TranscriptTail:
             for line in tail.read():
                 yield from self._with_whole_results(events_from_line(line))
 
+    def moved_to(self, path: Path) -> None:
+        """The session took its files along (a worktree): what was read is not read again."""
+        before, self.path, self._main.path = self.path.with_suffix(""), path, path
+        for tail in self._agents.values():
+            if tail.path.is_relative_to(before):
+                tail.path = path.with_suffix("") / tail.path.relative_to(before)
+
     def end(self) -> Iterator[ev.Event]:
         """No more will be written: what unfinished last lines still tell."""
         for tail in (self._main, *self._agents.values()):

@@ -129,6 +129,8 @@ class Conversation:
         """Close the waiting request as failed; without one, state the failure alone."""
         failure = Failure(type=record.error_type, message=record.message)
         failed = self._give_up(None, record.at_ns, failure)
+        if not record.was_sent:
+            self._used |= set(self.open_calls)
         if not failed and record.record_id is not None and self._is_unheard_of(record):
             failed = [
                 ModelCall(
@@ -152,14 +154,13 @@ class Conversation:
 
         Not so where it says what became of an answer that was refused or that broke off.
         """
-        if not record.is_final:
-            return True
+        if not (record.is_final and record.was_sent):
+            return record.was_sent
         cut_off = any(
             call.stop_reason is None and not self._was_whole(call)
             for call in self.open_calls.values()
         )
-        told = self._sees_requests or cut_off or self.last_stop_reason == "refusal"
-        return record.was_sent and not told
+        return not (self._sees_requests or cut_off or self.last_stop_reason == "refusal")
 
     def _was_whole(self, call: ModelCall) -> bool:
         """No record states how `call` ended, but a tool that it asked for was taken up."""

@@ -21,6 +21,7 @@ from claude_otel.model.nodes import (
     ToolCall,
     Turn,
 )
+from claude_otel.model.parts import Part, Text
 
 PATIENCE_NS = 5_000_000_000
 """After this long a hook's word is taken, though the transcript never confirmed it."""
@@ -56,11 +57,6 @@ class Ending:
         turn.is_closed, turn.told_key = False, None
         if (result := turn.result) is not None:
             self.stop(turn, result.outcome, result.at_ns, text=result.last_text)
-
-    def recovers(self, owner: Turn | Subagent, at_ns: int) -> None:
-        """The model answers after a failure: 2.1.19 says of a cut answer that it failed."""
-        if owner.stop == "failed" and at_ns > (owner.stop_at_ns or 0):
-            owner.stop, owner.failure, owner.stop_is_read = None, None, False
 
     def stop(
         self,
@@ -165,6 +161,7 @@ class Ending:
         closed = self._close_work(agent, agent.key, outcome)
         launcher = agent.launched_by = self._whose.tools.get(agent.tool_use_id or "")
         agent.outcome = outcome
+        agent.answer = agent.answer or _told_by_hook(agent)
         if not agent.started_at_ns:
             asked_ns = launcher.requested_at_ns if launcher is not None else None
             agent.started_at_ns = asked_ns or agent.turn.started_at_ns
@@ -185,6 +182,7 @@ class Ending:
                 turn.failure = turn.failure or Failure(type=outcome)
         closed += self._close_work(turn, None, outcome)
         turn.outcome = outcome
+        turn.answer = turn.answer or _told_by_hook(turn)
         ended_at_ns = turn.last_fact_ns
         if turn.stop_at_ns is not None and outcome == "completed" and not self.has_transcript:
             ended_at_ns = max(ended_at_ns, turn.stop_at_ns)
@@ -246,3 +244,10 @@ class Ending:
         if message_id.startswith("msg_") or message_id.startswith(f"{self._whose.session_id}:"):
             return message_id
         return f"{self._whose.session_id}:{message_id}"
+
+
+def _told_by_hook(owner: Turn | Subagent) -> tuple[Part, ...]:
+    """The last words, where no record was read; what failed has only an error to say."""
+    is_read = owner.record_id if isinstance(owner, Turn) else owner.has_calls
+    said = owner.stop_text if owner.outcome == "completed" and not is_read else None
+    return (Text(text=said),) if said else ()

@@ -161,7 +161,8 @@ class ModelResponded(Event):
 class RequestFailed(Event):
     """A request came to nothing. `is_final`: Claude Code gave up and said so.
 
-    `was_sent` False: it gave up by itself, without asking the API (the prompt is too long).
+    `was_sent` False: no request failed. The prompt was too long to be sent, or the answer before
+    came whole but was no good (2.1.19 does not write down how that one ended).
     `error_type` is low in cardinality: the HTTP status as text, or a word.
     """
 

@@ -338,7 +338,6 @@ class Session:
             call.first_chunk_ms = first.after_ms
         self._residual_is_stale = self.stated is not None
         self._ending.touch(owner, event.at_ns)
-        self._ending.recovers(owner, event.at_ns)
         if isinstance(owner, Subagent):
             owner.has_calls = True
         owner.answer = conversation.last_answer or owner.answer

@@ -126,7 +126,9 @@ def _cost(call: CallUsage) -> Cost | None:
 
 def _turn(turn: Turn, around: Surroundings) -> SpanShape:
     """gen_ai.invoke_agent.internal"""
-    usage, cost, place = turn.usage, cost_of_turn(turn), turn.place
+    cost, place = cost_of_turn(turn), turn.place
+    # Hooks tell of no call: then the sums are not known, which is not 0.
+    usage = turn.usage if turn.usage_by_call or turn.record_id is not None else None
     result = turn.result
     structured = result and result.structured_output
     prompt = (Message(role="user", parts=turn.prompt),)
@@ -146,12 +148,12 @@ def _turn(turn: Turn, around: Surroundings) -> SpanShape:
             at.SESSION_GIT_BRANCH: place and place.git_branch and around.text(place.git_branch),
             at.SESSION_ENTRYPOINT: place and place.entrypoint,
             at.CLI_VERSION: place and place.cli_version,
-            at.TURN_MODEL_CALLS: len(turn.usage_by_call),
+            at.TURN_MODEL_CALLS: usage and len(turn.usage_by_call),
             at.TURN_TOOL_CALLS: len(turn.tool_use_ids),
-            at.TURN_INPUT_TOKENS: usage.input_tokens,
-            at.TURN_OUTPUT_TOKENS: usage.output_tokens,
-            at.TURN_CACHE_READ: usage.cache_read_input_tokens,
-            at.TURN_CACHE_WRITE: usage.cache_write_input_tokens,
+            at.TURN_INPUT_TOKENS: usage and usage.input_tokens,
+            at.TURN_OUTPUT_TOKENS: usage and usage.output_tokens,
+            at.TURN_CACHE_READ: usage and usage.cache_read_input_tokens,
+            at.TURN_CACHE_WRITE: usage and usage.cache_write_input_tokens,
             at.TURN_COST_USD: cost and cost.total_usd,
             at.TURN_STATED_COST_USD: result and result.cost_usd,
             at.TURN_END_REASON: result and result.reason,

@@ -70,6 +70,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _END_NS = 1 << 63
 _INTERRUPTED = "[Request interrupted by user"
 _REFUSED = "The user doesn't want to proceed with this tool use"
+_POLICY = "which appears to violate our"
 _CUT_OFF = "Your response above was cut off mid-stream"
 _COMMAND = re.compile(r"\s*<(command-name|command-message|command-args|bash-input)>")
 # Where no record says how a call was decided (before 2.1.33x): in print mode nobody is asked.
@@ -133,15 +134,17 @@ def _assistant(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
     parts = parts_of(message.get("content"))
     if raw.get("isApiErrorMessage") is True:
         status = whole(raw, "apiErrorStatus")
+        is_cut = text(raw, "apiError") == "max_output_tokens"
+        is_refused = _POLICY in text_of(parts)
         yield ev.RequestFailed(
             at_ns=at_ns,
             agent_id=agent_id,
             error_type=str(status) if status is not None else text(raw, "error") or "_OTHER",
             message=text_of(parts) or None,
-            is_final=True,
+            # 2.1.19 says this of an answer and goes on; later ones, with a word in `error`, give up.
+            is_final=not (is_cut and text(raw, "error") is None),
             # Older versions do not say; what is too long they find out from the API.
-            was_sent=text(raw, "madeBy") in (None, "model")
-            and text(raw, "apiError") != "max_output_tokens",
+            was_sent=text(raw, "madeBy") in (None, "model") and not (is_cut or is_refused),
             record_id=text(raw, "uuid"),
         )
         return

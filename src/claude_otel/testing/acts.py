@@ -72,11 +72,18 @@ class Appeared:
 
 
 @dataclass(frozen=True, slots=True)
+class Recorded:
+    """Wait until a transcript of this home holds these words."""
+
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """Close the terminal's window."""
 
 
-Act: TypeAlias = Type | Press | See | Still | Answered | Paused | Appeared | Close
+Act: TypeAlias = Type | Press | See | Still | Answered | Paused | Appeared | Recorded | Close
 
 
 def perform(
@@ -111,6 +118,8 @@ def perform(
             case Appeared():
                 path = project / act.path
                 _wait_until(path.exists, f"the file {act.path}", terminal)
+            case Recorded():
+                _wait_until(lambda: _is_recorded(terminal, act.words), act.words, terminal)  # noqa: B023
             case Close():
                 terminal.close()
     return terminal.wait()
@@ -119,6 +128,10 @@ def perform(
 def _scripted(api: ScriptedApi) -> int:
     """How many calls of agents are over; titles and summaries are nobody's act."""
     return sum(call.script != "side" for call in api.calls)
+
+
+def _is_recorded(terminal: ClaudeTerminal, words: str) -> bool:
+    return any(words in path.read_text() for path in terminal.home.transcripts())
 
 
 def _wait_until(

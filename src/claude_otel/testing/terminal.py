@@ -70,7 +70,7 @@ class ClaudeTerminal:
     def __init__(
         self, command: Sequence[str], *, home: ClaudeHome, env: Mapping[str, str], project: Path
     ) -> None:
-        self._home = home
+        self.home = home
         self._before = set(home.transcripts())
         self._master, slave = pty.openpty()
         size = struct.pack("HHHH", LINES, COLUMNS, 0, 0)
@@ -191,8 +191,8 @@ class ClaudeTerminal:
         ended_at_ns = time.time_ns()
         self.close()
         return ended_run(
-            self._home,
-            session_touched(self._home, self._before, self.started_at_ns),
+            self.home,
+            session_touched(self.home, self._before, self.started_at_ns),
             returncode=returncode,
             times_ns=(self.started_at_ns, ended_at_ns),
             stdout=self.screen,

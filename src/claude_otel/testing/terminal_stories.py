@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .acts import Act, Answered, Appeared, Close, Paused, Press, See, Still, Type
+from .acts import Act, Answered, Appeared, Close, Paused, Press, Recorded, See, Still, Type
 from .replies import COLD, MORE, WARM, counts_files, has_files_counted
 from .scenario import Pause, Scenario, ToolUse, reply
 from .story import Step, Story, bash
@@ -344,6 +344,7 @@ def sent_to_background() -> Story:
         Still(),
         Type("/background And go on."),
         Answered(2),
+        Recorded("Second answer."),
         main=(reply("First answer.", usage=COLD), reply("Second answer.", usage=WARM)),
     )
 

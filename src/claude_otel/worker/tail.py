@@ -70,6 +70,7 @@ class SessionTail:
         """Read the transcript that hooks name; a session that moved has another one."""
         if path is None or (self.transcript is not None and str(self.transcript.path) == path):
             return
-        if self.transcript is not None and self.transcript.path.exists():
-            return
-        self.transcript = TranscriptTail(Path(path))
+        if self.transcript is None:
+            self.transcript = TranscriptTail(Path(path))
+        elif not self.transcript.path.exists():
+            self.transcript.moved_to(Path(path))
