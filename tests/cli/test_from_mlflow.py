@@ -61,7 +61,10 @@ def test_with_consent_it_goes_out_and_its_address_and_experiment_stay(user: User
     }
     assert "MLflow at http://mlflow:5000, experiment 7, content: full" in said
     assert f"Note: took MLflow's own tracing out of {user.shared}; as it was before: " in said
-    assert f"Note: to delete the plugin's files too: claude plugin uninstall {PLUGIN}\n" in said
+    assert (
+        f"Note: to delete the plugin's files too: claude plugin uninstall {PLUGIN} --scope local\n"
+        in said
+    )
     assert "MLflow's own" not in user.says("setup", "-y")
 
 
