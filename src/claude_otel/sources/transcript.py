@@ -141,7 +141,7 @@ def _assistant(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
             agent_id=agent_id,
             error_type=str(status) if status is not None else text(raw, "error") or "_OTHER",
             message=text_of(parts) or None,
-            # 2.1.19 says this of an answer and goes on; later ones, with a word in `error`, give up.
+            # 2.1.19 says this of an answer and goes on; later ones, with an `error`, give up.
             is_final=not (is_cut and text(raw, "error") is None),
             # Older versions do not say; what is too long they find out from the API.
             was_sent=text(raw, "madeBy") in (None, "model") and not (is_cut or is_refused),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -118,8 +119,9 @@ def perform(
             case Appeared():
                 path = project / act.path
                 _wait_until(path.exists, f"the file {act.path}", terminal)
-            case Recorded():
-                _wait_until(lambda: _is_recorded(terminal, act.words), act.words, terminal)  # noqa: B023
+            case Recorded(words):
+                is_recorded = partial(_is_recorded, terminal, words)
+                _wait_until(is_recorded, f"record of {words!r}", terminal)
             case Close():
                 terminal.close()
     return terminal.wait()
