@@ -31,6 +31,7 @@ class Receiver(Loopback):
 
     def __init__(self, port: int = 0) -> None:
         self.status = 200
+        self.is_away_once = False
         self.drops = 0
         self.requests = 0
         self.ids: list[tuple[str, str]] = []
@@ -38,6 +39,9 @@ class Receiver(Loopback):
 
     def _answer(self, request: Request) -> Answer:
         self.requests += 1
+        if self.is_away_once:
+            self.is_away_once = False
+            return Answer(status=503)
         if self.status == 200:
             self.ids += ids_of(request.body)
         partial = ExportTracePartialSuccess(rejected_spans=self.drops)
