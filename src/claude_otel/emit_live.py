@@ -19,6 +19,7 @@ from opentelemetry.trace import (
     INVALID_SPAN,
     NonRecordingSpan,
     Span,
+    SpanContext,
     SpanKind,
     Status,
     StatusCode,
@@ -120,6 +121,12 @@ class LiveEmitter:
         with self._lock:
             return self._contexts.get(self._renamed.get(key, key))
 
+    def link(self, key: Key, to: SpanContext) -> None:
+        """Say of the open span of `key` that `to` had a part in it, too."""
+        with self._lock:
+            if (span := self._open.get(key)) is not None:
+                span.add_link(to)
+
     def emit(self, closed: Iterable[Closed]) -> None:
         """End the spans of `closed`, starting those that nobody started."""
         for change in closed:
@@ -151,7 +158,12 @@ class LiveEmitter:
         # the program's own event loop may want to start a span meanwhile.
         if shape is not None and span.is_recording():
             self._fill(span, shape)
-        span.end(shape.ended_at_ns if shape is not None else None)
+        # Records have milliseconds, what was started live has nanoseconds.
+        ended_at_ns = shape.ended_at_ns if shape is not None else None
+        started_at_ns: int | None = getattr(span, "start_time", None)
+        if ended_at_ns is not None and started_at_ns is not None:
+            ended_at_ns = max(ended_at_ns, started_at_ns)
+        span.end(ended_at_ns)
 
     def end_all(self) -> None:
         """Nobody will tell more of what is open: end it as it stands."""

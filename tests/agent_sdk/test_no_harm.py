@@ -32,7 +32,9 @@ from watched_programs import (
 import claude_otel
 from claude_otel import emit_live
 from claude_otel.capture.agent_sdk import connection, recording, session_record, wrappers
+from claude_otel.capture.agent_sdk import prompts as prompts_taken
 from claude_otel.capture.agent_sdk.connection import Connection
+from claude_otel.capture.agent_sdk.prompts import Prompts
 from claude_otel.capture.agent_sdk.recording import Recording
 from claude_otel.capture.agent_sdk.session_record import SessionRecord
 from claude_otel.capture.agent_sdk.tracing_thread import TracingThread
@@ -81,6 +83,7 @@ def test_a_program_writes_sees_and_raises_the_same_without_us(
 OURS = (
     Connection,
     Recording,
+    Prompts,
     SessionRecord,
     LiveEmitter,
     Claims,
@@ -95,6 +98,8 @@ ONLY_BY_THE_REAL_CLI = (
     (session_record, "section"),
     (session_record, "text"),
     (connection, "subagent_start"),
+    (recording, "_has_worked"),
+    (recording, "start_of"),
     (wrappers, "_hear_errors"),
 )
 # Called at the beginning and the end of a program, not while it uses the SDK; or what itself
@@ -110,12 +115,13 @@ NOT_WHILE_IT_RUNS = {
     "Claims": ("__init__",),
     "TracingThread": ("__init__", "wait", "_forget", "_run", "_drive", "_end"),
     "connection": ("stamped", "stamp_of", "_left_open"),
+    "prompts": ("is_command",),  # the connection's own, tried there
     "recording": ("_lives",),
     "wrappers": ("_class_of", "_own"),
 }
 # Every function of ours that they use: their own, those of sources and conventions.
-MODULES = (connection, recording, session_record, wrappers, emit_live)
-OF_THE_MODEL = ("feed", "settle", "finish", "turns_of_now")
+MODULES = (connection, prompts_taken, recording, session_record, wrappers, emit_live)
+OF_THE_MODEL = ("feed", "settle", "finish")
 
 
 class Fault(Exception):

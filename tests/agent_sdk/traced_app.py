@@ -38,6 +38,14 @@ class TracedApp:
         """All that is told by now, in the order of its start. All connections must be closed."""
         assert claude_otel.flush(20), "the sessions were not told in time"
         finished = [Told(span) for span in self.exporter.get_finished_spans()]
+        for span in finished:
+            assert (span.span.end_time or 0) >= (span.span.start_time or 0), span.name
+            if span.name == "invoke_agent claude-code":
+                # A CLI that died or was left before it began has told of no conversation.
+                assert (
+                    "gen_ai.conversation.id" in span.attributes
+                    or span.attributes["claude.turn.outcome"] != "completed"
+                ), span.attributes
         return sorted(finished, key=lambda span: span.span.start_time or 0)
 
 

@@ -24,6 +24,7 @@ from claude_agent_sdk import (
     query,
     tool,
 )
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 from scripted_cli import (
     SESSION,
     Block,
@@ -284,10 +285,38 @@ async def mirrors_its_transcript(seen: Seen) -> None:
         seen.note("message", message)
 
 
+async def asks_while_it_works(seen: Seen) -> None:
+    """Prompts that wait for the turn that runs, each sent in a request of its own."""
+    cli = seen.cli(
+        [init(), assistant(says("One."), message_id="msg_1")],
+        [],
+        [],
+        [
+            result(),
+            init(),
+            assistant(uses("toolu_w", "Bash", command="ls"), message_id="msg_2"),
+            asks_permission("w1", "toolu_w", "Bash", command="ls"),
+            tool_result("toolu_w", "a"),
+            result(),
+            init(),
+            result(num_turns=0),
+        ],
+    )
+    async with ClaudeSDKClient(options(seen), transport=cli) as client:
+        for number, prompt in enumerate(("one", "two", "three", "/four"), start=1):
+            request = SpanContext(number, number, is_remote=True, trace_flags=TraceFlags(1))
+            with use_span(NonRecordingSpan(request)):
+                await client.query(prompt)
+        for _ in range(3):
+            async for message in client.receive_response():
+                seen.note("message", message)
+
+
 PROGRAMS = (
     asks_all_by_query,
     asks_all_by_client,
     asks_while_connecting,
+    asks_while_it_works,
     uses_it_before_connecting,
     fails_to_connect,
     dies,

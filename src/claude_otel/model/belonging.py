@@ -159,6 +159,19 @@ class Belonging:
         self.turns.append(turn)
         return turn
 
+    def turn_of_denial(self, event: ev.PromptDenied) -> Turn:
+        """The turn of a prompt that has no other record: a hook may have told of it before."""
+        words = text_of(event.parts).strip()
+        for turn in reversed(self.turns):
+            if turn.record_id == event.record_id:
+                return turn
+            is_told = turn.submitted_at_ns is not None and turn.record_id is None
+            if is_told and words in ("", text_of(turn.prompt).strip()):
+                return turn
+        turn = Turn(session_id=self.session_id, started_at_ns=event.at_ns)
+        self.turns.append(turn)
+        return turn
+
     def is_within(self, event: ev.PromptSubmitted) -> bool:
         """Whether a program gave this command while the turn that was read last ran."""
         turn = self.reading

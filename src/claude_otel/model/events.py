@@ -46,6 +46,7 @@ class PromptSubmitted(Event):
     `is_command`: the words of a slash command, which may start no turn at all; `command`: its
     name, with the slash.
     `conversation_id` differs from the session's own on lines that a fork copied.
+    `run_id`: what names a prompt that Claude Code made itself, in its result as well.
     """
 
     prompt_id: str | None = None
@@ -57,6 +58,23 @@ class PromptSubmitted(Event):
     place: Place | None = None
     is_command: bool = False
     command: str | None = None
+    conversation_id: str | None = None
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptDenied(Event):
+    """A hook kept a prompt from the model, for `reason`.
+
+    `is_kept`: its own record was read; else this is the only one, and `parts` what it had of
+    the prompt.
+    """
+
+    record_id: str | None = None
+    parts: tuple[Part, ...] = ()
+    is_kept: bool = False
+    reason: str | None = None
+    place: Place | None = None
     conversation_id: str | None = None
 
 
@@ -97,6 +115,7 @@ class CommandReturned(Event):
     """A slash command has said what it had to say."""
 
     prompt_id: str | None = None
+    record_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -323,16 +342,29 @@ class TurnFailed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TurnHeard(Event):
+    """The wire tells of the `number`th turn of its connection, which has begun.
+
+    `names`: what names its records or its prompt, as far as frames have said it by now.
+    """
+
+    number: int
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TurnResulted(Event):
     """Claude Code's own word on one turn of a session that a program drives (`result` frame).
 
-    Those of one `origin` come in the order of their turns. `reason`: its word for why the
+    `number`: which turn of its connection, None where nobody counts: those of one `origin`
+    then come in the order of their turns. `reason`: its word for why the
     turn ended. `cost_usd`: spent since the result before, subagents and side calls included;
     None where only running totals are stated. `deferred_tool_use_id`: the call that a hook put
     off; the session ends before it.
     """
 
     outcome: Literal["completed", "failed", "interrupted"]
+    number: int | None = None
     origin: str = "human"
     error_type: str | None = None
     message: str | None = None
@@ -374,6 +406,7 @@ class Interrupted(Event):
     """The user stopped Claude; `during_tool` when a tool ran."""
 
     during_tool: bool = False
+    record_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,7 +95,10 @@ class Residual:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Turn:
-    """One user prompt and all that it caused; its key is the prompt record's uuid."""
+    """One user prompt and all that it caused; its key is the prompt record's uuid.
+
+    `heard`: which turn of its connection it is, as a program that drives Claude counts them.
+    """
 
     session_id: str
     record_id: str | None = None
@@ -124,9 +127,11 @@ class Turn:
     result: TurnResulted | None = None
     residual: Residual | None = None
     command: str | None = None
+    heard: int | None = None
 
     # The state machine's own.
     told_key: str | None = None  # it has left under this key, and keeps it
+    names: set[str] = field(default_factory=set[str])  # what its records are called
     is_command: bool = False
     cut_off_calls: int = 0
     has_work: bool = False

@@ -4,7 +4,8 @@ Here: what each fact means for its turn or call, and when to ask what is over.
 Of tool calls: `tool_calls.py`; of agents: `subagents.py`.
 Whether something is over, and how it ended: `ending.py`, and nowhere else. Whose it is:
 `belonging.py`. Which answer belongs to which request: `conversation.py`. What the CLI's
-own totals leave over: `statement.py`. What overtook its record: `early.py`.
+own totals leave over: `statement.py`. What overtook its record: `early.py`. Which turn a
+program heard of: `heard.py`.
 
 Theory of operation. Facts come from files that grow and hooks that overtake
 them. A transcript is read in its own order, so the main loop's records belong
@@ -24,6 +25,7 @@ from claude_otel.model.belonging import SETTLE_NS, Belonging
 from claude_otel.model.compaction import Compactions
 from claude_otel.model.early import Early
 from claude_otel.model.ending import PATIENCE_NS, Ending
+from claude_otel.model.heard import Heard
 from claude_otel.model.nodes import (
     Closed,
     Failure,
@@ -64,6 +66,7 @@ class Session:
         self._early = Early()
         self._subagents = Subagents(self._whose, self._ending)
         self._tools = ToolCalls(self._whose, self._ending, self._early, self._subagents)
+        self._heard = Heard()
         self.unrecognized: dict[str, int] = {}
         self._since_ns = since_ns
         self._was_told = was_told
@@ -82,22 +85,19 @@ class Session:
         """Oldest first, as far as they are known."""
         return self._whose.turns
 
-    @property
-    def turns_of_now(self) -> list[Turn]:
-        """Those whose record was read and that are not history, in the order of their records."""
-        known = [t for t in self.turns if t.record_id is not None and self._is_of_now(t)]
-        return sorted(known, key=lambda turn: turn.started_at_ns)
-
     # -- in and out ------------------------------------------------------------
 
     def feed(self, event: ev.Event) -> list[Closed]:
         """Take one fact; return the nodes that it makes final."""
         self._end_touched_ns = self._now_ns
-        return self._release(self._dispatch(event))
+        closed = self._dispatch(event)
+        self._join_heard()
+        return self._release(closed)
 
     def settle(self, now_ns: int) -> list[Closed]:
         """Let `now_ns` be the time; return the nodes that have become final by waiting."""
         self._now_ns = self._whose.now_ns = max(self._now_ns, now_ns)
+        self._join_heard()
         closed = self._tell_residual()
         self._take_unnamed_stops()
         for call in self._open_calls():
@@ -119,6 +119,7 @@ class Session:
 
     def finish(self) -> list[Closed]:
         """No more facts will come: close whatever is open, saying how it ended."""
+        self._join_heard(is_last=True)
         closed = self._tell_residual()
         self._take_unnamed_stops(_END_NS)
         return self._release([*closed, *self._close_all()], is_last=True)
@@ -191,6 +192,7 @@ class Session:
             case ev.CommandReturned():
                 turn = self._whose.named(event.prompt_id) or self._whose.reading
                 if turn is not None and turn.is_command:
+                    self._name(turn, event.record_id)
                     self._ending.touch(turn, event.at_ns)
                     self._ending.stop(turn, "completed", event.at_ns, is_read=True)
             case ev.AnswerCutOff():
@@ -211,8 +213,11 @@ class Session:
             case ev.FirstChunk():
                 self._early.call(event)
             case ev.TurnResulted():
-                self._early.result(event)
-                self._take_results()
+                self._heard.result(event, self._now_ns)
+            case ev.TurnHeard():
+                self._heard.hears(event)
+            case ev.PromptDenied():
+                self._on_denied(event)
             case ev.RateLimitStated():
                 if self._whose.reading is not None:
                     self._whose.reading.rate_limits.append(event)
@@ -291,13 +296,13 @@ class Session:
         self._begins_again(event.at_ns)
         previous, self._whose.reading = self._whose.reading, turn
         turn.record_id = event.record_id
+        self._name(turn, event.record_id, event.run_id)
         self._keep_told_key(turn)
         turn.started_at_ns = event.at_ns
         turn.origin, turn.source = event.origin or turn.origin, event.source or turn.source
         turn.is_command, turn.command = event.is_command, event.command
         self._compactions.prompted(turn)
         turn.conversation_id = event.conversation_id
-        self._take_results()
         closed: list[Closed] = []
         if previous is not None and previous is not turn:
             self._take_unnamed_stops(event.at_ns)
@@ -311,6 +316,27 @@ class Session:
         self._whose.conversation(None).last_stop_reason = None
         self._whose.conversation(None).says(Message(role="user", parts=event.parts))
         return closed
+
+    def _on_denied(self, event: ev.PromptDenied) -> None:
+        """The prompt went nowhere: it is no part of the conversation."""
+        turn = self._whose.reading if event.is_kept else self._whose.turn_of_denial(event)
+        if turn is None:
+            return
+        self._name(turn, event.record_id)
+        if not event.is_kept:
+            self._ending.has_transcript = True
+            self._begins_again(event.at_ns)
+            turn.record_id = event.record_id
+            self._keep_told_key(turn)
+            turn.origin, turn.prompt = "human", event.parts or turn.prompt
+            turn.place, turn.conversation_id = event.place or turn.place, event.conversation_id
+        turn.failure = Failure(type="denied", message=event.reason)
+        self._ending.touch(turn, event.at_ns)
+        self._ending.stop(turn, "denied", event.at_ns, is_read=True)
+
+    @staticmethod
+    def _name(turn: Turn, *names: str | None) -> None:
+        turn.names.update(filter(None, names))
 
     def _keep_told_key(self, turn: Turn) -> None:
         """What left under its hook's name, before its record was read, stays under it."""
@@ -338,6 +364,8 @@ class Session:
             call.first_chunk_ms = first.after_ms
         self._residual_is_stale = self.stated is not None
         self._ending.touch(owner, event.at_ns)
+        if isinstance(owner, Turn):
+            self._name(owner, event.record_id)
         if isinstance(owner, Subagent):
             owner.has_calls = True
         owner.answer = conversation.last_answer or owner.answer
@@ -357,6 +385,8 @@ class Session:
     def _on_failure(self, event: ev.RequestFailed) -> list[Closed]:
         owner, turn = self._whose.owner(event.agent_id, event.at_ns)
         self._ending.touch(owner, event.at_ns)
+        if isinstance(owner, Turn):
+            self._name(owner, event.record_id)
         failed = self._whose.conversation(event.agent_id).fails(event, owner, turn)
         if event.is_final:
             owner.failure = Failure(type=event.error_type, message=event.message)
@@ -369,8 +399,10 @@ class Session:
         elif (turn := self._whose.named(event.prompt_id) or self._whose.reading) is not None:
             turn.hooks.append(event)
 
-    def _take_results(self) -> None:
-        for turn, result in self._early.results_of(self.turns_of_now):
+    def _join_heard(self, *, is_last: bool = False) -> None:
+        if not self._heard.waits:
+            return
+        for turn, result in self._heard.join(self._turns_of_now(), self._now_ns, is_last=is_last):
             turn.result = result
             if result.outcome != "completed":
                 turn.failure = turn.failure or Failure(
@@ -392,6 +424,8 @@ class Session:
     def _on_interrupt(self, event: ev.Interrupted) -> None:
         owner, _ = self._whose.owner(event.agent_id, event.at_ns)
         owner.failure = Failure(type="interrupted")
+        if isinstance(owner, Turn):
+            self._name(owner, event.record_id)
         self._ending.touch(owner, event.at_ns)
         for tool in self._whose.open_tools.values():
             tool.was_stopped = tool.was_stopped or tool.owner is owner
@@ -450,6 +484,11 @@ class Session:
         if turn.is_command and not (has_work or self._tells_commands):
             return False
         return self._is_of_now(turn)
+
+    def _turns_of_now(self) -> list[Turn]:
+        """Those whose record was read and that are not history, in the order of their records."""
+        known = [t for t in self.turns if t.record_id is not None and self._is_of_now(t)]
+        return sorted(known, key=lambda turn: turn.started_at_ns)
 
     def _is_of_now(self, turn: Turn) -> bool:
         if self._since_ns is None or turn.submitted_at_ns is not None:

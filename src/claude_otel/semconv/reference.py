@@ -67,7 +67,8 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     at.PROMPT_COMMAND: "The slash command that the prompt was.",
     at.PROMPT_SOURCE: "Where the prompt came from, as Claude Code says it.",
     at.TURN_ORIGIN: "What started the turn: a person, a task's notification, …",
-    at.TURN_OUTCOME: "`completed`, `failed`, `interrupted` or `abandoned`.",
+    at.TURN_OUTCOME: "`completed`, `failed`, `denied` (by a hook), `interrupted`, `cancelled`, "
+    "`closed_early` or `abandoned`.",
     at.TURN_INPUT_TOKENS: "Sum over the turn's calls, subagents included.",
     at.TURN_OUTPUT_TOKENS: "Sum over the turn's calls, subagents included.",
     at.TURN_CACHE_READ: "Sum over the turn's calls, subagents included.",

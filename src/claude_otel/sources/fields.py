@@ -137,6 +137,14 @@ RECORDS: Final[Mapping[str, Mapping[str, str]]] = {
         **_CHAIN,
         **_fields("content", names_the_record="subtype", the_prompt_says_it="commandRun"),
     },
+    "system/informational": {
+        **_CHAIN,
+        **_fields(
+            "content promptSubmitEnding",
+            names_the_record="subtype",
+            the_ending_says_it="preventContinuation",
+        ),
+    },
     "api-request": _fields(
         "type timestamp agentId id querySource shapeHash params keep tail",
         names_the_file="sessionId version",

@@ -22,6 +22,7 @@ from claude_otel.sources.blocks import (
     object_of,
     parts_of,
     section,
+    strings,
     text,
     usage_of,
     whole,
@@ -42,7 +43,6 @@ IGNORED: Final[dict[str, str]] = {
     "system/hook_progress": "the hook's own records",
     "system/hook_response": "the hook's own records",
     "system/hook_started": "the hook's own records",
-    "system/informational": "a notice to the user",
     "system/local_command_output": "output of a local command; no model call",
     "system/mirror_error": "made by the SDK, about its own store",
     "system/notification": "a notice to the user",
@@ -59,6 +59,20 @@ _OVER: Final = ("completed", "failed", "killed", "stopped")
 def kind_of(frame: Raw) -> str:
     kind = text(frame, "type") or "no type"
     return f"system/{text(frame, 'subtype') or 'no subtype'}" if kind == "system" else kind
+
+
+def names_of_frame(frame: Raw) -> tuple[str, ...]:
+    """What this frame of the main loop says by which a transcript names its turn.
+
+    `uuid` of a record, `uuid` of the prompt's message, the run of a prompt that Claude Code made.
+    """
+    kind = kind_of(frame)
+    names = [text(frame, "user_message_uuid"), *strings(frame, "user_message_uuids")]
+    if kind in _NAMED and frame.get("parent_tool_use_id") is None:
+        names.append(text(frame, "uuid"))
+    elif kind == "result":
+        names.append(text(section(frame, "origin"), "runId"))
+    return tuple(name for name in names if name is not None)
 
 
 def facts_of_frame(frame: Raw, at_ns: int) -> Iterator[ev.Event]:
@@ -249,6 +263,14 @@ def _decision(frame: Raw, tool_use_id: str) -> Raw:
     return {}
 
 
+def _informational(frame: Raw, at_ns: int) -> Iterator[ev.Event]:
+    """A hook kept the prompt from the model; what it was is known from `init` by now."""
+    outcome = section(frame, "prompt_submit_outcome")
+    if outcome:
+        reason = text(outcome, "reason")
+        yield ev.PromptDenied(at_ns=at_ns, is_kept=True, reason=reason)
+
+
 def _stream_event(frame: Raw, at_ns: int) -> Iterator[ev.Event]:
     """The last event of a streamed answer: its whole usage, and why it stopped."""
     event = section(frame, "event")
@@ -311,10 +333,13 @@ _RECORDS: Final[dict[str, Any]] = {
     "assistant": _assistant,
     "user": _user,
     "stream_event": _stream_event,
+    "system/informational": _informational,
     "system/model_fallback": _model_fallback,
     "system/task_notification": _task_over,
     "system/task_updated": _task_over,
 }
+# Their uuid is that of a record which is this turn's own.
+_NAMED: Final = ("assistant", "user", "system/informational")
 # Read by who taps the wire: they say where a session is, not what happened in it.
 _ELSEWHERE: Final = frozenset(
     {"control_request", "system/init", "system/task_started", "result", "conversation_reset"}

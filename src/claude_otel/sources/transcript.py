@@ -62,7 +62,6 @@ IGNORED: Final[dict[str, str]] = {
     "tag": "display only",
     "tools-used": "each tool call has its own records",
     "worktree-state": "cwd is on every record",
-    "system/informational": "a notice to the user",
     "system/model_refusal_no_fallback": "the refused call itself has stop_reason refusal",
 }
 
@@ -81,6 +80,7 @@ _NOT_GRANTED = re.compile(
 _COMMAND_NAME = re.compile(r"<command-name>\s*(/[^<\s]+)")
 # Typed as a prompt, /model says a name to read; a program's set_model() says the id.
 _SET_MODEL = re.compile(r"<local-command-stdout>Set model to `([^`\s]+)`")
+_DENIED = "UserPromptSubmit operation blocked by hook:\n"
 _LOCAL_OUTPUT = re.compile(r"\s*<(local-command-stdout|local-command-stderr|bash-stdout)>")
 _TAG = re.compile(r"<(task-id|tool-use-id|status)>([^<]*)</\1>")
 
@@ -181,12 +181,12 @@ def _user(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
         for part in results:
             yield _tool_returned(raw, at_ns, agent_id, part)
         if words.startswith(_INTERRUPTED):
-            yield ev.Interrupted(at_ns=at_ns, agent_id=agent_id, during_tool=True)
+            yield _interrupted(raw, at_ns, during_tool=True)
     elif words.startswith(_INTERRUPTED):
         during_tool = "for tool use" in words
-        yield ev.Interrupted(at_ns=at_ns, agent_id=agent_id, during_tool=during_tool)
+        yield _interrupted(raw, at_ns, during_tool=during_tool)
     elif _LOCAL_OUTPUT.match(words):
-        yield ev.CommandReturned(at_ns=at_ns, agent_id=agent_id, prompt_id=text(raw, "promptId"))
+        yield _command_returned(raw, at_ns)
         if (switched := _SET_MODEL.match(words)) is not None:
             yield ev.ModelSwitched(at_ns=at_ns, model=switched[1], trigger="command")
     elif raw.get("isVisibleInTranscriptOnly") is True and raw.get("isCompactSummary") is not True:
@@ -209,6 +209,24 @@ def _user(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
         yield from _prompt(raw, at_ns, parts, words)
 
 
+def _interrupted(raw: Raw, at_ns: int, *, during_tool: bool) -> ev.Event:
+    return ev.Interrupted(
+        at_ns=at_ns,
+        agent_id=text(raw, "agentId"),
+        during_tool=during_tool,
+        record_id=text(raw, "uuid"),
+    )
+
+
+def _command_returned(raw: Raw, at_ns: int) -> ev.Event:
+    return ev.CommandReturned(
+        at_ns=at_ns,
+        agent_id=text(raw, "agentId"),
+        prompt_id=text(raw, "promptId"),
+        record_id=text(raw, "uuid"),
+    )
+
+
 def _prompt(raw: Raw, at_ns: int, parts: tuple[Part, ...], words: str) -> Iterator[ev.Event]:
     origin = text(section(raw, "origin"), "kind")
     prompt_id = text(raw, "promptId")
@@ -216,8 +234,6 @@ def _prompt(raw: Raw, at_ns: int, parts: tuple[Part, ...], words: str) -> Iterat
         # Some versions (2.1.281) write down what was typed, too.
         yield ev.Ignored(at_ns=at_ns, kind="user/typed command")
         return
-    forked_from = text(section(raw, "forkedFrom"), "sessionId")
-    branch = text(raw, "gitBranch") or None
     yield ev.PromptSubmitted(
         at_ns=at_ns,
         prompt_id=prompt_id,
@@ -226,19 +242,49 @@ def _prompt(raw: Raw, at_ns: int, parts: tuple[Part, ...], words: str) -> Iterat
         origin=origin or "human",
         source=text(raw, "promptSource"),
         permission_mode=text(raw, "permissionMode"),
-        place=ev.Place(
-            cwd=text(raw, "cwd"),
-            # "HEAD" is what it says of a folder without a branch, or without git.
-            git_branch=branch if branch != "HEAD" else None,
-            cli_version=text(raw, "version"),
-            entrypoint=text(raw, "entrypoint"),
-        ),
+        place=_place(raw),
         is_command=_COMMAND.match(words) is not None,
         command=found[1] if (found := _COMMAND_NAME.search(words)) else None,
-        conversation_id=forked_from or text(raw, "sessionId"),
+        conversation_id=_conversation(raw),
+        run_id=text(section(raw, "origin"), "runId"),
     )
     if origin == "task-notification":
         yield from notification(words, at_ns, prompt_id)
+
+
+def _place(raw: Raw) -> ev.Place:
+    branch = text(raw, "gitBranch") or None
+    return ev.Place(
+        cwd=text(raw, "cwd"),
+        # "HEAD" is what it says of a folder without a branch, or without git.
+        git_branch=branch if branch != "HEAD" else None,
+        cli_version=text(raw, "version"),
+        entrypoint=text(raw, "entrypoint"),
+    )
+
+
+def _conversation(raw: Raw) -> str | None:
+    return text(section(raw, "forkedFrom"), "sessionId") or text(raw, "sessionId")
+
+
+def _informational(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
+    """A notice to the user: of interest only where it says that a prompt went nowhere."""
+    submission = section(raw, "promptSubmitEnding")
+    ending = section(submission, "ending")
+    words = text(raw, "content") or ""
+    if not (ending or words.startswith(_DENIED)):
+        yield ev.Ignored(at_ns=at_ns, kind="system/informational")
+        return
+    reason, _, prompt = words.removeprefix(_DENIED).partition("\n\nOriginal prompt: ")
+    yield ev.PromptDenied(
+        at_ns=at_ns,
+        record_id=text(raw, "uuid"),
+        parts=parts_of(prompt),
+        is_kept=submission.get("promptKept") is True,
+        reason=text(ending, "reason") or reason,
+        place=_place(raw),
+        conversation_id=_conversation(raw),
+    )
 
 
 def notification(words: str, at_ns: int, prompt_id: str | None) -> Iterator[ev.Event]:
@@ -349,7 +395,7 @@ def _model_fallback(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
 
 def _local_command(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
     if _LOCAL_OUTPUT.match(text(raw, "content") or ""):
-        yield ev.CommandReturned(at_ns=at_ns, agent_id=text(raw, "agentId"))
+        yield _command_returned(raw, at_ns)
     else:
         yield ev.Ignored(at_ns=at_ns, kind="system/local_command")
 
@@ -436,6 +482,7 @@ RECORDS: Final[dict[str, Callable[[Raw, int], Iterator[ev.Event]]]] = {
     "system/stop_hook_summary": _stop_hooks,
     "system/turn_duration": _turn_end,
     "system/compact_boundary": _compact_boundary,
+    "system/informational": _informational,
     "system/local_command": _local_command,
     "system/model_fallback": _model_fallback,
     "api-request": _request,

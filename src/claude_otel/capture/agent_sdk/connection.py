@@ -31,9 +31,11 @@ from claude_otel.capture.agent_sdk.inbox import (
     HookInput,
     Item,
     Seen,
+    SpanStarted,
     TurnBegan,
     Written,
 )
+from claude_otel.capture.agent_sdk.prompts import is_command
 from claude_otel.capture.agent_sdk.recording import Recording
 from claude_otel.capture.agent_sdk.tracing_thread import TracingThread
 from claude_otel.diagnostics import telemetry_must_not_break_the_host as guarded
@@ -41,6 +43,7 @@ from claude_otel.emit_live import Key, LiveEmitter
 from claude_otel.model import events as ev
 from claude_otel.semconv.spans import subagent_start, tool_start, turn_start
 from claude_otel.sources.blocks import bytes_of, json_of, list_of, object_of, section, text
+from claude_otel.sources.sdk_frame import names_of_frame
 
 Json: TypeAlias = Mapping[str, Any]
 
@@ -77,11 +80,18 @@ class Connection:
         self._recording = recording
         self._thread = thread
         self._id = next(_connections)
-        self._turns = 0
-        self._results = 0
+        self._opened_at_ns = time.time_ns()
+        self._spans = 0
+        # The turn that runs, or the one that is expected: its number, its span if it has one.
+        self._number = 0
+        self._runs_since_ns: int | None = None
         self._turn: Key | None = None
-        self._turn_is_confirmed = False
-        self._waiting_above: Context | None = None
+        self._is_of_prompt = False
+        self._is_unwritten = False
+        # Prompts that no turn has taken up yet, as it seems, and what the one that runs took.
+        self._waiting: list[Written] = []
+        self._taken: list[Written] = []
+        self._names_ahead: tuple[str, ...] = ()
         self._callers: dict[str, _Caller] = {}
         self._launchers: dict[str, str] = {}
         self._is_told = False
@@ -90,25 +100,44 @@ class Connection:
         self._unclosed.atexit = False
         self.answers: dict[str, Json] = {}
         """Responses to the control requests that are being answered, by request id."""
+        self.is_open = False
+        """Whether the CLI has answered, so that it can be asked."""
         self.cli_pid: int | None = None
         self.stderr = ""
         """The end of what the CLI printed to the program's own callback."""
 
     # -- turns ------------------------------------------------------------------------
+    #
+    # A turn begins with `init` and ends with its result. Its span is started before that, with
+    # the prompt, where that is sure to be the next turn's: nothing runs and nothing waits. Any
+    # other is started once its record says which prompts it took (`recording.py`), or when a
+    # callback needs it first.
 
-    def expect_turn(self, above: Context) -> Context:
-        """A prompt is about to be written: its turn begins now, unless another one runs."""
-        if self._turn is None:
-            return self._begin_turn(above)
-        self._waiting_above = above
-        return self.turn_context()
+    def expects_stream(self) -> None:
+        """Prompts will come from a stream: the first one's turn begins now."""
+        self._begin_span(self.above, time.time_ns(), of_prompt=True)
+        self._is_unwritten = True
 
-    def wrote(self, message: Json) -> None:
-        """The program wrote a `user` message."""
-        self._put(Written(time.time_ns(), bytes_of(message)))
+    def asked(self, message: Json | bytes, above: Context) -> None:
+        """The program writes a `user` message."""
+        at_ns = time.time_ns()
+        content = message if isinstance(message, bytes) else bytes_of(message)
+        key = self._turn if self._is_unwritten else None
+        self._is_unwritten = False
+        if key is None and self._turn is None and self._runs_since_ns is None and not self._waiting:
+            key = self._begin_span(above, at_ns, of_prompt=True)
+        written = Written(at_ns, content, above, key)
+        if key is None:
+            self._waiting.append(written)
+        self._put(written)
 
     def turn_context(self) -> Context:
-        """The context in which the turn that runs is current; else what the program had."""
+        """The context in which the turn that runs, or is to come, is current."""
+        if self._turn is None and self._runs_since_ns is not None:
+            self._begin_span_of(self._taken, self._runs_since_ns)
+        elif self._turn is None and self._waiting:
+            self._taken = self._take_waiting()
+            self._begin_span_of(self._taken, time.time_ns())
         if self._turn is not None:
             return self._emitter.context_of(self._turn) or self.above
         return self.above
@@ -128,13 +157,13 @@ class Connection:
         elif kind == "user":
             self._note_results(frame)
         elif kind == "system" and text(frame, "subtype") == "init":
-            self._turn_confirmed()
+            self._turn_begins(at_ns)
+        names = self._names_of(kind, frame)
         if session_id := text(frame, "session_id") or text(frame, "sessionId"):
-            self._put(Frame(at_ns, session_id, bytes_of(frame)))
+            turn = self._number if self._runs_since_ns is not None else None
+            self._put(Frame(at_ns, session_id, bytes_of(frame), turn, names))
         if kind == "result":
-            self._results += 1
-            if self._results >= self._turns:
-                self._turn = None
+            self._turn_is_over(frame)
 
     def writes(self, data: str) -> None:
         """The SDK's own tasks write to the CLI: an answer of the program's, or a prompt of its
@@ -148,8 +177,7 @@ class Connection:
                     answer = object_of(json_of(data.encode("utf-8", "surrogatepass"))) or {}
                     self.answers[request_id] = section(answer, "response")
             return
-        self.expect_turn(self.above)
-        self._put(Written(time.time_ns(), data.encode("utf-8", "surrogatepass")))
+        self.asked(data.encode("utf-8", "surrogatepass"), self.above)
 
     # -- what the program itself is asked -----------------------------------------------------
 
@@ -224,6 +252,9 @@ class Connection:
     def ended(self, cut_short: ev.CutShort, *, is_closed: bool = True) -> None:
         """Nothing more will come; the first word counts. Not closed: the CLI may still write."""
         if self._unclosed.alive:
+            if not (self.is_open or self._spans or cut_short.outcome == "closed_early"):
+                # Nothing was asked yet: that no agent could be had is all that there is to tell.
+                self._begin_span(self.above, self._opened_at_ns, of_prompt=False)
             self._put(Ended(cut_short, is_closed, self.cli_pid))
             if is_closed:
                 self._unclosed.detach()
@@ -241,20 +272,54 @@ class Connection:
     def _see(self, event: ev.Event) -> None:
         self._put(Seen(event))
 
-    def _begin_turn(self, above: Context) -> Context:
-        self._turns += 1
-        key = ("turn", f"connection {self._id} turn {self._turns}")
-        context = self._emitter.start(key, turn_start(time.time_ns()), above)
-        self._turn, self._turn_is_confirmed = key, False
-        self._put(TurnBegan(key))
-        return context
+    def _begin_span(self, above: Context, at_ns: int, *, of_prompt: bool) -> Key:
+        self._spans += 1
+        key = ("turn", f"connection {self._id} turn {self._spans}")
+        self._emitter.start(key, turn_start(at_ns), above)
+        self._turn, self._is_of_prompt = key, of_prompt
+        self._put(SpanStarted(key, at_ns))
+        return key
 
-    def _turn_confirmed(self) -> None:
-        """`init`: a turn begins, the expected one or one that waited or that nobody asked for."""
-        if self._turn is None or self._turn_is_confirmed:
-            above, self._waiting_above = self._waiting_above or self.above, None
-            self._begin_turn(above)
-        self._turn_is_confirmed = True
+    def _begin_span_of(self, prompts: list[Written], at_ns: int) -> None:
+        above = prompts[-1].above if prompts else self.above
+        self._begin_span(above, at_ns, of_prompt=bool(prompts))
+
+    def _turn_begins(self, at_ns: int) -> None:
+        if self._runs_since_ns is not None:
+            self._turn = None  # the one before has no result
+        if self._turn is None:
+            self._taken = self._take_waiting()
+        self._number, self._runs_since_ns = self._number + 1, at_ns
+        self._put(TurnBegan(self._number, self._turn))
+
+    def _turn_is_over(self, result: Json) -> None:
+        """A prompt whose span was started still waits if the turn was of Claude Code's own."""
+        was_asked = text(section(result, "origin"), "kind") in (None, "human")
+        if was_asked:
+            self._taken = []
+        elif self._turn is None:
+            self._taken, self._waiting = [], [*self._taken, *self._waiting]
+        if was_asked or not self._is_of_prompt:
+            self._turn = None
+        self._runs_since_ns = None
+
+    def _names_of(self, kind: str | None, frame: Json) -> tuple[str, ...]:
+        """What `frame` says of the turn that runs; `/clear` names its prompt before it begins."""
+        names = names_of_frame(frame)
+        if self._runs_since_ns is not None:
+            names, self._names_ahead = (*self._names_ahead, *names), ()
+        elif kind == "conversation_reset":
+            self._names_ahead = names
+        return names
+
+    def _take_waiting(self) -> list[Written]:
+        """Prompts that wait are taken together, a command alone."""
+        plain = list(
+            itertools.takewhile(lambda prompt: not is_command(prompt.content), self._waiting)
+        )
+        taken = plain or self._waiting[:1]
+        self._waiting = self._waiting[len(taken) :]
+        return taken
 
     def _note_tools(self, frame: Json, at_ns: int) -> None:
         parent, agent_id = text(frame, "parent_tool_use_id"), text(frame, "agent_id")

@@ -7,15 +7,15 @@ more to come, is decided here; what a session's record is, in `session_record.py
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final
 
 import psutil
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext, get_current_span
 
 from claude_otel.capture.agent_sdk.inbox import (
     Ended,
@@ -23,9 +23,11 @@ from claude_otel.capture.agent_sdk.inbox import (
     HookInput,
     Item,
     Seen,
+    SpanStarted,
     TurnBegan,
     Written,
 )
+from claude_otel.capture.agent_sdk.prompts import Prompt, Prompts
 from claude_otel.capture.agent_sdk.session_record import SessionRecord
 from claude_otel.capture.ownership import Claims
 from claude_otel.diagnostics import log
@@ -33,21 +35,29 @@ from claude_otel.diagnostics import telemetry_must_not_break_the_host as guarded
 from claude_otel.emit_live import Key, LiveEmitter, key_of
 from claude_otel.model import events as ev
 from claude_otel.model.nodes import Closed, Failure, ToolCall, Turn
-from claude_otel.model.parts import Part
 from claude_otel.model.session import Session
-from claude_otel.sources.blocks import json_of, object_of, parts_of, section
+from claude_otel.semconv.spans import start_of
 from claude_otel.sources.hook_payload import events_from_payload, transcript_path_of
 
 _CLOSES_WITHIN_S: Final = 10.0
+# A turn that was heard, but of which no record is read for this long, holds up no later one.
+_OVERTAKES_AFTER_S: Final = 5.0
+_NOTHING: Final = INVALID_SPAN_CONTEXT
 
 
 @dataclass(slots=True)
 class _Telling:
-    """One session of the connection: `/clear` begins another. `bound`: turns with their span."""
+    """One session of the connection: `/clear` begins another.
+
+    `has_begun`: a turn of it was heard. `held`: what belongs to turns of which it is not known
+    yet where they stand. `under`: what stands above the turns of which it is.
+    """
 
     session: Session
     record: SessionRecord
-    bound: int = 0
+    has_begun: bool = False
+    held: list[Closed] = field(default_factory=list[Closed])
+    under: dict[Turn, SpanContext] = field(default_factory=dict[Turn, SpanContext])
 
 
 class Recording:
@@ -70,7 +80,12 @@ class Recording:
         self._sessions: dict[str, _Telling] = {}
         self._current: _Telling | None = None
         self._early: list[Item] = []
-        self._begun: deque[Key] = deque()
+        self._prompts = Prompts()
+        self._unsaid: list[Written] = []
+        # Spans and turns as they were heard, until the record says which turn that is.
+        self._spans: dict[Key, int] = {}
+        self._turns: dict[int, tuple[Key | None, float]] = {}
+        self._refusal: tuple[ev.TurnResulted, str] | None = None
         self._ended: Ended | None = None
         self._ended_at_s = 0.0
         self.is_over = False
@@ -82,7 +97,7 @@ class Recording:
     @property
     def is_at_work(self) -> bool:
         """Whether something is open, so that its record is worth looking at often."""
-        return self._ended is not None or bool(self._begun) or self._is_open()
+        return self._ended is not None or bool(self._spans) or self._is_open()
 
     @property
     def has_living_cli(self) -> bool:
@@ -146,22 +161,41 @@ class Recording:
                     early, self._early = self._early, []
                     for each in early:
                         self._handle(each)
-                self._feed(telling, telling.record.frame(item))
+                self._hear(telling, item)
+            case SpanStarted():
+                self._spans[item.key] = item.at_ns
             case TurnBegan():
-                self._begun.append(item.key)
+                self._turns[item.number] = (item.key, time.monotonic())
+            case Written():
+                self._prompts.wrote(item)
+                self._unsaid.append(item)
             case Ended():
                 # The first word counts, but for whether the CLI is gone.
                 before, self._ended_at_s = self._ended, time.monotonic()
                 self._ended = replace(item, cut_short=before.cut_short) if before else item
             case _ if self._current is None:
                 self._early.append(item)
-            case Written():
-                self._feed(self._current, self._current.record.prompt(item))
             case Seen():
                 self._feed(self._current, [item.event])
             case HookInput():
                 self._current.record.is_at(transcript_path_of(item.content))
                 self._feed(self._current, events_from_payload(item.content, item.at_ns))
+
+    def _hear(self, telling: _Telling, frame: Frame) -> None:
+        if frame.turn is not None:
+            telling.has_begun = True
+            unsaid, self._unsaid = self._unsaid, []
+            for written in unsaid:  # into the session of the turn that follows it
+                self._feed(telling, telling.record.prompt(written))
+            heard = ev.TurnHeard(at_ns=frame.at_ns, number=frame.turn, names=frame.names)
+            self._feed(telling, [heard])
+        for event in telling.record.frame(frame):
+            if not isinstance(event, ev.TurnResulted):
+                self._feed(telling, [event])
+            elif frame.turn is not None:
+                self._feed(telling, [replace(event, number=frame.turn)])
+            else:
+                self._refusal = (event, frame.session_id)
 
     def _of(self, session_id: str) -> _Telling:
         telling = self._sessions.get(session_id)
@@ -178,10 +212,19 @@ class Recording:
             with guarded("understanding a record", raise_ours=self.raise_ours):
                 self._emit(telling, telling.session.feed(event))
 
-    def _emit(self, telling: _Telling, closed: list[Closed]) -> None:
-        for change in closed:
+    def _emit(self, telling: _Telling, closed: list[Closed], *, is_last: bool = False) -> None:
+        held, telling.held = [*telling.held, *closed], []
+        for change in held:
             node = change.node
-            self._bind(telling, node if isinstance(node, Turn) else node.turn)
+            turn = node if isinstance(node, Turn) else node.turn
+            if node is turn and not turn.is_closed:
+                continue  # it went on: it will close again
+            if not self._is_placed(telling, turn, is_last):
+                if not is_last:
+                    telling.held.append(change)
+                continue
+            if node is turn:
+                self._link(telling, turn, self._prompts.taken_within(turn))
             with guarded("making a span", raise_ours=self.raise_ours):
                 self._emitter.emit([change])
             if isinstance(node, ToolCall):
@@ -189,32 +232,85 @@ class Recording:
             if isinstance(node, Turn):
                 self._claims.told(telling.session.session_id, node.key)
 
-    def _bind(self, telling: _Telling, turn: Turn) -> None:
-        """Name the spans that the connection started: turns begin in the order of those."""
-        for each in telling.session.turns_of_now[telling.bound :]:
-            telling.bound += 1
-            if self._begun:
-                self._emitter.rename(self._begun.popleft(), key_of(each))
-            if each is turn:
-                return
+    def _is_placed(self, telling: _Telling, turn: Turn, is_last: bool) -> bool:
+        """Whether it is known where `turn` stands, and under which span of the program's.
+
+        A turn that nobody heard of is none: a notice that came as the program left, a command
+        that the SDK itself gave. One that did something is told all the same, in the end.
+        """
+        if turn in telling.under:
+            return True
+        if turn.heard is None:
+            was_passed = any(
+                other.heard is not None and other.started_at_ns > turn.started_at_ns
+                for other in telling.under
+            )
+            is_asked = turn.origin == "human" and not turn.is_command
+            if not (is_last or was_passed) or not (is_asked or _has_worked(turn)):
+                return False
+        key, _ = self._turns.get(turn.heard or 0, (None, 0.0))
+        if key is None and not is_last and self._is_overtaking(turn):
+            return False
+        self._turns.pop(turn.heard or 0, None)
+        self._place(telling, turn, key)
+        return True
+
+    def _is_overtaking(self, turn: Turn) -> bool:
+        """Whether earlier turns are to be placed first: it is to their prompts that order goes."""
+        until_s = time.monotonic() - _OVERTAKES_AFTER_S
+        return any(
+            number < (turn.heard or 0) and began_s > until_s
+            for number, (_, began_s) in self._turns.items()
+        )
+
+    def _place(self, telling: _Telling, turn: Turn, started: Key | None) -> None:
+        """Give `turn` the span that was started for it, or start one where its prompt was sent."""
+        taken = self._prompts.taken_by(turn, started)
+        keys = [p.written.key for p in taken if p.written.key is not None]
+        if started in keys or (started is not None and not self._prompts.of(started)):
+            key = started
+        else:
+            key = keys[-1] if keys else None
+        of_key = [p for p in taken if p.written.key == key] if key is not None else []
+        above = [p.written.above for p in of_key or taken][-1:]
+        if key is not None:
+            self._spans.pop(key, None)
+            self._emitter.rename(key, key_of(turn))
+        elif above:
+            self._emitter.start(key_of(turn), start_of(turn), above[0])
+        telling.under[turn] = get_current_span(*above).get_span_context() if above else _NOTHING
+        self._link(telling, turn, taken)
+
+    def _link(self, telling: _Telling, turn: Turn, prompts: Iterable[Prompt]) -> None:
+        """Prompts that one turn took were sent in more than one place, and it can stand in one."""
+        for prompt in prompts:
+            sent_in = get_current_span(prompt.written.above).get_span_context()
+            if sent_in.is_valid and sent_in.span_id != telling.under[turn].span_id:
+                self._emitter.link(key_of(turn), sent_in)
 
     def _tell_what_never_began(self, cut_short: ev.CutShort) -> None:
-        """A CLI that dies before it says `init` has no session, and its turn no record."""
-        if self._sessions:
-            return
-        for key in self._begun:
-            failure = Failure(type=cut_short.error_type or cut_short.outcome)
-            failure.message = cut_short.message
+        """Prompts, or a connection, of which no record tells: the CLI refused, died or was left."""
+        refusal, session_id = self._refusal or (None, None)
+        if session_id is None and self._current is not None and self._current.has_begun:
+            session_id = self._current.session.session_id
+        outcome = cut_short.outcome if refusal is None else refusal.outcome
+        error_type = cut_short.error_type if refusal is None else refusal.error_type
+        said = [refusal.message if refusal is not None else None, cut_short.message]
+        message = "\n".join(filter(None, said)) or None
+        for key, started_at_ns in self._spans.items():
             turn = Turn(
-                session_id="",
+                session_id=session_id or "",
+                conversation_id=session_id,
                 record_id=key[1],
-                started_at_ns=self._since_ns,
-                ended_at_ns=cut_short.at_ns,
-                prompt=_prompt_of(self._early),
-                outcome=cut_short.outcome,
-                failure=None if cut_short.outcome == "closed_early" else failure,
+                started_at_ns=started_at_ns,
+                ended_at_ns=max(cut_short.at_ns, started_at_ns),
+                prompt=tuple(part for prompt in self._prompts.of(key) for part in prompt.parts),
+                outcome=outcome,
             )
+            if outcome not in ("completed", "closed_early"):
+                turn.failure = Failure(type=error_type or outcome, message=message)
             self._emitter.emit([Closed(node=turn)])
+        self._spans.clear()
 
     def _may_end(self, ended: Ended) -> bool:
         """Whether the record can be taken for whole: its writer is gone."""
@@ -222,13 +318,14 @@ class Recording:
         is_gone = ended.is_closed or not _lives(ended.cli_pid)
         if not is_gone and waited_s < _CLOSES_WITHIN_S:
             return False
-        return all(t.record.is_whole(waited_s) for t in self._sessions.values())
+        begun = [t for t in self._sessions.values() if t.has_begun]
+        return all(t.record.is_whole(waited_s) for t in begun)
 
     def _end(self, cut_short: ev.CutShort) -> None:
         for telling in self._sessions.values():
             self._feed(telling, telling.record.end())
             self._feed(telling, [cut_short])
-            self._emit(telling, telling.session.finish())
+            self._emit(telling, telling.session.finish(), is_last=True)
             for kind, count in telling.session.unrecognized.items():
                 log.info("not understood: %s (%d)", kind, count)
             self._claims.ended(telling.session.session_id)
@@ -237,11 +334,8 @@ class Recording:
         self.is_over = True
 
 
-def _prompt_of(items: Iterable[Item]) -> tuple[Part, ...]:
-    """What was written for a turn that no session has taken up."""
-    written = [json_of(item.content) for item in items if isinstance(item, Written)]
-    frames = [frame for frame in map(object_of, written) if frame is not None]
-    return tuple(p for f in frames for p in parts_of(section(f, "message").get("content")))
+def _has_worked(turn: Turn) -> bool:
+    return bool(turn.has_work or turn.tool_use_ids or turn.compactions)
 
 
 def _lives(pid: int | None) -> bool:

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 from importlib import import_module
 from typing import Any, Final, TypeAlias, cast
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import wrapt
 from opentelemetry import context as otel_context
@@ -55,6 +55,7 @@ class Wrappers:
         self._settle = settle
         self._raise_ours = raise_ours
         self._connections: WeakKeyDictionary[Any, Connection] = WeakKeyDictionary()
+        self._untraced: WeakSet[Any] = WeakSet()
         self._wrapped: list[tuple[Any, str, Any]] = []
         self._tool_contexts: dict[str, Context] = {}
 
@@ -114,7 +115,9 @@ class Wrappers:
             return await wrapped(*args, **kwargs)
         token = _opening.set(connection)
         try:
-            return await wrapped(*args, **kwargs)
+            opened = await wrapped(*args, **kwargs)
+            connection.is_open = True
+            return opened
         except BaseException as error:
             self._lost(connection, error)
             raise
@@ -128,10 +131,9 @@ class Wrappers:
             environ: Any = getattr(given.get("options"), "env", None)
             connection = self._open_connection(environ or {}, is_here)
             if isinstance(prompt, str):
-                connection.expect_turn(connection.above)
-                connection.wrote(_message(prompt))
+                connection.asked(_message(prompt), connection.above)
             elif prompt is not None:
-                connection.expect_turn(connection.above)
+                connection.expects_stream()
             return connection
         return None
 
@@ -166,12 +168,13 @@ class Wrappers:
         connection = self._of(getattr(client, "_query", None))
         given = self._given(("prompt", "session_id"), args, kwargs)
         prompt = given.get("prompt")
+        if connection is None:
+            self._say_untraced(client)
         if connection is None or prompt is None:
             return await wrapped(*args, **kwargs)
         if isinstance(prompt, str):
             with self._guarded("noting a prompt"):
-                connection.expect_turn(self._current())
-                connection.wrote(_message(prompt))
+                connection.asked(_message(prompt), self._current())
         elif isinstance(prompt, AsyncIterable):
             noted = self._noted(connection, cast("AsyncIterable[Any]", prompt))
             if args:
@@ -185,8 +188,7 @@ class Wrappers:
     ) -> AsyncIterator[Any]:
         async for message in prompt:
             with self._guarded("noting a prompt"):
-                connection.expect_turn(self._current())
-                connection.wrote(message)
+                connection.asked(message, self._current())
             yield message
 
     async def _read(self, wrapped: Async, query: Any, args: Any, kwargs: Any) -> Any:
@@ -285,11 +287,26 @@ class Wrappers:
             return {**dict(zip(names, args, strict=False)), **kwargs}
         return {}
 
+    def _say_untraced(self, client: Any) -> None:
+        """Its reader reads without us by now: what it says cannot be had any more."""
+        with self._guarded("finding a client"):
+            if getattr(client, "_query", None) is not None and client not in self._untraced:
+                self._untraced.add(client)
+                log.warning(
+                    "a ClaudeSDKClient was connected before instrument(): it is not traced; "
+                    "connect it after"
+                )
+
     def _over(
         self, connection: Connection, cause: BaseException | None, *, is_closed: bool
     ) -> None:
         with self._guarded("closing a connection"):
-            cut_short = _cancelled() if _is_cancel(cause) else _closed_early()
+            if _is_cancel(cause):
+                cut_short = _cancelled()
+            elif cause is not None and not connection.is_open:
+                cut_short = _failed(cause, connection)
+            else:
+                cut_short = _closed_early()
             connection.ended(cut_short, is_closed=is_closed)
 
     def _lost(self, connection: Connection, error: BaseException) -> None:
@@ -361,6 +378,7 @@ class _Messages:
         connection = self._opened()
         if connection is None:
             return await self._messages.__anext__()
+        connection.is_open = True  # its first turn has begun: what ends it, ends that
         token = _opening.set(connection)
         try:
             return await self._messages.__anext__()
