@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Final
 
 import anyio
@@ -97,14 +98,18 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
         self._raises = settings.raises_own_failures()
         self._claims = Claims(settings.state_folder())
         self._wrappers = Wrappers(
-            self._open, self._pipeline.current, self._settle, raise_ours=self._raises
+            self._open,
+            self._pipeline.current,
+            self._settle,
+            _config_dir_of,
+            raise_ours=self._raises,
         )
         self._wrappers.wrap()
 
     def _uninstrument(self, **kwargs: Any) -> None:
         self._wrappers.unwrap()
 
-    def _open(self, added: Mapping[str, str], is_here: bool) -> Connection:
+    def _open(self, added: Mapping[str, str], is_here: bool, is_mirrored: bool) -> Connection:
         above = self._pipeline.current()
         environ = {**settings.own_environment(), **added}
         endpoint = settings.model_endpoint(environ)
@@ -119,7 +124,8 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
         )
         recording = Recording(
             emitter,
-            config_dir=settings.claude_config_dir(environ) if is_here else None,
+            config_dir=_config_dir_of(added) if is_here else None,
+            is_mirrored=is_mirrored,
             claims=self._claims,
             raise_ours=self._raises,
         )
@@ -205,6 +211,10 @@ def flush(timeout_s: float = 5.0) -> bool:
     Then flush the provider (`provider.force_flush()`), as ever.
     """
     return _thread.wait(timeout_s)
+
+
+def _config_dir_of(added: Mapping[str, str]) -> Path:
+    return settings.claude_config_dir({**settings.own_environment(), **added})
 
 
 def _as_opentelemetry_says(options: Mapping[str, str]) -> Visible:

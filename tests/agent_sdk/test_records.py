@@ -1,4 +1,4 @@
-"""What the record of a session is: its file, what it mirrors to a store, or its frames alone."""
+"""What the record of a session is: its file, or its frames alone."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,17 +9,16 @@ import pytest
 from claude_agent_sdk import (
     ClaudeAgentOptions,
     ClaudeSDKClient,
-    InMemorySessionStore,
     Transport,
     query,
 )
 from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
 from traced_app import TracedApp, options_for, roots, scripted, tokens_of
 
-from claude_otel.testing import Scenario, Script, reply
+from claude_otel.testing import Scenario, reply
 from claude_otel.testing.calls import Call
 from claude_otel.testing.stories import STORIES
-from claude_otel.testing.story import agent, bash
+from claude_otel.testing.story import bash
 
 
 class Elsewhere(Transport):
@@ -121,41 +120,6 @@ def test_partial_messages_say_the_tokens_of_the_main_loop_exactly(
         assert "claude.usage.incomplete" not in chat.attributes
         first_s = ((call.first_byte_at_ns or 0) - call.received_at_ns) / 1e9
         assert first_s <= chat.attributes["gen_ai.response.time_to_first_chunk"] < first_s + 1.0
-
-
-def test_a_mirrored_session_is_exact_though_its_file_is_out_of_reach(
-    app: TracedApp, tmp_path: Path
-) -> None:
-    """Resumed from a session store, the CLI writes into a folder that is gone at once."""
-    store = InMemorySessionStore()
-    scenario = Scenario(
-        main=(
-            reply(bash("echo one")),
-            reply("First."),
-            reply(agent("COUNT: count.", "Count", background=False)),
-            reply("Second."),
-        ),
-        subagents=(Script(when="COUNT", replies=(reply(bash("ls")), reply("0"))),),
-    )
-
-    async def run(api: Any, home: Any) -> None:
-        session: str | None = None
-        for prompt in ("one", "two"):
-            options = options_for(api, home, session_store=store, resume=session)
-            async with ClaudeSDKClient(options) as client:
-                await client.query(prompt)
-                async for message in client.receive_response():
-                    session = getattr(message, "session_id", None) or session
-
-    with scripted(scenario, tmp_path) as (api, home):
-        asyncio.run(run(api, home))
-        calls = list(api.calls)
-    spans = app.spans()
-    assert [t.attributes["claude.turn.outcome"] for t in roots(spans)] == ["completed"] * 2
-    told = {s.attributes["gen_ai.response.id"]: s.tokens for s in spans if s.operation == "chat"}
-    assert told == {c.message_id: tokens_of(c) for c in calls}
-    (agent_span,) = [s for s in spans if s.attributes.get("claude.subagent.id")]
-    assert agent_span.name == "invoke_agent general-purpose"
 
 
 def test_a_session_that_keeps_no_transcript_is_told_from_its_frames(

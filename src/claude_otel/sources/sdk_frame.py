@@ -11,6 +11,7 @@ the placeholder of the answer's first event (2.1.332, and all before it).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -59,6 +60,17 @@ _OVER: Final = ("completed", "failed", "killed", "stopped")
 def kind_of(frame: Raw) -> str:
     kind = text(frame, "type") or "no type"
     return f"system/{text(frame, 'subtype') or 'no subtype'}" if kind == "system" else kind
+
+
+def session_of(frame: Raw) -> str | None:
+    """Which session it is about; entries that are mirrored name the file that they are in."""
+    said = text(frame, "session_id") or text(frame, "sessionId")
+    if said is not None or text(frame, "type") != "transcript_mirror":
+        return said
+    # projects/<project>/<session>.jsonl, or below projects/<project>/<session>/
+    parts = re.split(r"[/\\]", text(frame, "filePath") or "")
+    below = parts[len(parts) - parts[::-1].index("projects") :] if "projects" in parts else []
+    return below[1].removesuffix(".jsonl") if len(below) > 1 else None
 
 
 def facts_of_frame(frame: Raw, at_ns: int) -> Iterator[ev.Event]:

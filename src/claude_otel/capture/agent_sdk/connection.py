@@ -11,6 +11,7 @@ import itertools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 from weakref import finalize
 
@@ -41,6 +42,7 @@ from claude_otel.emit_live import Key, LiveEmitter
 from claude_otel.model import events as ev
 from claude_otel.semconv.spans import subagent_start, tool_start, turn_start
 from claude_otel.sources.blocks import bytes_of, json_of, list_of, object_of, section, text
+from claude_otel.sources.sdk_frame import session_of
 
 Json: TypeAlias = Mapping[str, Any]
 
@@ -94,6 +96,10 @@ class Connection:
         self.stderr = ""
         """The end of what the CLI printed to the program's own callback."""
 
+    def launched_in(self, config_dir: Path) -> None:
+        """The CLI starts, on this machine, with this folder for what it keeps."""
+        self._recording.launched_in(config_dir)
+
     # -- turns ------------------------------------------------------------------------
 
     def expect_turn(self, above: Context) -> Context:
@@ -129,7 +135,7 @@ class Connection:
             self._note_results(frame)
         elif kind == "system" and text(frame, "subtype") == "init":
             self._turn_confirmed()
-        if session_id := text(frame, "session_id") or text(frame, "sessionId"):
+        if (session_id := session_of(frame)) is not None:
             self._put(Frame(at_ns, session_id, bytes_of(frame)))
         if kind == "result":
             self._results += 1

@@ -51,18 +51,23 @@ class _Telling:
 
 
 class Recording:
-    """`config_dir`: where the CLI keeps transcripts; None: not on this machine."""
+    """`config_dir`: where the CLI keeps transcripts; None: not on this machine.
+
+    `is_mirrored`: it repeats them to a session store of the program's.
+    """
 
     def __init__(
         self,
         emitter: LiveEmitter,
         *,
         config_dir: Path | None,
+        is_mirrored: bool,
         claims: Claims,
         raise_ours: bool,
     ) -> None:
         self._emitter = emitter
         self._config_dir = config_dir
+        self._is_mirrored = is_mirrored
         self._claims = claims
         self.raise_ours = raise_ours
         self._inbox: SimpleQueue[Item] = SimpleQueue()
@@ -78,6 +83,16 @@ class Recording:
     def put(self, item: Item) -> None:
         """From the event loop: cheap, never blocks."""
         self._inbox.put(item)
+
+    def launched_in(self, config_dir: Path) -> None:
+        """Where the CLI that starts now keeps its transcripts.
+
+        To resume from a store the SDK makes a folder of its own and takes it away again: what is
+        written there may be gone before it is read, while what the program's own folder has of
+        this session is the past.
+        """
+        if config_dir != self._config_dir:
+            self._config_dir = None
 
     @property
     def is_at_work(self) -> bool:
@@ -166,7 +181,9 @@ class Recording:
     def _of(self, session_id: str) -> _Telling:
         telling = self._sessions.get(session_id)
         if telling is None:
-            record = SessionRecord(session_id, config_dir=self._config_dir)
+            record = SessionRecord(
+                session_id, config_dir=self._config_dir, is_mirrored=self._is_mirrored
+            )
             session = Session(session_id, since_ns=self._since_ns, tells_commands=True)
             telling = _Telling(session, record)
             telling.session.settle(time.time_ns())
