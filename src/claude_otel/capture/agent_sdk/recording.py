@@ -26,6 +26,7 @@ from claude_otel.capture.agent_sdk.inbox import (
     TurnBegan,
     Written,
 )
+from claude_otel.capture.agent_sdk.left_behind import end_as_the_sdk_will
 from claude_otel.capture.agent_sdk.session_record import SessionRecord
 from claude_otel.capture.ownership import Claims
 from claude_otel.diagnostics import log
@@ -78,6 +79,7 @@ class Recording:
         self._begun: deque[Key] = deque()
         self._ended: Ended | None = None
         self._ended_at_s = 0.0
+        self._is_cli_told = False
         self.is_over = False
 
     def put(self, item: Item) -> None:
@@ -107,6 +109,16 @@ class Recording:
         if ended is None or ended.is_closed:
             return ended is None
         return ended.cli_pid is None or _lives(ended.cli_pid)
+
+    def end_cli(self) -> bool:
+        """The program is ending: whether the CLI ends with it at once, and can be waited for.
+
+        Only one whose closing has begun: any other an exit handler may still want to use.
+        """
+        if self._ended is None:
+            return False
+        self._is_cli_told = self._is_cli_told or end_as_the_sdk_will(self._ended.cli_pid)
+        return self._is_cli_told
 
     def step(self) -> None:
         """Take what has come, tell what has become final."""

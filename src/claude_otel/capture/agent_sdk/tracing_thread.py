@@ -40,6 +40,8 @@ class Recorded(Protocol):
     @property
     def has_living_cli(self) -> bool: ...
 
+    def end_cli(self) -> bool: ...
+
     def step(self) -> None: ...
 
     def end_now(self) -> None: ...
@@ -83,7 +85,6 @@ class TracingThread:
         self._recordings, self._thread, self._wake = [], None, threading.Event()
 
     def _run(self) -> None:
-        main = threading.main_thread()
         last_words_until: float | None = None
         while True:
             with self._lock:
@@ -93,14 +94,15 @@ class TracingThread:
             if not recordings:
                 self._end()
                 return
-            if not main.is_alive():
+            is_ending = _is_program_ending()
+            if is_ending:
                 last_words_until = last_words_until or time.monotonic() + LAST_WORDS_S
                 if time.monotonic() > last_words_until:
                     log.warning("the program ended before %d sessions did", len(recordings))
                     for recording in recordings:
-                        self._drive(recording, main_is_gone=True, time_is_up=True)
+                        self._drive(recording, is_ending=True, time_is_up=True)
                     continue
-            drives = [self._drive(each, main_is_gone=not main.is_alive()) for each in recordings]
+            drives = [self._drive(each, is_ending=is_ending) for each in recordings]
             at_work = last_words_until is not None or any(drives)
             look_after_s = _LOOK_EVERY_S if at_work else _LOOK_AT_REST_EVERY_S
             if self._recordings and self._wake.wait(look_after_s):
@@ -113,14 +115,15 @@ class TracingThread:
             with guarded("flushing in a child process", raise_ours=False):
                 self.flush()
 
-    def _drive(self, recording: Recorded, *, main_is_gone: bool, time_is_up: bool = False) -> bool:
+    def _drive(self, recording: Recorded, *, is_ending: bool, time_is_up: bool = False) -> bool:
         """Whether it is at work after that. One that raises is left alone: the others go on."""
         goes_on = False
         try:
             with guarded("driving a recording", raise_ours=recording.raise_ours):
                 # A CLI that is not closed works on until exit handlers end it: these must
                 # not be kept waiting.
-                if time_is_up or (main_is_gone and recording.has_living_cli):
+                is_left = is_ending and recording.has_living_cli
+                if time_is_up or (is_left and not recording.end_cli()):
                     recording.end_now()
                 else:
                     recording.step()
@@ -132,3 +135,13 @@ class TracingThread:
                 with self._lock:
                     self._recordings.remove(recording)
         return False
+
+
+def _is_program_ending() -> bool:
+    """Whether Python waits for nobody else: sessions may run in threads that outlive the main."""
+    this, main = threading.current_thread(), threading.main_thread()
+    return not main.is_alive() and not any(
+        thread.is_alive() and not thread.daemon
+        for thread in threading.enumerate()
+        if thread not in (this, main)
+    )
