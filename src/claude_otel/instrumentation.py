@@ -206,9 +206,11 @@ def _configured_from(existing: TracerProvider) -> _Pipeline:
 
 
 def flush(timeout_s: float = 5.0) -> bool:
-    """Wait until every connection that has closed is told; False when the time ran out.
+    """Wait until all that is over is told; False when the time ran out first.
 
-    Then flush the provider (`provider.force_flush()`), as ever.
+    That is every connection that has closed, and of clients that are still open every turn and
+    call that has ended; what still runs is told when it ends. Then flush the provider
+    (`provider.force_flush()`), as ever.
     """
     return _thread.wait(timeout_s)
 

@@ -38,6 +38,10 @@ class Early:
     def result(self, result: ev.TurnResulted) -> None:
         self._results.append(result)
 
+    def has_result_since(self, at_ns: int) -> bool:
+        """Whether one waits that came then or later: its turn may yet be read."""
+        return any(result.at_ns >= at_ns for result in self._results)
+
     def results_of(self, turns: Iterable[Turn]) -> list[tuple[Turn, ev.TurnResulted]]:
         """Give each waiting result to the oldest turn of its origin that has none."""
         owing = [turn for turn in turns if turn.result is None and turn.record_id is not None]

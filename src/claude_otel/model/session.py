@@ -163,6 +163,11 @@ class Session:
             for node in waiting
         )
 
+    @property
+    def owes(self) -> bool:
+        """Something is over that is not told yet: it waits for its record or for the clock."""
+        return not self.is_quiet or self._early.has_result_since(self._now_ns - PATIENCE_NS)
+
     # -- facts -------------------------------------------------------------------
 
     def _dispatch(self, event: ev.Event) -> Iterable[Closed]:

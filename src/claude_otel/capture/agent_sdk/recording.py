@@ -102,6 +102,13 @@ class Recording:
         return self._ended is not None or bool(self._begun) or self._is_open()
 
     @property
+    def owes(self) -> bool:
+        """Whether something is over that is not told yet, by what has been said so far."""
+        if self._ended is not None or not self._inbox.empty():
+            return True
+        return any(telling.session.owes for telling in self._sessions.values())
+
+    @property
     def has_living_cli(self) -> bool:
         """Whether somebody still writes, for all that was said so far."""
         self._take()

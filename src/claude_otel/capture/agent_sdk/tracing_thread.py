@@ -35,6 +35,9 @@ class Recorded(Protocol):
     def is_at_work(self) -> bool: ...
 
     @property
+    def owes(self) -> bool: ...
+
+    @property
     def is_over(self) -> bool: ...
 
     @property
@@ -53,6 +56,10 @@ class TracingThread:
         self._recordings: list[Recorded] = []
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
+        # Who waits takes a number; a look at everything that began after that, and after which
+        # nothing was owed, answers it.
+        self._asked = 0
+        self._answered = 0
         self.flush: Callable[[], object] | None = None
         """Brings what was told to where it goes; set where the pipeline is ours."""
         if hasattr(os, "register_at_fork"):
@@ -72,12 +79,18 @@ class TracingThread:
         self._wake.set()
 
     def wait(self, timeout_s: float) -> bool:
-        """Whether all that was taken is over before `timeout_s` has passed."""
+        """Whether all that is over by now is told before `timeout_s` has passed."""
         until = time.monotonic() + timeout_s
-        while self._recordings and time.monotonic() < until:
+        with self._lock:
+            self._asked += 1
+            number = self._asked
+        while self._owes(number) and time.monotonic() < until:
             self._wake.set()
             time.sleep(_GATHER_S)
-        return not self._recordings
+        return not self._owes(number)
+
+    def _owes(self, number: int) -> bool:
+        return bool(self._recordings) and self._answered < number
 
     def _forget(self) -> None:
         """In a forked child there is no such thread, and its sessions are the parent's."""
@@ -88,7 +101,7 @@ class TracingThread:
         last_words_until: float | None = None
         while True:
             with self._lock:
-                recordings = list(self._recordings)
+                recordings, asked = list(self._recordings), self._asked
                 if not recordings:
                     self._thread = None
             if not recordings:
@@ -103,6 +116,8 @@ class TracingThread:
                         self._drive(recording, is_ending=True, time_is_up=True)
                     continue
             drives = [self._drive(each, is_ending=is_ending) for each in recordings]
+            if not any(map(_owes, recordings)):
+                self._answered = asked
             at_work = last_words_until is not None or any(drives)
             look_after_s = _LOOK_EVERY_S if at_work else _LOOK_AT_REST_EVERY_S
             if self._recordings and self._wake.wait(look_after_s):
@@ -135,6 +150,12 @@ class TracingThread:
                 with self._lock:
                     self._recordings.remove(recording)
         return False
+
+
+def _owes(recording: Recorded) -> bool:
+    with guarded("asking what is left to tell", raise_ours=recording.raise_ours):
+        return not recording.is_over and recording.owes
+    return False
 
 
 def _is_program_ending() -> bool:
