@@ -118,6 +118,7 @@ class Turn:
     compactions: list[Compacted] = field(default_factory=list[Compacted])
     queued: list[PromptQueued] = field(default_factory=list[PromptQueued])
     hooks: list[HookRan] = field(default_factory=list[HookRan])
+    hooks_repeated: list[HookRan] = field(default_factory=list[HookRan])
     rate_limits: list[RateLimitStated] = field(default_factory=list[RateLimitStated])
     model_switches: list[ModelSwitched] = field(default_factory=list[ModelSwitched])
     mode_changes: list[PermissionModeSet] = field(default_factory=list[PermissionModeSet])

@@ -24,6 +24,7 @@ from claude_otel.model.belonging import SETTLE_NS, Belonging
 from claude_otel.model.compaction import Compactions
 from claude_otel.model.early import Early
 from claude_otel.model.ending import PATIENCE_NS, Ending
+from claude_otel.model.hooks import note_hook
 from claude_otel.model.nodes import (
     Closed,
     Failure,
@@ -370,10 +371,10 @@ class Session:
         return [c for call in failed for c in self._ending.close_call(call)]
 
     def _on_hook(self, event: ev.HookRan) -> None:
-        if event.tool_use_id is not None and event.tool_use_id.startswith("toolu_"):
+        if event.tool_use_id is not None:
             self._tools.learned(event.tool_use_id, event)
         elif (turn := self._whose.named(event.prompt_id) or self._whose.reading) is not None:
-            turn.hooks.append(event)
+            note_hook(turn, event)
 
     def _take_results(self) -> None:
         for turn, result in self._early.results_of(self.turns_of_now):

@@ -188,14 +188,17 @@ class Connection:
         """A hook callback of the program answered; what it was told is a payload like any."""
         said = section(request, "input")
         self._put(HookInput(started_at_ns, bytes_of(said)))
+        output = section(answer, "response")
         self._see(
             ev.HookRan(
                 at_ns=time.time_ns(),
                 started_at_ns=started_at_ns,
+                is_callback=True,
+                adds_context=_adds_context(output),
                 name=text(said, "hook_event_name") or "unknown",
                 tool_use_id=text(said, "tool_use_id"),
                 prompt_id=text(said, "prompt_id"),
-                decision=_decision_of(section(answer, "response")),
+                decision=_decision_of(output),
                 error_type="callback_error" if text(answer, "subtype") == "error" else None,
             )
         )
@@ -341,4 +344,9 @@ def _decision_of(output: Json) -> str | None:
     if output.get("continue") is False:
         return "stop"
     specific = section(output, "hookSpecificOutput")
-    return text(specific, "permissionDecision") or text(output, "decision")
+    decision = text(specific, "permissionDecision") or text(output, "decision")
+    return decision or ("add_context" if _adds_context(output) else None)
+
+
+def _adds_context(output: Json) -> bool:
+    return bool(text(section(output, "hookSpecificOutput"), "additionalContext"))
