@@ -292,7 +292,10 @@ class ToolCall:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Subagent:
-    """One run of a subagent. It belongs to the turn that launched it, however long it runs."""
+    """One run of a subagent. It belongs to the turn that launched it, however long it runs.
+
+    `late_calls`: its own that ended when the turn had been told already.
+    """
 
     key: str
     turn: Turn
@@ -309,6 +312,7 @@ class Subagent:
     outcome: Outcome | None = None
     failure: Failure | None = None
     has_calls: bool = False
+    late_calls: list[CallUsage] = field(default_factory=list[CallUsage])
 
     has_finished: bool = False
     has_closed_work: bool = False

@@ -80,6 +80,13 @@ TURN_OUTPUT_TOKENS: Final = "claude.turn.output_tokens"
 TURN_CACHE_READ: Final = "claude.turn.cache_read.input_tokens"
 TURN_CACHE_WRITE: Final = "claude.turn.cache_write.input_tokens"
 TURN_COST_USD: Final = "claude.turn.cost_usd"
+# On a subagent's span: what its turn's span, which had left before, does not hold.
+TURN_LATE_MODEL_CALLS: Final = "claude.turn.late.model_calls"
+TURN_LATE_INPUT_TOKENS: Final = "claude.turn.late.input_tokens"
+TURN_LATE_OUTPUT_TOKENS: Final = "claude.turn.late.output_tokens"
+TURN_LATE_CACHE_READ: Final = "claude.turn.late.cache_read.input_tokens"
+TURN_LATE_CACHE_WRITE: Final = "claude.turn.late.cache_write.input_tokens"
+TURN_LATE_COST_USD: Final = "claude.turn.late.cost_usd"
 # By the CLI's own count, since its result before: side calls and late subagents included.
 TURN_STATED_COST_USD: Final = "claude.turn.stated_cost_usd"
 TURN_END_REASON: Final = "claude.turn.end_reason"
