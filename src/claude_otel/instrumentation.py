@@ -75,6 +75,18 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
     def instrumentation_dependencies(self) -> Collection[str]:
         return ("claude-agent-sdk >= 0.1.60",)
 
+    def instrument(self, **kwargs: Any) -> None:
+        """As every instrumentor; a second call changes nothing, and says what it leaves out."""
+        asked = kwargs.get("tracer_provider")
+        if self.is_instrumented_by_opentelemetry and asked is not None:
+            known = self._pipeline.provider
+            if asked is not (get_tracer_provider() if known is None else known):
+                log.warning(
+                    "the Agent SDK is traced already: this tracer_provider is ignored, spans go "
+                    "where the first call said; to change that, call uninstrument() before it"
+                )
+        super().instrument(**kwargs)
+
     def _instrument(self, **kwargs: Any) -> None:
         own = {f.name: kwargs[f.name] for f in fields(Options) if f.name in kwargs}
         options = settings.own_environment() | environment_of(own, place="claude_otel")

@@ -1,6 +1,7 @@
 """What the record of a session is: its file, or its frames alone."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from claude_agent_sdk import (
 from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
 from traced_app import TracedApp, options_for, roots, scripted, tokens_of
 
-from claude_otel.testing import Scenario, reply
+from claude_otel.testing import Scenario, ServerToolUse, Usage, reply
 from claude_otel.testing.calls import Call
 from claude_otel.testing.stories import STORIES
 from claude_otel.testing.story import bash
@@ -120,6 +121,39 @@ def test_partial_messages_say_the_tokens_of_the_main_loop_exactly(
         assert "claude.usage.incomplete" not in chat.attributes
         first_s = ((call.first_byte_at_ns or 0) - call.received_at_ns) / 1e9
         assert first_s <= chat.attributes["gen_ai.response.time_to_first_chunk"] < first_s + 1.0
+
+
+def test_a_search_of_the_providers_own_is_in_the_answer_and_counted(
+    app: TracedApp, tmp_path: Path
+) -> None:
+    found = [{"type": "web_search_result", "title": "T", "url": "https://example.org/"}]
+    search = ServerToolUse("web_search", {"query": "otel"}, result=found)
+    scenario = Scenario(main=(reply(search, "Found.", usage=Usage(web_search_requests=1)),))
+
+    async def run(api: Any, home: Any) -> None:
+        async for _ in query(prompt="Search.", options=options_for(api, home)):
+            pass
+
+    with scripted(scenario, tmp_path) as (api, home):
+        asyncio.run(run(api, home))
+        (call,) = api.calls
+    (chat,) = [s for s in app.spans() if s.operation == "chat"]
+    assert chat.tokens == tokens_of(call)
+    assert chat.attributes["claude.usage.web_search_requests"] == 1
+    (answer,) = json.loads(chat.attributes["gen_ai.output.messages"])
+    called, returned, said = answer["parts"]
+    assert called == {
+        "type": "server_tool_call",
+        "id": called["id"],
+        "name": "web_search",
+        "server_tool_call": {"type": "web_search", "arguments": {"query": "otel"}},
+    }
+    assert returned == {
+        "type": "server_tool_call_response",
+        "id": called["id"],
+        "server_tool_call_response": {"type": "web_search_tool_result", "response": found},
+    }
+    assert said == {"type": "text", "content": "Found."}
 
 
 def test_a_session_that_keeps_no_transcript_is_told_from_its_frames(

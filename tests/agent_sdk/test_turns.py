@@ -294,13 +294,12 @@ def test_what_a_background_agent_spends_after_its_turn_was_told_is_on_its_own_sp
     app: TracedApp, tmp_path: Path
 ) -> None:
     """The span of the turn has left the program by then: sums add up all the same."""
-    wait = "until [ -e go ]; do sleep 0.1; done"
+    launch = agent("SLOW: wait.", "Wait", background=True)
+    wait = bash("until [ -e go ]; do sleep 0.1; done")
+    last = Usage(input_tokens=40, output_tokens=65, cache_read_tokens=7)
     scenario = Scenario(
         main=(
-            reply(
-                agent("SLOW: wait.", "Wait", background=True),
-                usage=Usage(input_tokens=21, output_tokens=2),
-            ),
+            reply(launch, usage=Usage(input_tokens=21, output_tokens=2)),
             reply("Started.", usage=Usage(input_tokens=22, output_tokens=3)),
             reply("It is done.", usage=Usage(input_tokens=23, output_tokens=4)),
         ),
@@ -308,11 +307,8 @@ def test_what_a_background_agent_spends_after_its_turn_was_told_is_on_its_own_sp
             Script(
                 when="SLOW",
                 replies=(
-                    reply(bash(wait), usage=Usage(input_tokens=39, output_tokens=9)),
-                    reply(
-                        "Waited.",
-                        usage=Usage(input_tokens=40, output_tokens=65, cache_read_tokens=7),
-                    ),
+                    reply(wait, usage=Usage(input_tokens=39, output_tokens=9)),
+                    reply("Waited.", usage=last),
                 ),
             ),
         ),

@@ -58,6 +58,8 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     at.COST_OUTPUT_USD: "Of it, the output's.",
     at.USAGE_CACHE_WRITE_1H: "Of the cache's writes, those that live for an hour.",
     at.USAGE_INCOMPLETE: "`true` where the answer was cut off, or its end was not told.",
+    at.USAGE_WEB_SEARCHES: "How often the provider itself searched the web, which it charges for.",
+    at.USAGE_WEB_FETCHES: "How often the provider itself fetched a page.",
     at.USAGE_PARTIAL_INPUT: "Input tokens of an answer that was cut off.",
     at.USAGE_PARTIAL_CACHE_READ: "Of them, read from the cache.",
     at.USAGE_PARTIAL_CACHE_WRITE: "Of them, written to the cache.",

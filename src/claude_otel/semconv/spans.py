@@ -344,6 +344,8 @@ def _usage(call: ModelCall) -> dict[str, Value | None]:
         at.USAGE_OUTPUT_TOKENS: usage.output_tokens,
         at.USAGE_REASONING: usage.thinking_tokens,
         at.USAGE_CACHE_WRITE_1H: usage.cache_write_1h_input_tokens or None,
+        at.USAGE_WEB_SEARCHES: usage.web_search_requests or None,
+        at.USAGE_WEB_FETCHES: usage.web_fetch_requests or None,
         at.COST_USD: cost and cost.total_usd,
         at.COST_INPUT_USD: cost and cost.input_usd,
         at.COST_OUTPUT_USD: cost and cost.output_usd,
