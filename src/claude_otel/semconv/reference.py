@@ -29,7 +29,8 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     at.RESPONSE_MODEL: "The model that answered.",
     at.RESPONSE_FINISH_REASONS: "Why the answer ended, in the conventions' words; one value.",
     at.RESPONSE_TIME_TO_FIRST_CHUNK: "Seconds to the first chunk of the answer, where measured.",
-    at.CONVERSATION_COMPACTED: "`true` where the history was compacted before.",
+    at.CONVERSATION_COMPACTED: "`true` on the call that summed the history up. Its tokens are what "
+    "the CLI's totals grew by, of one request or of several, which it does not say.",
     at.OUTPUT_TYPE: "`json` where structured output was asked for.",
     at.USAGE_INPUT_TOKENS: "Input tokens, read from and written to the cache included.",
     at.USAGE_OUTPUT_TOKENS: "Output tokens, reasoning included.",
