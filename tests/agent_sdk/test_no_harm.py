@@ -109,7 +109,7 @@ NOT_WHILE_IT_RUNS = {
     "Connection": ("is_over", "launched_in"),
     "Claims": ("__init__",),
     "SessionRecord": ("_mirrored", "_tell_from_mirror"),
-    "TracingThread": ("__init__", "wait", "_owes", "_forget", "_run", "_drive", "_end"),
+    "TracingThread": ("__init__", "wait", "_owe", "_forget", "_run", "_drive", "_end"),
     "connection": ("stamped", "stamp_of", "_left_open"),
     "recording": ("_lives", "end_as_the_sdk_will"),
     "wrappers": ("_class_of", "_own"),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from claude_agent_sdk import (
     ClaudeSDKClient,
+    HookMatcher,
     InMemorySessionStore,
     ResultMessage,
     query,
@@ -92,10 +93,15 @@ def test_a_client_on_a_store_is_exact_for_all_its_turns(app: TracedApp, tmp_path
         subagents=(Script(when="COUNT", replies=(reply(bash("ls")), reply("0"))),),
     )
 
+    async def watch(told: Any, tool_use_id: str | None, context: Any) -> Any:
+        return {}
+
     async def run(api: Any, home: Any) -> None:
         session: str | None = None
         for prompts in (asked[:2], asked[2:]):
-            options = options_for(api, home, session_store=store, resume=session)
+            # A hook is told where the transcript is: in a folder that is about to go.
+            hooks = {"UserPromptSubmit": [HookMatcher(hooks=[watch])]}
+            options = options_for(api, home, session_store=store, resume=session, hooks=hooks)
             async with ClaudeSDKClient(options) as client:
                 for prompt in prompts:
                     await client.query(prompt)

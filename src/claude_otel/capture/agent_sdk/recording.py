@@ -93,8 +93,8 @@ class Recording:
         written there may be gone before it is read, while what the program's own folder has of
         this session is the past.
         """
-        if config_dir != self._config_dir:
-            self._config_dir = None
+        if self._config_dir not in (None, config_dir):
+            self._config_dir = None if self._is_mirrored else config_dir
 
     @property
     def is_at_work(self) -> bool:

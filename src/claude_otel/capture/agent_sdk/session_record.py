@@ -160,10 +160,10 @@ class SessionRecord:
             yield from self._tell_from_frames()
 
     def _find(self) -> Path | None:
-        if self._named_path is not None and self._named_path.exists():
-            return self._named_path
         if self._config_dir is None:
             return None
+        if self._named_path is not None and self._named_path.exists():
+            return self._named_path
         found = self._config_dir.glob(f"projects/*/{self._session_id}.jsonl")
         return next(found, None)
 

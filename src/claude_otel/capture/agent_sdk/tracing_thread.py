@@ -56,10 +56,10 @@ class TracingThread:
         self._recordings: list[Recorded] = []
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
-        # Who waits takes a number; a look at everything that began after that, and after which
-        # nothing was owed, answers it.
+        # Who waits takes a number; a recording answers it by a look that began after that and
+        # left nothing owed.
         self._asked = 0
-        self._answered = 0
+        self._answered: dict[Recorded, int] = {}
         self.flush: Callable[[], object] | None = None
         """Brings what was told to where it goes; set where the pipeline is ours."""
         if hasattr(os, "register_at_fork"):
@@ -83,19 +83,24 @@ class TracingThread:
         until = time.monotonic() + timeout_s
         with self._lock:
             self._asked += 1
-            number = self._asked
-        while self._owes(number) and time.monotonic() < until:
+            number, recordings = self._asked, list(self._recordings)
+        while self._owe(number, recordings) and time.monotonic() < until:
             self._wake.set()
             time.sleep(_GATHER_S)
-        return not self._owes(number)
+        return not self._owe(number, recordings)
 
-    def _owes(self, number: int) -> bool:
-        return bool(self._recordings) and self._answered < number
+    def _owe(self, number: int, recordings: list[Recorded]) -> bool:
+        with self._lock:
+            return any(
+                each in self._recordings and self._answered.get(each, 0) < number
+                for each in recordings
+            )
 
     def _forget(self) -> None:
         """In a forked child there is no such thread, and its sessions are the parent's."""
         self._lock = threading.Lock()
         self._recordings, self._thread, self._wake = [], None, threading.Event()
+        self._answered = {}
 
     def _run(self) -> None:
         last_words_until: float | None = None
@@ -116,8 +121,9 @@ class TracingThread:
                         self._drive(recording, is_ending=True, time_is_up=True)
                     continue
             drives = [self._drive(each, is_ending=is_ending) for each in recordings]
-            if not any(map(_owes, recordings)):
-                self._answered = asked
+            with self._lock:
+                going_on = [each for each in recordings if each in self._recordings]
+                self._answered |= {each: asked for each in going_on if not _owes(each)}
             at_work = last_words_until is not None or any(drives)
             look_after_s = _LOOK_EVERY_S if at_work else _LOOK_AT_REST_EVERY_S
             if self._recordings and self._wake.wait(look_after_s):
@@ -149,6 +155,7 @@ class TracingThread:
             if not goes_on:
                 with self._lock:
                     self._recordings.remove(recording)
+                    self._answered.pop(recording, None)
         return False
 
 
