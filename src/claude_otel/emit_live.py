@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 from opentelemetry.context import Context, create_key, get_value, set_value
@@ -31,7 +32,7 @@ from opentelemetry.trace import (
 from claude_otel.emit import baggage_attributes, least_first
 from claude_otel.model.nodes import Closed, Node, Subagent, Turn
 from claude_otel.semconv.shape import SpanShape, SpanStart
-from claude_otel.semconv.spans import id_of, span_for, start_of
+from claude_otel.semconv.spans import id_of, late_in, span_for, start_of
 from claude_otel.semconv.surroundings import Surroundings
 
 Key: TypeAlias = tuple[str, str]
@@ -136,6 +137,10 @@ class LiveEmitter:
                     continue  # it has ended: what has left cannot be called back
                 self._started(change.node)
             shape = span_for(change.node, self._around)
+            if isinstance(change.node, Subagent):
+                # Nothing of ours corrects the turn's span, which may have ended long before.
+                attributes = shape.attributes | late_in(change.node)
+                shape = replace(shape, attributes=attributes)
             self._measure(shape)
             token = ending.set(shape)
             try:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Final
 
 import anyio
@@ -74,6 +75,18 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
     def instrumentation_dependencies(self) -> Collection[str]:
         return ("claude-agent-sdk >= 0.1.60",)
 
+    def instrument(self, **kwargs: Any) -> None:
+        """As every instrumentor; a second call changes nothing, and says what it leaves out."""
+        asked = kwargs.get("tracer_provider")
+        if self.is_instrumented_by_opentelemetry and asked is not None:
+            known = self._pipeline.provider
+            if asked is not (get_tracer_provider() if known is None else known):
+                log.warning(
+                    "the Agent SDK is traced already: this tracer_provider is ignored, spans go "
+                    "where the first call said; to change that, call uninstrument() before it"
+                )
+        super().instrument(**kwargs)
+
     def _instrument(self, **kwargs: Any) -> None:
         own = {f.name: kwargs[f.name] for f in fields(Options) if f.name in kwargs}
         options = settings.own_environment() | environment_of(own, place="claude_otel")
@@ -98,14 +111,18 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
         self._raises = settings.raises_own_failures()
         self._claims = Claims(settings.state_folder())
         self._wrappers = Wrappers(
-            self._open, self._pipeline.current, self._settle, raise_ours=self._raises
+            self._open,
+            self._pipeline.current,
+            self._settle,
+            _config_dir_of,
+            raise_ours=self._raises,
         )
         self._wrappers.wrap()
 
     def _uninstrument(self, **kwargs: Any) -> None:
         self._wrappers.unwrap()
 
-    def _open(self, added: Mapping[str, str], is_here: bool) -> Connection:
+    def _open(self, added: Mapping[str, str], is_here: bool, is_mirrored: bool) -> Connection:
         above = self._pipeline.current()
         environ = {**settings.own_environment(), **added}
         endpoint = settings.model_endpoint(environ)
@@ -120,7 +137,8 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
         )
         recording = Recording(
             emitter,
-            config_dir=settings.claude_config_dir(environ) if is_here else None,
+            config_dir=_config_dir_of(added) if is_here else None,
+            is_mirrored=is_mirrored,
             claims=self._claims,
             raise_ours=self._raises,
         )
@@ -201,11 +219,17 @@ def _configured_from(existing: TracerProvider) -> _Pipeline:
 
 
 def flush(timeout_s: float = 5.0) -> bool:
-    """Wait until every connection that has closed is told; False when the time ran out.
+    """Wait until all that is over is told; False when the time ran out first.
 
-    Then flush the provider (`provider.force_flush()`), as ever.
+    That is every connection that has closed, and of clients that are still open every turn and
+    call that has ended; what still runs is told when it ends. Then flush the provider
+    (`provider.force_flush()`), as ever.
     """
     return _thread.wait(timeout_s)
+
+
+def _config_dir_of(added: Mapping[str, str]) -> Path:
+    return settings.claude_config_dir({**settings.own_environment(), **added})
 
 
 def _as_opentelemetry_says(options: Mapping[str, str]) -> Visible:

@@ -5,9 +5,11 @@ The scripted API is the only model they reach, a temporary home all that they ha
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,59 @@ def run_program(scenario: Scenario, folder: Path, *command: str, **environ: str)
         )
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
         return Ended(done.stdout, done.stderr, api.calls)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A span as it left the program."""
+
+    name: str
+    attributes: Mapping[str, Any]
+
+    @property
+    def operation(self) -> str | None:
+        return self.attributes.get("gen_ai.operation.name")
+
+    @property
+    def tokens(self) -> tuple[int | None, ...]:
+        """Input (inclusive), cache read, cache write, output."""
+        names = ("input_tokens", "cache_read.input_tokens", "cache_write.input_tokens")
+        return tuple(
+            self.attributes.get(f"gen_ai.usage.{name}") for name in (*names, "output_tokens")
+        )
+
+
+def run_into_file(scenario: Scenario, folder: Path, source: str) -> tuple[Ended, list[Sent]]:
+    """Run a program that can `ask()`; the spans that it sent, in the order of their starts."""
+    file = folder / "spans.jsonl"
+    ended = run_program(
+        scenario,
+        folder,
+        program(folder, source),
+        OTEL_TRACES_EXPORTER="otlp_json_file",
+        CLAUDE_OTEL_FILE=str(file),
+        CLAUDE_OTEL_STATE_DIR=str(folder / "state"),
+    )
+    spans = [
+        span
+        for line in file.read_text().splitlines()
+        for resource in json.loads(line)["resourceSpans"]
+        for scope in resource["scopeSpans"]
+        for span in scope["spans"]
+    ]
+    spans.sort(key=lambda span: int(span["startTimeUnixNano"]))
+    return ended, [
+        Sent(
+            span["name"],
+            {each["key"]: _value_of(each["value"]) for each in span.get("attributes", ())},
+        )
+        for span in spans
+    ]
+
+
+def _value_of(value: Mapping[str, Any]) -> Any:
+    ((kind, said),) = value.items()
+    return int(said) if kind == "intValue" else said
 
 
 def program(folder: Path, source: str) -> str:

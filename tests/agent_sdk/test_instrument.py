@@ -147,6 +147,21 @@ def test_instrumenting_twice_traces_once(app: TracedApp, tmp_path: Path) -> None
     claude_otel.uninstrument()
 
 
+def test_a_second_provider_is_ignored_and_the_log_says_so(
+    app: TracedApp, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = TracedApp()
+    app.instrument()
+    assert "tracer_provider is ignored" not in caplog.text
+    other.instrument()
+    (said,) = [r.message for r in caplog.records if "tracer_provider is ignored" in r.message]
+    assert "call uninstrument() before it" in said
+    with scripted(SCENARIO, tmp_path) as (api, home):
+        asyncio.run(with_client(api, home))
+        check(app.spans(), api.calls)
+    assert other.spans() == []
+
+
 @pytest.mark.parametrize("said", [None, "NO_CONTENT", "SPAN_ONLY"])
 def test_content_is_recorded_only_where_opentelemetrys_variable_says_so(
     said: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

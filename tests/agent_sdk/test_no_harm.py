@@ -105,18 +105,19 @@ ONLY_BY_THE_REAL_CLI = (
 # Called at the beginning and the end of a program, not while it uses the SDK; or what itself
 # is the border that our failures do not pass.
 NOT_WHILE_IT_RUNS = {
-    "Recording": ("end_now", "has_living_cli", "_is_open"),
+    "Recording": ("end_now", "end_cli", "has_living_cli", "launched_in", "_is_open", "owes"),
     "ClaudeAgentSdkInstrumentor": (
         "instrumentation_dependencies",
         "_instrument",
         "_uninstrument",
     ),
-    "Connection": ("is_over",),
+    "Connection": ("is_over", "launched_in"),
     "Claims": ("__init__",),
-    "TracingThread": ("__init__", "wait", "_forget", "_run", "_drive", "_end"),
+    "SessionRecord": ("_mirrored", "_tell_from_mirror"),
+    "TracingThread": ("__init__", "wait", "_owe", "_forget", "_run", "_drive", "_end"),
     "connection": ("stamped", "stamp_of", "_left_open"),
     "prompts": ("is_command",),  # the connection's own, tried there
-    "recording": ("_lives",),
+    "recording": ("_lives", "end_as_the_sdk_will"),
     "wrappers": ("_class_of", "_own"),
 }
 # Every function of ours that they use: their own, those of sources and conventions.

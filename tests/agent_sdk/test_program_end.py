@@ -1,17 +1,16 @@
 """How a program ends: we keep nothing alive that would end without us, and tell what we know."""
 
 import asyncio
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from claude_agent_sdk import ClaudeSDKClient, query
-from programs import program, run_program
-from traced_app import TracedApp, options_for, roots, scripted
+from programs import program, run_into_file, run_program
+from traced_app import TracedApp, options_for, roots, scripted, tokens_of
 
-from claude_otel.testing import Pause, Scenario, reply
+from claude_otel.testing import Pause, Scenario, Usage, reply
 from claude_otel.testing.story import bash
 
 LEAVES_A_RUN = """
@@ -58,24 +57,70 @@ if __name__ == "__main__":
 """
 
 
-def test_what_forked_children_ran_arrives(tmp_path: Path) -> None:
-    file = tmp_path / "spans.jsonl"
-    scenario = Scenario(main=(reply("One."), reply("Two.")))
-    run_program(
-        scenario,
-        tmp_path,
-        program(tmp_path, IN_CHILDREN),
-        OTEL_TRACES_EXPORTER="otlp_json_file",
-        CLAUDE_OTEL_FILE=str(file),
-        CLAUDE_OTEL_STATE_DIR=str(tmp_path / "state"),
-    )
-    names = [
-        span["name"]
-        for line in file.read_text().splitlines()
-        for resource in json.loads(line)["resourceSpans"]
-        for scope in resource["scopeSpans"]
-        for span in scope["spans"]
+RAISES = """
+import sys
+from claude_agent_sdk import AssistantMessage, query
+import claude_otel
+claude_otel.configure()
+
+async def listen():
+    options = ClaudeAgentOptions(allowed_tools=["Bash"])
+    async for message in query(prompt="Go.", options=options):
+        if isinstance(message, AssistantMessage):
+            raise ValueError("a mistake of the program's own")
+
+try:
+    asyncio.run(listen())
+except ValueError:
+    pass
+"""
+
+
+def test_a_program_that_fails_while_it_listens_loses_no_tokens_and_is_told_nothing_wrong(
+    tmp_path: Path,
+) -> None:
+    scenario = Scenario(main=(reply(bash("sleep 20"), usage=Usage(input_tokens=11)),))
+    ended, spans = run_into_file(scenario, tmp_path, RAISES)
+    (call,) = ended.calls
+    # What asyncio says of generators that the SDK leaves it says without us, too.
+    assert not any(said in ended.stderr for said in ("transcript", "handles pid", "claude-otel"))
+    assert [(span.operation, span.attributes.get("claude.usage.incomplete")) for span in spans] == [
+        ("invoke_agent", None),
+        ("chat", None),
+        ("execute_tool", None),
     ]
+    turn, chat, tool = spans
+    assert chat.tokens == tokens_of(call)
+    assert chat.attributes["gen_ai.response.id"] == call.message_id
+    assert tool.attributes["gen_ai.tool.call.id"] == call.tool_uses[0].id
+    assert tool.attributes["claude.tool.outcome"] == "closed_early"
+    assert turn.attributes["claude.turn.outcome"] == "closed_early"
+
+
+IN_A_THREAD = """
+import threading
+import claude_otel
+claude_otel.configure()
+threading.Thread(target=ask, args=("From a thread.",)).start()
+"""
+
+
+def test_a_session_in_a_thread_that_outlives_the_main_one_is_told_to_its_end(
+    tmp_path: Path,
+) -> None:
+    scenario = Scenario(main=(reply(bash("sleep 1")), reply("Done.")))
+    ended, spans = run_into_file(scenario, tmp_path, IN_A_THREAD)
+    chats = [span for span in spans if span.operation == "chat"]
+    assert [span.tokens for span in chats] == [tokens_of(call) for call in ended.calls]
+    assert len(chats) == 2
+    (turn,) = [span for span in spans if span.name == "invoke_agent claude-code"]
+    assert turn.attributes["claude.turn.outcome"] == "completed"
+
+
+def test_what_forked_children_ran_arrives(tmp_path: Path) -> None:
+    scenario = Scenario(main=(reply("One."), reply("Two.")))
+    _, spans = run_into_file(scenario, tmp_path, IN_CHILDREN)
+    names = [span.name for span in spans]
     assert names.count("invoke_agent claude-code") == 2
 
 

@@ -1,6 +1,7 @@
-"""What the record of a session is: its file, what it mirrors to a store, or its frames alone."""
+"""What the record of a session is: its file, or its frames alone."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,16 @@ import pytest
 from claude_agent_sdk import (
     ClaudeAgentOptions,
     ClaudeSDKClient,
-    InMemorySessionStore,
     Transport,
     query,
 )
 from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
 from traced_app import TracedApp, options_for, roots, scripted, tokens_of
 
-from claude_otel.testing import Scenario, Script, reply
+from claude_otel.testing import Scenario, ServerToolUse, Usage, reply
 from claude_otel.testing.calls import Call
 from claude_otel.testing.stories import STORIES
-from claude_otel.testing.story import agent, bash
+from claude_otel.testing.story import bash
 
 
 class Elsewhere(Transport):
@@ -123,39 +123,37 @@ def test_partial_messages_say_the_tokens_of_the_main_loop_exactly(
         assert first_s <= chat.attributes["gen_ai.response.time_to_first_chunk"] < first_s + 1.0
 
 
-def test_a_mirrored_session_is_exact_though_its_file_is_out_of_reach(
+def test_a_search_of_the_providers_own_is_in_the_answer_and_counted(
     app: TracedApp, tmp_path: Path
 ) -> None:
-    """Resumed from a session store, the CLI writes into a folder that is gone at once."""
-    store = InMemorySessionStore()
-    scenario = Scenario(
-        main=(
-            reply(bash("echo one")),
-            reply("First."),
-            reply(agent("COUNT: count.", "Count", background=False)),
-            reply("Second."),
-        ),
-        subagents=(Script(when="COUNT", replies=(reply(bash("ls")), reply("0"))),),
-    )
+    found = [{"type": "web_search_result", "title": "T", "url": "https://example.org/"}]
+    search = ServerToolUse("web_search", {"query": "otel"}, result=found)
+    scenario = Scenario(main=(reply(search, "Found.", usage=Usage(web_search_requests=1)),))
 
     async def run(api: Any, home: Any) -> None:
-        session: str | None = None
-        for prompt in ("one", "two"):
-            options = options_for(api, home, session_store=store, resume=session)
-            async with ClaudeSDKClient(options) as client:
-                await client.query(prompt)
-                async for message in client.receive_response():
-                    session = getattr(message, "session_id", None) or session
+        async for _ in query(prompt="Search.", options=options_for(api, home)):
+            pass
 
     with scripted(scenario, tmp_path) as (api, home):
         asyncio.run(run(api, home))
-        calls = list(api.calls)
-    spans = app.spans()
-    assert [t.attributes["claude.turn.outcome"] for t in roots(spans)] == ["completed"] * 2
-    told = {s.attributes["gen_ai.response.id"]: s.tokens for s in spans if s.operation == "chat"}
-    assert told == {c.message_id: tokens_of(c) for c in calls}
-    (agent_span,) = [s for s in spans if s.attributes.get("claude.subagent.id")]
-    assert agent_span.name == "invoke_agent general-purpose"
+        (call,) = api.calls
+    (chat,) = [s for s in app.spans() if s.operation == "chat"]
+    assert chat.tokens == tokens_of(call)
+    assert chat.attributes["claude.usage.web_search_requests"] == 1
+    (answer,) = json.loads(chat.attributes["gen_ai.output.messages"])
+    called, returned, said = answer["parts"]
+    assert called == {
+        "type": "server_tool_call",
+        "id": called["id"],
+        "name": "web_search",
+        "server_tool_call": {"type": "web_search", "arguments": {"query": "otel"}},
+    }
+    assert returned == {
+        "type": "server_tool_call_response",
+        "id": called["id"],
+        "server_tool_call_response": {"type": "web_search_tool_result", "response": found},
+    }
+    assert said == {"type": "text", "content": "Found."}
 
 
 def test_a_session_that_keeps_no_transcript_is_told_from_its_frames(

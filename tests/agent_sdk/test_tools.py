@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from opentelemetry import trace
 from traced_app import Told, TracedApp, options_for, roots, scripted
 
 from claude_otel.testing import Scenario, Script, ToolUse, reply
+from claude_otel.testing.claude_home import write_file
 from claude_otel.testing.story import agent, bash
 
 
@@ -267,6 +269,69 @@ def test_an_external_server_gets_the_traceparent_of_the_turn(
     (turn,) = roots(spans)
     (told,) = named(spans, "execute_tool mcp__env__traceparent")
     assert f"00-{turn.trace_id:032x}-{turn.id:016x}-" in told.attributes["gen_ai.tool.call.result"]
+
+
+def test_each_run_of_a_hook_is_one_event_with_what_it_took_and_what_it_changed(
+    app: TracedApp, tmp_path: Path
+) -> None:
+    """What callbacks change the transcript records, too, in its own words and without times."""
+    scenario = Scenario(main=(reply(bash("echo one")), reply("Done."), reply("Really done.")))
+    stops: list[Any] = []
+
+    def adding(event: str) -> Any:
+        async def add(told: Any, tool_use_id: str | None, context: Any) -> Any:
+            said = {"hookEventName": event, "additionalContext": f"from {event}"}
+            return {"hookSpecificOutput": said}
+
+        return add
+
+    async def object_to(told: Any, tool_use_id: str | None, context: Any) -> Any:
+        return {"decision": "block", "reason": "Not like this."}
+
+    async def go_on_once(told: Any, tool_use_id: str | None, context: Any) -> Any:
+        stops.append(told)
+        return {"decision": "block", "reason": "Go on."} if len(stops) == 1 else {}
+
+    async def run(api: Any, home: Any) -> None:
+        settings = {
+            "UserPromptSubmit": [{"hooks": [{"type": "command", "command": "echo It is noon."}]}]
+        }
+        write_file(home.project / ".claude" / "settings.json", json.dumps({"hooks": settings}))
+        hooks = {
+            "UserPromptSubmit": [HookMatcher(hooks=[adding("UserPromptSubmit")])],
+            "PreToolUse": [HookMatcher(hooks=[adding("PreToolUse")])],
+            "PostToolUse": [HookMatcher(hooks=[adding("PostToolUse"), object_to])],
+            "Stop": [HookMatcher(hooks=[go_on_once])],
+        }
+        options = options_for(api, home, hooks=hooks, setting_sources=["project"])
+        async for _ in query(prompt="Go.", options=options):
+            pass
+
+    with scripted(scenario, tmp_path) as (api, home):
+        asyncio.run(run(api, home))
+        called = api.calls[0].tool_uses[0].id
+    (turn,) = roots(app.spans())
+    events = turn.events("claude.hook")
+    told = [
+        (
+            e["claude.hook.name"],
+            e.get("claude.hook.decision"),
+            e.get("gen_ai.tool.call.id"),
+        )
+        for e in events
+    ]
+    assert Counter(told) == Counter(
+        [
+            ("UserPromptSubmit", "add_context", None),
+            ("UserPromptSubmit", "add_context", None),
+            ("PreToolUse", "add_context", called),
+            ("PostToolUse", "add_context", called),
+            ("PostToolUse", "block", called),
+            ("Stop", "block", None),
+            ("Stop", None, None),
+        ]
+    )
+    assert all(e["claude.hook.duration_ms"] > 0 for e in events)
 
 
 def test_a_call_that_a_hook_defers_is_no_failure(app: TracedApp, tmp_path: Path) -> None:

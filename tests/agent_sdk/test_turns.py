@@ -11,8 +11,9 @@ import pytest
 from claude_agent_sdk import ClaudeSDKClient, ResultMessage, query
 from traced_app import TracedApp, options_for, roots, scripted, tokens_of
 
-from claude_otel.testing import Pause, Scenario, ToolUse, Usage, reply
-from claude_otel.testing.story import bash
+import claude_otel
+from claude_otel.testing import Pause, Scenario, Script, ToolUse, Usage, reply
+from claude_otel.testing.story import agent, bash
 
 
 async def drain(messages: AsyncIterator[Any]) -> list[Any]:
@@ -277,6 +278,84 @@ def test_the_cost_of_a_turn_is_its_own_and_not_the_running_total(
     for turn, delta in zip(turns, deltas, strict=True):
         assert turn.attributes["claude.turn.cost_usd"] == pytest.approx(delta, abs=1e-9)
         assert turn.attributes["claude.turn.stated_cost_usd"] == pytest.approx(delta, abs=1e-9)
+
+
+SUMS = (
+    "model_calls",
+    "input_tokens",
+    "output_tokens",
+    "cache_read.input_tokens",
+    "cache_write.input_tokens",
+    "cost_usd",
+)
+
+
+def test_what_a_background_agent_spends_after_its_turn_was_told_is_on_its_own_span(
+    app: TracedApp, tmp_path: Path
+) -> None:
+    """The span of the turn has left the program by then: sums add up all the same."""
+    launch = agent("SLOW: wait.", "Wait", background=True)
+    wait = bash("until [ -e go ]; do sleep 0.1; done")
+    last = Usage(input_tokens=40, output_tokens=65, cache_read_tokens=7)
+    scenario = Scenario(
+        main=(
+            reply(launch, usage=Usage(input_tokens=21, output_tokens=2)),
+            reply("Started.", usage=Usage(input_tokens=22, output_tokens=3)),
+            reply("It is done.", usage=Usage(input_tokens=23, output_tokens=4)),
+        ),
+        subagents=(
+            Script(
+                when="SLOW",
+                replies=(
+                    reply(wait, usage=Usage(input_tokens=39, output_tokens=9)),
+                    reply("Waited.", usage=last),
+                ),
+            ),
+        ),
+    )
+    results: list[ResultMessage] = []
+
+    async def run(api: Any, home: Any) -> None:
+        async with ClaudeSDKClient(options_for(api, home)) as client:
+            await client.query("Go.")
+            async for message in client.receive_messages():
+                if not isinstance(message, ResultMessage):
+                    continue
+                results.append(message)
+                if len(results) == 2:
+                    break
+                while len(api.calls) < 3:  # the agent's first
+                    await asyncio.sleep(0.05)
+                assert await asyncio.to_thread(claude_otel.flush, 20)
+                (home.project / "go").touch()
+
+    with scripted(scenario, tmp_path) as (api, home):
+        asyncio.run(run(api, home))
+        calls = list(api.calls)
+    spans = app.spans()
+    turns = roots(spans)
+    (late,) = [s for s in spans if "claude.subagent.id" in s.attributes]
+    assert late.name == "invoke_agent general-purpose"
+    one, two, after = (
+        *([turn.attributes[f"claude.turn.{name}"] for name in SUMS] for turn in turns),
+        [late.attributes[f"claude.turn.late.{name}"] for name in SUMS],
+    )
+    first, second = (21 + 22, 2 + 3), (23, 4)
+    if one[0] == 2:  # on a slow machine the agent's first call ends late, too
+        assert one[1:3] == [*first]
+        assert after[:5] == [2, 39 + 47, 9 + 65, 7, 0]
+    else:
+        assert one[:5] == [3, first[0] + 39, first[1] + 9, 0, 0]
+        assert after[:5] == [1, 47, 65, 7, 0]
+    assert two[:5] == [1, *second, 0, 0]
+    told = (one, two, after)
+    assert sum(sums[1] for sums in told) == sum(tokens_of(call)[0] for call in calls)
+    total = results[-1].total_cost_usd
+    assert sum(sums[-1] for sums in told) == pytest.approx(total)
+    stated = [turn.attributes["claude.turn.stated_cost_usd"] for turn in turns]
+    assert sum(stated) == pytest.approx(total)
+    chats = {s.attributes["gen_ai.response.id"]: s.tokens for s in spans if s.operation == "chat"}
+    assert chats == {call.message_id: tokens_of(call) for call in calls}
 
 
 def test_slash_commands_and_a_cleared_session_end_their_spans(

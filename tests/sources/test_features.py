@@ -63,7 +63,6 @@ def test_another_hook_that_adds_to_the_conversation_is_told_with_what_it_added()
             at_ns=AT_NS,
             name="UserPromptSubmit",
             started_at_ns=AT_NS - 31_000_000,
-            tool_use_id="x",
             decision="add_context",
         ),
         InputAdded(at_ns=AT_NS, message=Message(role="user", parts=(Text(text="It is noon."),))),
@@ -86,7 +85,7 @@ def test_another_hook_is_told_with_what_it_decided(kind, decision, error_type):
 
 def test_a_stop_hook_that_makes_claude_go_on_is_told():
     told = read({"type": "system", "subtype": "stop_hook_summary", "hookErrors": ["Check again."]})
-    assert told[0] == HookRan(at_ns=AT_NS, name="Stop", started_at_ns=AT_NS, decision="block")
+    assert told[0] == HookRan(at_ns=AT_NS, name="Stop", started_at_ns=None, decision="block")
 
 
 @pytest.mark.parametrize(

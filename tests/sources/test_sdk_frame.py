@@ -13,6 +13,7 @@ from claude_otel.sources.sdk_frame import (
     facts_of_frame,
     prompt_of_frames,
     records_of_frame,
+    session_of,
 )
 
 SYSTEM_FRAMES_IGNORED = [kind.partition("/")[2] for kind in IGNORED if "/" in kind]
@@ -200,3 +201,22 @@ def test_prompts_that_waited_are_one_and_a_turn_that_nobody_asked_for_is_a_notif
     )
     told = prompt_of_frames([], AT, record_id="s1:2", init=init, notice="0 files.")
     assert (told.origin, told.parts) == ("task-notification", (Text(text="0 files."),))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/home/u/projects/x/.claude/projects/-home-u-projects-x/5e55.jsonl",
+        "/tmp/claude-resume-ab/projects/-srv/5e55/subagents/agent-a1.jsonl",
+        r"C:\Users\u\.claude\projects\C--src\5e55.jsonl",
+    ],
+)
+def test_entries_that_are_mirrored_are_of_the_session_that_their_file_is_named_after(
+    path: str,
+) -> None:
+    assert session_of({"type": "transcript_mirror", "filePath": path, "entries": []}) == "5e55"
+
+
+def test_a_mirrored_file_that_is_no_sessions_is_of_none() -> None:
+    assert session_of({"type": "transcript_mirror", "filePath": "/tmp/x.jsonl"}) is None
+    assert session_of({"type": "transcript_mirror"}) is None

@@ -117,13 +117,16 @@ class Ending:
         if call.usage is not None and call.stop_reason is None and not call.is_compaction:
             call.turn.cut_off_calls += 1
         if call.usage is not None and call.stop_reason is not None:
-            call.turn.usage_by_call[call.key] = CallUsage(
+            counted = CallUsage(
                 model=call.model,
                 usage=call.usage,
                 at_ns=call.started_at_ns,
                 speed=call.speed,
                 inference_geo=call.inference_geo,
             )
+            call.turn.usage_by_call[call.key] = counted
+            if call.turn.is_closed and isinstance(call.owner, Subagent):
+                call.owner.late_calls.append(counted)
         if call.turn.is_closed:
             call.turn.is_dirty, call.turn.touched_ns = True, self._whose.now_ns
         call.is_closed = True

@@ -236,12 +236,17 @@ class ToolRan(Event):
 class HookRan(Event):
     """A hook of somebody else ran from `started_at_ns` to `at_ns`: a command, a program's callback.
 
-    `decision`: what it answered of those that change something (block, deny, stop …).
+    `started_at_ns` None: only what it changed is recorded. `is_callback`: the program's own, heard
+    as it ran. `tool_use_id`: of the call that it ran for, if any.
+    `decision`: what it answered of those that change something (block, deny, stop …), or
+    add_context; `adds_context`: that too, beside another decision.
     `error_type`: the class of what it raised.
     """
 
     name: str
-    started_at_ns: int
+    started_at_ns: int | None
+    is_callback: bool = False
+    adds_context: bool = False
     tool_use_id: str | None = None
     prompt_id: str | None = None
     decision: str | None = None

@@ -31,6 +31,10 @@ class Heard:
         """Whether anything is still to be joined."""
         return bool(self._names or self._results)
 
+    def has_result_since(self, at_ns: int) -> bool:
+        """Whether one waits that came then or later: its turn may yet be read."""
+        return any(result.at_ns >= at_ns for result, _ in self._results.values())
+
     def hears(self, turn: TurnHeard) -> None:
         if turn.number not in self._turns:
             self._names.setdefault(turn.number, set()).update(turn.names)

@@ -121,6 +121,7 @@ class Turn:
     compactions: list[Compacted] = field(default_factory=list[Compacted])
     queued: list[PromptQueued] = field(default_factory=list[PromptQueued])
     hooks: list[HookRan] = field(default_factory=list[HookRan])
+    hooks_repeated: list[HookRan] = field(default_factory=list[HookRan])
     rate_limits: list[RateLimitStated] = field(default_factory=list[RateLimitStated])
     model_switches: list[ModelSwitched] = field(default_factory=list[ModelSwitched])
     mode_changes: list[PermissionModeSet] = field(default_factory=list[PermissionModeSet])
@@ -296,7 +297,10 @@ class ToolCall:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Subagent:
-    """One run of a subagent. It belongs to the turn that launched it, however long it runs."""
+    """One run of a subagent. It belongs to the turn that launched it, however long it runs.
+
+    `late_calls`: its own that ended when the turn had been told already.
+    """
 
     key: str
     turn: Turn
@@ -313,6 +317,7 @@ class Subagent:
     outcome: Outcome | None = None
     failure: Failure | None = None
     has_calls: bool = False
+    late_calls: list[CallUsage] = field(default_factory=list[CallUsage])
 
     has_finished: bool = False
     has_closed_work: bool = False

@@ -26,6 +26,7 @@ from claude_otel.model.compaction import Compactions
 from claude_otel.model.early import Early
 from claude_otel.model.ending import PATIENCE_NS, Ending
 from claude_otel.model.heard import Heard
+from claude_otel.model.hooks import note_hook
 from claude_otel.model.nodes import (
     Closed,
     Failure,
@@ -163,6 +164,11 @@ class Session:
             or (self._end is not None and not node.is_closed)
             for node in waiting
         )
+
+    @property
+    def owes(self) -> bool:
+        """Something is over that is not told yet: it waits for its record or for the clock."""
+        return not self.is_quiet or self._heard.has_result_since(self._now_ns - PATIENCE_NS)
 
     # -- facts -------------------------------------------------------------------
 
@@ -394,10 +400,10 @@ class Session:
         return [c for call in failed for c in self._ending.close_call(call)]
 
     def _on_hook(self, event: ev.HookRan) -> None:
-        if event.tool_use_id is not None and event.tool_use_id.startswith("toolu_"):
+        if event.tool_use_id is not None:
             self._tools.learned(event.tool_use_id, event)
         elif (turn := self._whose.named(event.prompt_id) or self._whose.reading) is not None:
-            turn.hooks.append(event)
+            note_hook(turn, event)
 
     def _join_heard(self, *, is_last: bool = False) -> None:
         if not self._heard.waits:

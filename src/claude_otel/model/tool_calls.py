@@ -9,6 +9,7 @@ from claude_otel.model import events as ev
 from claude_otel.model.belonging import Belonging
 from claude_otel.model.early import Early
 from claude_otel.model.ending import Ending
+from claude_otel.model.hooks import note_hook
 from claude_otel.model.nodes import Failure, ToolCall
 from claude_otel.model.parts import Message, ToolResult
 from claude_otel.model.subagents import Subagents
@@ -112,7 +113,7 @@ class ToolCalls:
             case ev.ToolRan():
                 tool.ran = (event.started_at_ns, event.at_ns)
             case ev.HookRan():
-                tool.turn.hooks.append(event)
+                note_hook(tool.turn, event)
 
     def _learn_late(self, tool: ToolCall, event: ev.ToolReturned) -> None:
         """A closed call's result, seen again by the other source: nothing new but the link."""

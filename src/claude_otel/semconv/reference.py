@@ -7,6 +7,14 @@ from typing import Final
 
 from claude_otel.semconv import attributes as at
 
+# A span that an exporter of the application has taken cannot be changed any more.
+_WHEN: Final = ", as far as they had ended when the span left"
+
+
+def _late(name: str) -> str:
+    return f"Agent SDK, on a background agent's span: what came too late for `claude.turn.{name}`."
+
+
 DESCRIPTIONS: Final[dict[str, str]] = {
     at.OPERATION_NAME: "`chat`, `execute_tool` or `invoke_agent`.",
     at.PROVIDER_NAME: "Who answers: `anthropic`, `aws.bedrock`, `gcp.vertex_ai`.",
@@ -21,7 +29,8 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     at.RESPONSE_MODEL: "The model that answered.",
     at.RESPONSE_FINISH_REASONS: "Why the answer ended, in the conventions' words; one value.",
     at.RESPONSE_TIME_TO_FIRST_CHUNK: "Seconds to the first chunk of the answer, where measured.",
-    at.CONVERSATION_COMPACTED: "`true` where the history was compacted before.",
+    at.CONVERSATION_COMPACTED: "`true` on the call that summed the history up. Its tokens are what "
+    "the CLI's totals grew by, of one request or of several, which it does not say.",
     at.OUTPUT_TYPE: "`json` where structured output was asked for.",
     at.USAGE_INPUT_TOKENS: "Input tokens, read from and written to the cache included.",
     at.USAGE_OUTPUT_TOKENS: "Output tokens, reasoning included.",
@@ -50,6 +59,8 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     at.COST_OUTPUT_USD: "Of it, the output's.",
     at.USAGE_CACHE_WRITE_1H: "Of the cache's writes, those that live for an hour.",
     at.USAGE_INCOMPLETE: "`true` where the answer was cut off, or its end was not told.",
+    at.USAGE_WEB_SEARCHES: "How often the provider itself searched the web, which it charges for.",
+    at.USAGE_WEB_FETCHES: "How often the provider itself fetched a page.",
     at.USAGE_PARTIAL_INPUT: "Input tokens of an answer that was cut off.",
     at.USAGE_PARTIAL_CACHE_READ: "Of them, read from the cache.",
     at.USAGE_PARTIAL_CACHE_WRITE: "Of them, written to the cache.",
@@ -69,15 +80,21 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     at.TURN_ORIGIN: "What started the turn: a person, a task's notification, …",
     at.TURN_OUTCOME: "`completed`, `failed`, `denied` (by a hook), `interrupted`, `cancelled`, "
     "`closed_early` or `abandoned`.",
-    at.TURN_INPUT_TOKENS: "Sum over the turn's calls, subagents included.",
-    at.TURN_OUTPUT_TOKENS: "Sum over the turn's calls, subagents included.",
-    at.TURN_CACHE_READ: "Sum over the turn's calls, subagents included.",
-    at.TURN_CACHE_WRITE: "Sum over the turn's calls, subagents included.",
-    at.TURN_COST_USD: "Sum of the calls' prices; absent where one is not known.",
-    at.TURN_STATED_COST_USD: "What the CLI itself states for the turn.",
+    at.TURN_INPUT_TOKENS: f"Sum over the turn's calls, subagents included{_WHEN}.",
+    at.TURN_OUTPUT_TOKENS: f"Sum over the turn's calls, subagents included{_WHEN}.",
+    at.TURN_CACHE_READ: f"Sum over the turn's calls, subagents included{_WHEN}.",
+    at.TURN_CACHE_WRITE: f"Sum over the turn's calls, subagents included{_WHEN}.",
+    at.TURN_COST_USD: f"Sum of the calls' prices{_WHEN}; absent where one is not known.",
+    at.TURN_LATE_MODEL_CALLS: _late("model_calls"),
+    at.TURN_LATE_INPUT_TOKENS: _late("input_tokens"),
+    at.TURN_LATE_OUTPUT_TOKENS: _late("output_tokens"),
+    at.TURN_LATE_CACHE_READ: _late("cache_read.input_tokens"),
+    at.TURN_LATE_CACHE_WRITE: _late("cache_write.input_tokens"),
+    at.TURN_LATE_COST_USD: _late("cost_usd"),
+    at.TURN_STATED_COST_USD: "What the CLI states since its result before, side calls included.",
     at.TURN_END_REASON: "Why the turn ended, as the Agent SDK's result says it.",
     at.TURN_STRUCTURED_OUTPUT: "The structured output (JSON).",
-    at.TURN_MODEL_CALLS: "How many model calls, subagents' included.",
+    at.TURN_MODEL_CALLS: f"How many model calls, subagents' included{_WHEN}.",
     at.TURN_TOOL_CALLS: "How many tool calls, subagents' included.",
     at.TURN_FROM_HOOKS_ONLY: "`true` where no transcript tells of the turn.",
     at.REQUEST_ID: "The API's request id.",

@@ -44,11 +44,13 @@ def _permission(wait: PermissionWait) -> ShapeEvent:
 def _hook(hook: HookRan) -> ShapeEvent:
     return ShapeEvent(
         name="claude.hook",
-        at_ns=hook.started_at_ns,
+        at_ns=hook.at_ns if hook.started_at_ns is None else hook.started_at_ns,
         attributes=known(
             {
                 at.HOOK_NAME: hook.name,
-                at.HOOK_DURATION_MS: (hook.at_ns - hook.started_at_ns) / 1e6,
+                at.HOOK_DURATION_MS: None
+                if hook.started_at_ns is None
+                else (hook.at_ns - hook.started_at_ns) / 1e6,
                 at.HOOK_DECISION: hook.decision,
                 at.TOOL_CALL_ID: hook.tool_use_id,
                 at.ERROR_TYPE: hook.error_type,

@@ -8,6 +8,7 @@ set. Content is redacted and cut here, once, before there is a span.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, cast
 
 from claude_otel.content import clean, cut_together, redact
@@ -22,6 +23,7 @@ from claude_otel.model.nodes import (
     Turn,
 )
 from claude_otel.model.parts import Message, ToolUse
+from claude_otel.model.usage import Usage
 from claude_otel.pricing import Cost, cost_of
 from claude_otel.semconv import attributes as at
 from claude_otel.semconv.messages import finish_reason, tool_definitions
@@ -99,11 +101,35 @@ def id_of(node: Node) -> NodeId:
             return NodeId(kind="subagent", key=key, turn_key=clean(node.turn.key))
 
 
+def late_in(agent: Subagent) -> dict[str, Value]:
+    """What the span of the turn of `agent` does not hold, where that cannot be changed any more.
+
+    Of the calls of this agent itself: sums over all spans are those of the turns and of these.
+    """
+    if not agent.late_calls:
+        return {}
+    usage, cost = sum((call.usage for call in agent.late_calls), Usage()), _sum(agent.late_calls)
+    return known(
+        {
+            at.TURN_LATE_MODEL_CALLS: len(agent.late_calls),
+            at.TURN_LATE_INPUT_TOKENS: usage.input_tokens,
+            at.TURN_LATE_OUTPUT_TOKENS: usage.output_tokens,
+            at.TURN_LATE_CACHE_READ: usage.cache_read_input_tokens,
+            at.TURN_LATE_CACHE_WRITE: usage.cache_write_input_tokens,
+            at.TURN_LATE_COST_USD: cost and cost.total_usd,
+        }
+    )
+
+
 def cost_of_turn(turn: Turn) -> Cost | None:
     """The sum over the turn's calls; None as soon as one has no known price."""
+    return _sum(turn.usage_by_call.values())
+
+
+def _sum(calls: Iterable[CallUsage]) -> Cost | None:
     total: Cost | None = None
     # In the order of their times: sums of floats depend on theirs.
-    for call in sorted(turn.usage_by_call.values(), key=lambda call: call.at_ns):
+    for call in sorted(calls, key=lambda call: call.at_ns):
         cost = _cost(call)
         if cost is None:
             return None
@@ -320,6 +346,8 @@ def _usage(call: ModelCall) -> dict[str, Value | None]:
         at.USAGE_OUTPUT_TOKENS: usage.output_tokens,
         at.USAGE_REASONING: usage.thinking_tokens,
         at.USAGE_CACHE_WRITE_1H: usage.cache_write_1h_input_tokens or None,
+        at.USAGE_WEB_SEARCHES: usage.web_search_requests or None,
+        at.USAGE_WEB_FETCHES: usage.web_fetch_requests or None,
         at.COST_USD: cost and cost.total_usd,
         at.COST_INPUT_USD: cost and cost.input_usd,
         at.COST_OUTPUT_USD: cost and cost.output_usd,

@@ -48,10 +48,17 @@ _HOOK_DECISIONS: Final[dict[str, str | None]] = {
 }
 
 
+_HOOKS_OF_TOOLS: Final = ("PreToolUse", "PostToolUse", "PostToolUseFailure", "PermissionRequest")
+
+
 def _hook_ran(raw: Raw, at_ns: int, agent_id: str | None, kind: str) -> Iterator[ev.Event]:
     added = raw.get("content")
     words = "\n".join(strings(raw, "content")) if isinstance(added, list) else added
-    duration_ms = whole(raw, "durationMs") or 0
+    name = text(raw, "hookName") or text(raw, "hookEvent") or "hook"
+    event, duration_ms = name.partition(":")[0], whole(raw, "durationMs")
+    if event == "Stop" and kind == "hook_blocking_error":
+        yield ev.Ignored(at_ns=at_ns, kind="attachment/hook_blocking_error of Stop")
+        return  # stop_hook_summary follows
     decision = _HOOK_DECISIONS[kind]
     if decision is None and words:
         decision = "add_context"
@@ -59,9 +66,10 @@ def _hook_ran(raw: Raw, at_ns: int, agent_id: str | None, kind: str) -> Iterator
     yield ev.HookRan(
         at_ns=at_ns,
         agent_id=agent_id,
-        name=text(raw, "hookName") or text(raw, "hookEvent") or "hook",
-        started_at_ns=at_ns - duration_ms * 1_000_000,
-        tool_use_id=text(raw, "toolUseID"),
+        name=name,
+        started_at_ns=None if duration_ms is None else at_ns - duration_ms * 1_000_000,
+        # Of other events it names the run of the hooks.
+        tool_use_id=text(raw, "toolUseID") if event in _HOOKS_OF_TOOLS else None,
         decision=decision,
         error_type="hook_error" if failed else None,
     )

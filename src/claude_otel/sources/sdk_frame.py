@@ -11,6 +11,7 @@ the placeholder of the answer's first event (2.1.332, and all before it).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -73,6 +74,17 @@ def names_of_frame(frame: Raw) -> tuple[str, ...]:
     elif kind == "result":
         names.append(text(section(frame, "origin"), "runId"))
     return tuple(name for name in names if name is not None)
+
+
+def session_of(frame: Raw) -> str | None:
+    """Which session it is about; entries that are mirrored name the file that they are in."""
+    said = text(frame, "session_id") or text(frame, "sessionId")
+    if said is not None or text(frame, "type") != "transcript_mirror":
+        return said
+    # projects/<project>/<session>.jsonl, or below projects/<project>/<session>/
+    parts = re.split(r"[/\\]", text(frame, "filePath") or "")
+    below = parts[len(parts) - parts[::-1].index("projects") :] if "projects" in parts else []
+    return below[1].removesuffix(".jsonl") if len(below) > 1 else None
 
 
 def facts_of_frame(frame: Raw, at_ns: int) -> Iterator[ev.Event]:

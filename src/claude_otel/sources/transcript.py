@@ -362,7 +362,7 @@ def _api_error(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
 def _stop_hooks(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
     """Stop hooks ran; one that failed on purpose makes Claude go on, in the same turn."""
     for _ in strings(raw, "hookErrors"):
-        yield ev.HookRan(at_ns=at_ns, name="Stop", started_at_ns=at_ns, decision="block")
+        yield ev.HookRan(at_ns=at_ns, name="Stop", started_at_ns=None, decision="block")
     yield from _turn_end(raw, at_ns)
 
 

@@ -11,6 +11,7 @@ import itertools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 from weakref import finalize
 
@@ -43,7 +44,7 @@ from claude_otel.emit_live import Key, LiveEmitter
 from claude_otel.model import events as ev
 from claude_otel.semconv.spans import subagent_start, tool_start, turn_start
 from claude_otel.sources.blocks import bytes_of, json_of, list_of, object_of, section, text
-from claude_otel.sources.sdk_frame import names_of_frame
+from claude_otel.sources.sdk_frame import names_of_frame, session_of
 
 Json: TypeAlias = Mapping[str, Any]
 
@@ -106,6 +107,10 @@ class Connection:
         self.stderr = ""
         """The end of what the CLI printed to the program's own callback."""
 
+    def launched_in(self, config_dir: Path) -> None:
+        """The CLI starts, on this machine, with this folder for what it keeps."""
+        self._recording.launched_in(config_dir)
+
     # -- turns ------------------------------------------------------------------------
     #
     # A turn begins with `init` and ends with its result. Its span is started before that, with
@@ -159,7 +164,7 @@ class Connection:
         elif kind == "system" and text(frame, "subtype") == "init":
             self._turn_begins(at_ns)
         names = self._names_of(kind, frame)
-        if session_id := text(frame, "session_id") or text(frame, "sessionId"):
+        if (session_id := session_of(frame)) is not None:
             turn = self._number if self._runs_since_ns is not None else None
             self._put(Frame(at_ns, session_id, bytes_of(frame), turn, names))
         if kind == "result":
@@ -210,14 +215,17 @@ class Connection:
         """A hook callback of the program answered; what it was told is a payload like any."""
         said = section(request, "input")
         self._put(HookInput(started_at_ns, bytes_of(said)))
+        output = section(answer, "response")
         self._see(
             ev.HookRan(
                 at_ns=time.time_ns(),
                 started_at_ns=started_at_ns,
+                is_callback=True,
+                adds_context=_adds_context(output),
                 name=text(said, "hook_event_name") or "unknown",
                 tool_use_id=text(said, "tool_use_id"),
                 prompt_id=text(said, "prompt_id"),
-                decision=_decision_of(section(answer, "response")),
+                decision=_decision_of(output),
                 error_type="callback_error" if text(answer, "subtype") == "error" else None,
             )
         )
@@ -400,4 +408,9 @@ def _decision_of(output: Json) -> str | None:
     if output.get("continue") is False:
         return "stop"
     specific = section(output, "hookSpecificOutput")
-    return text(specific, "permissionDecision") or text(output, "decision")
+    decision = text(specific, "permissionDecision") or text(output, "decision")
+    return decision or ("add_context" if _adds_context(output) else None)
+
+
+def _adds_context(output: Json) -> bool:
+    return bool(text(section(output, "hookSpecificOutput"), "additionalContext"))

@@ -27,6 +27,7 @@ from claude_otel.capture.agent_sdk.inbox import (
     TurnBegan,
     Written,
 )
+from claude_otel.capture.agent_sdk.left_behind import end_as_the_sdk_will
 from claude_otel.capture.agent_sdk.prompts import Prompt, Prompts
 from claude_otel.capture.agent_sdk.session_record import SessionRecord
 from claude_otel.capture.ownership import Claims
@@ -61,18 +62,23 @@ class _Telling:
 
 
 class Recording:
-    """`config_dir`: where the CLI keeps transcripts; None: not on this machine."""
+    """`config_dir`: where the CLI keeps transcripts; None: not on this machine.
+
+    `is_mirrored`: it repeats them to a session store of the program's.
+    """
 
     def __init__(
         self,
         emitter: LiveEmitter,
         *,
         config_dir: Path | None,
+        is_mirrored: bool,
         claims: Claims,
         raise_ours: bool,
     ) -> None:
         self._emitter = emitter
         self._config_dir = config_dir
+        self._is_mirrored = is_mirrored
         self._claims = claims
         self.raise_ours = raise_ours
         self._inbox: SimpleQueue[Item] = SimpleQueue()
@@ -88,16 +94,34 @@ class Recording:
         self._refusal: tuple[ev.TurnResulted, str] | None = None
         self._ended: Ended | None = None
         self._ended_at_s = 0.0
+        self._is_cli_told = False
         self.is_over = False
 
     def put(self, item: Item) -> None:
         """From the event loop: cheap, never blocks."""
         self._inbox.put(item)
 
+    def launched_in(self, config_dir: Path) -> None:
+        """Where the CLI that starts now keeps its transcripts.
+
+        To resume from a store the SDK makes a folder of its own and takes it away again: what is
+        written there may be gone before it is read, while what the program's own folder has of
+        this session is the past.
+        """
+        if self._config_dir not in (None, config_dir):
+            self._config_dir = None if self._is_mirrored else config_dir
+
     @property
     def is_at_work(self) -> bool:
         """Whether something is open, so that its record is worth looking at often."""
         return self._ended is not None or bool(self._spans) or self._is_open()
+
+    @property
+    def owes(self) -> bool:
+        """Whether something is over that is not told yet, by what has been said so far."""
+        if self._ended is not None or not self._inbox.empty():
+            return True
+        return any(telling.session.owes for telling in self._sessions.values())
 
     @property
     def has_living_cli(self) -> bool:
@@ -107,6 +131,16 @@ class Recording:
         if ended is None or ended.is_closed:
             return ended is None
         return ended.cli_pid is None or _lives(ended.cli_pid)
+
+    def end_cli(self) -> bool:
+        """The program is ending: whether the CLI ends with it at once, and can be waited for.
+
+        Only one whose closing has begun: any other an exit handler may still want to use.
+        """
+        if self._ended is None:
+            return False
+        self._is_cli_told = self._is_cli_told or end_as_the_sdk_will(self._ended.cli_pid)
+        return self._is_cli_told
 
     def step(self) -> None:
         """Take what has come, tell what has become final."""
@@ -200,7 +234,9 @@ class Recording:
     def _of(self, session_id: str) -> _Telling:
         telling = self._sessions.get(session_id)
         if telling is None:
-            record = SessionRecord(session_id, config_dir=self._config_dir)
+            record = SessionRecord(
+                session_id, config_dir=self._config_dir, is_mirrored=self._is_mirrored
+            )
             session = Session(session_id, since_ns=self._since_ns, tells_commands=True)
             telling = _Telling(session, record)
             telling.session.settle(time.time_ns())

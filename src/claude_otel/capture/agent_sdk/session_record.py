@@ -1,9 +1,9 @@
 """What the record of one session is, and what it says.
 
 The record is the session's transcript where that can be had: the file that the CLI writes
-on this machine, or the entries that it mirrors to a session store. Only where there is
-neither are the frames themselves the record; what they do not say (the tokens that came
-out, an attempt that was repeated) is then marked as unknown.
+on this machine, or else the entries that it mirrors to a session store, which lack the
+requests. Only where there is neither are the frames themselves the record; what they do not
+say (the tokens that came out, an attempt that was repeated) is then marked as unknown.
 """
 
 from __future__ import annotations
@@ -42,13 +42,16 @@ _LAST_PATIENCE_S: Final = 2.0
 
 
 class SessionRecord:
-    """`config_dir`: where the CLI keeps transcripts; None: nowhere on this machine."""
+    """`config_dir`: where the CLI keeps transcripts; None: nowhere that we could read.
 
-    def __init__(self, session_id: str, *, config_dir: Path | None) -> None:
+    `is_mirrored`: the program has a session store, to which the CLI repeats what it writes.
+    """
+
+    def __init__(self, session_id: str, *, config_dir: Path | None, is_mirrored: bool) -> None:
         self._session_id = session_id
         self._config_dir = config_dir
         self._kind: Literal["undecided", "file", "mirror", "frames"] = (
-            "undecided" if config_dir is not None else "frames"
+            "undecided" if config_dir is not None or is_mirrored else "frames"
         )
         self._tail: TranscriptTail | None = None
         self._named_path: Path | None = None
@@ -77,17 +80,16 @@ class SessionRecord:
         """What `frame` says, as far as the record does not say it better."""
         raw = object_of(json_of(frame.content)) or {}
         kind = kind_of(raw)
-        if kind == "transcript_mirror":
-            yield from self._mirrored(raw)
-            return
         if kind == "system/init" and self._began_s is None:
             self._began_s = time.monotonic()
         yield from facts_of_frame(raw, frame.at_ns)
         match self._kind:
             case "undecided":
                 self._held.append(frame)
+                if kind == "transcript_mirror" and self._config_dir is None:
+                    yield from self._tell_from_mirror()
             case "mirror":
-                yield from agents_of_frame(raw, frame.at_ns)
+                yield from self._mirrored(raw, frame)
             case "frames":
                 yield from self._said(raw, frame.at_ns)
             case "file":
@@ -138,6 +140,7 @@ class SessionRecord:
 
     def _decide(self, patience_s: float) -> Iterator[ev.Event]:
         path = self._find()
+        is_late = self._began_s is not None and time.monotonic() - self._began_s >= patience_s
         if path is not None:
             self._kind, self._tail = "file", TranscriptTail(path)
             held, self._held = self._held, []
@@ -145,20 +148,22 @@ class SessionRecord:
                 if isinstance(frame, Frame):
                     facts = _facts_in(object_of(json_of(frame.content)) or {})
                     self._unconfirmed |= dict.fromkeys(facts, frame)
-        elif self._began_s is not None and time.monotonic() - self._began_s >= patience_s:
+        elif is_late and any(map(_is_mirror, self._held)):
+            yield from self._tell_from_mirror()
+        elif is_late:
             log.warning(
                 "session %s has no transcript in %s: told from its frames, without the tokens "
                 "of its answers",
                 self._session_id,
-                self._config_dir,
+                self._config_dir or "its session store",
             )
             yield from self._tell_from_frames()
 
     def _find(self) -> Path | None:
-        if self._named_path is not None and self._named_path.exists():
-            return self._named_path
         if self._config_dir is None:
             return None
+        if self._named_path is not None and self._named_path.exists():
+            return self._named_path
         found = self._config_dir.glob(f"projects/*/{self._session_id}.jsonl")
         return next(found, None)
 
@@ -171,12 +176,20 @@ class SessionRecord:
             else:
                 yield from self._said(object_of(json_of(item.content)) or {}, item.at_ns)
 
-    def _mirrored(self, frame: Any) -> Iterator[ev.Event]:
-        if self._kind in ("undecided", "frames"):
-            self._kind, self._held = "mirror", []
-        if self._kind == "mirror":
-            for entry in list_of(frame.get("entries")):
-                yield from events_from_line(bytes_of(entry))
+    def _tell_from_mirror(self) -> Iterator[ev.Event]:
+        self._kind = "mirror"
+        held, self._held = self._held, []
+        for item in held:
+            if isinstance(item, Frame):
+                yield from self._mirrored(object_of(json_of(item.content)) or {}, item)
+
+    def _mirrored(self, raw: Any, frame: Frame) -> Iterator[ev.Event]:
+        if kind_of(raw) == "transcript_mirror":
+            for entry in list_of(raw.get("entries")):
+                yield from self._confirmed(iter(events_from_line(bytes_of(entry))))
+        else:
+            yield from agents_of_frame(raw, frame.at_ns)
+            self._unconfirmed |= dict.fromkeys(_facts_in(raw), frame)
 
     def _said(self, raw: Any, at_ns: int) -> Iterator[ev.Event]:
         """What a frame says where no other record is: a turn begins with `init`."""
@@ -196,6 +209,13 @@ class SessionRecord:
             )
         yield from agents_of_frame(raw, at_ns)
         yield from records_of_frame(raw, at_ns)
+
+
+def _is_mirror(item: Frame | Written) -> bool:
+    return (
+        isinstance(item, Frame)
+        and kind_of(object_of(json_of(item.content)) or {}) == "transcript_mirror"
+    )
 
 
 def _facts_in(frame: Any) -> list[str]:

@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -28,8 +29,9 @@ from claude_otel.diagnostics import telemetry_must_not_break_the_host as guarded
 from claude_otel.model import events as ev
 
 Async: TypeAlias = Callable[..., Awaitable[Any]]
-Open: TypeAlias = Callable[[Mapping[str, str], bool], Connection]
-"""Open a connection: the environment that its options add, whether the CLI runs here."""
+Open: TypeAlias = Callable[[Mapping[str, str], bool, bool], Connection]
+"""Open a connection: the environment that its options add, whether the CLI runs here, whether
+its session is kept in a store."""
 
 _INTERNAL: Final = "claude_agent_sdk._internal"
 _TRANSPORT: Final = f"{_INTERNAL}.transport.subprocess_cli"
@@ -40,19 +42,24 @@ _opening: ContextVar[Connection | None] = ContextVar("claude_otel_opening", defa
 
 
 class Wrappers:
-    """All wrappers of one instrumentation. `settle`: awaited once a connection has closed."""
+    """All wrappers of one instrumentation. `settle`: awaited once a connection has closed.
+
+    `config_dir_of`: where a CLI keeps its files, by the environment that its options add.
+    """
 
     def __init__(
         self,
         open_connection: Open,
         current: Callable[[], Context],
         settle: Callable[[Connection], Awaitable[None]],
+        config_dir_of: Callable[[Mapping[str, str]], Path],
         *,
         raise_ours: bool,
     ) -> None:
         self._open_connection = open_connection
         self._current = current
         self._settle = settle
+        self._config_dir_of = config_dir_of
         self._raise_ours = raise_ours
         self._connections: WeakKeyDictionary[Any, Connection] = WeakKeyDictionary()
         self._untraced: WeakSet[Any] = WeakSet()
@@ -128,8 +135,9 @@ class Wrappers:
         with self._guarded("opening a connection"):
             transport = given.get("transport")
             is_here = transport is None or isinstance(transport, _subprocess_transport())
-            environ: Any = getattr(given.get("options"), "env", None)
-            connection = self._open_connection(environ or {}, is_here)
+            options = given.get("options")
+            is_mirrored = getattr(options, "session_store", None) is not None
+            connection = self._open_connection(_environ_of(options), is_here, is_mirrored)
             if isinstance(prompt, str):
                 connection.asked(_message(prompt), connection.above)
             elif prompt is not None:
@@ -151,6 +159,10 @@ class Wrappers:
             return await wrapped(*args, **kwargs)
         with self._guarded("listening to stderr"):
             _hear_errors(transport, connection)
+        with self._guarded("finding where the session is kept"):
+            options = getattr(transport, "_options", None)
+            if options is not None:
+                connection.launched_in(self._config_dir_of(_environ_of(options)))
         context = otel_context.get_current()
         with self._guarded("starting the CLI under its turn"):
             context = connection.turn_context()
@@ -463,6 +475,10 @@ def _subprocess_transport() -> Any:
         "claude_agent_sdk._internal.transport.subprocess_cli", "SubprocessCLITransport"
     )
     return found if found is not None else ()
+
+
+def _environ_of(options: Any) -> Mapping[str, str]:
+    return getattr(options, "env", None) or {}
 
 
 def _message(prompt: str) -> dict[str, Any]:
