@@ -168,6 +168,11 @@ class Conversation:
         is_used = call.key in self._used or not called.isdisjoint(self._scheduled)
         return not self._states_ends and is_used
 
+    @property
+    def unended(self) -> list[ModelCall]:
+        """Calls that are open and whose end no record will state: an early version's."""
+        return [] if self._states_ends else list(self.open_calls.values())
+
     def ends(self, turn: Turn, at_ns: int, outcome: Outcome) -> list[ModelCall]:
         """Nothing more will come for `turn`: return its calls that are still open."""
         failure = None if outcome == "completed" else Failure(type=outcome)

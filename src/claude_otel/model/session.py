@@ -104,6 +104,9 @@ class Session:
         for call in self._open_calls():
             if call.stop_reason is not None and self._ending.rested(call.touched_ns):
                 closed += self._ending.close_call(call)
+        for call in self._late_calls():
+            if self._ending.rested(call.touched_ns):
+                call.owner.is_dirty = True
         for tool in list(self._whose.open_tools.values()):
             if self._ending.tool_is_over(tool):
                 closed += self._ending.close_tool(tool)
@@ -133,7 +136,8 @@ class Session:
     @property
     def is_idle(self) -> bool:
         """Nothing is open, so nothing would be lost by forgetting this session's facts."""
-        return not (self._whose.open_tools or self._compactions.waiting) and not any(
+        waiting = self._whose.open_tools or self._compactions.waiting or self._late_calls()
+        return not waiting and not any(
             not node.is_closed or node.is_dirty
             for node in (*self.turns, *self._whose.agents.values())
         )
@@ -156,7 +160,7 @@ class Session:
         """Nothing waits for the clock: what is open is still being worked on."""
         if any(tool.ended_at_ns is not None for tool in self._whose.open_tools.values()):
             return False
-        if any(call.stop_reason is not None for call in self._open_calls()):
+        if any(call.stop_reason is not None for call in self._open_calls()) or self._late_calls():
             return False
         waiting = [*self.turns, *self._whose.agents.values()]
         return not self._held and not any(
@@ -458,6 +462,11 @@ class Session:
         talks = self._whose.conversations.values()
         return [call for talk in talks for call in talk.open_calls.values()]
 
+    def _late_calls(self) -> list[ModelCall]:
+        """Calls that were read after their turn was told, and that nothing else ends."""
+        talks = self._whose.conversations.values()
+        return [call for talk in talks for call in talk.unended if call.owner.is_closed]
+
     # -- whose is it ---------------------------------------------------------------
 
     def _begins_again(self, at_ns: int) -> None:
@@ -472,6 +481,8 @@ class Session:
 
     def _close_all(self) -> list[Closed]:
         closed = [c for call in self._compactions.rest() for c in self._ending.close_call(call)]
+        for call in self._late_calls():
+            call.owner.is_dirty = True
         for tool in self._whose.open_tools.values():
             tool.is_placed = True  # no other turn will be read
         for agent in self._whose.agents.values():
