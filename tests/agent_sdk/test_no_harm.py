@@ -108,12 +108,12 @@ NOT_WHILE_IT_RUNS = {
     "Recording": ("end_now", "end_cli", "has_living_cli", "launched_in", "_is_open", "owes"),
     "ClaudeAgentSdkInstrumentor": (
         "instrumentation_dependencies",
+        "instrument",
         "_instrument",
         "_uninstrument",
     ),
     "Connection": ("is_over", "launched_in"),
     "Claims": ("__init__",),
-    "SessionRecord": ("_mirrored", "_tell_from_mirror"),
     "TracingThread": ("__init__", "wait", "_owe", "_forget", "_run", "_drive", "_end"),
     "connection": ("stamped", "stamp_of", "_left_open"),
     "prompts": ("is_command",),  # the connection's own, tried there

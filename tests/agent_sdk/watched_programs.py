@@ -16,6 +16,7 @@ from claude_agent_sdk import (
     ClaudeAgentOptions,
     ClaudeSDKClient,
     HookMatcher,
+    InMemorySessionStore,
     PermissionResultAllow,
     PermissionResultDeny,
     ProcessError,
@@ -279,9 +280,11 @@ async def runs_the_cli_here(seen: Seen) -> None:
 
 async def mirrors_its_transcript(seen: Seen) -> None:
     entry = {"type": "user", "uuid": "u1", "message": {"role": "user", "content": "Yes?"}}
-    mirrored = {"type": "transcript_mirror", "filePath": "/t", "entries": [entry]}
-    frames = [PLAIN[0], {**mirrored, "session_id": SESSION}, *PLAIN[1:]]
-    async for message in query(prompt="Yes?", transport=seen.cli(frames)):
+    path = f"/c/projects/p/{SESSION}.jsonl"
+    mirrored = {"type": "transcript_mirror", "filePath": path, "entries": [entry]}
+    options = ClaudeAgentOptions(session_store=InMemorySessionStore())
+    cli = seen.cli([PLAIN[0], mirrored, *PLAIN[1:]])
+    async for message in query(prompt="Yes?", options=options, transport=cli):
         seen.note("message", message)
 
 
