@@ -32,6 +32,7 @@ class Recorded:
     subagents: dict[str, bytes]
     spool: bytes
     story_name: str
+    version: str
 
     def __repr__(self) -> str:
         return f"{self.story_name} {self.session_id[:8]}"
@@ -73,6 +74,7 @@ def load(folder: Path) -> Story:
         sessions.append(
             Recorded(
                 story_name=folder.parent.name,
+                version=folder.name,
                 session_id=session_id,
                 transcript=content,
                 subagents={agent.name: agent.read_bytes() for agent in agents},

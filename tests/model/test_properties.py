@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -120,14 +121,27 @@ def test_however_late_facts_come_no_answer_is_lost_or_told_twice(
     answers = {key for key in expected if key[1].startswith("msg_")}
     assert {key for key in reading.spans if key[1].startswith("msg_")} == answers
     for key in answers:
-        for field in (at.USAGE_INPUT_TOKENS, at.USAGE_OUTPUT_TOKENS, at.COST_USD):
-            now, then = (spans[key]["attributes"].get(field) for spans in (reading.spans, expected))
-            assert now == then
+        now, then = (spans[key]["attributes"] for spans in (reading.spans, expected))
+        if (at.USAGE_INPUT_TOKENS in now) == (at.USAGE_INPUT_TOKENS in then):
+            for field in (at.USAGE_INPUT_TOKENS, at.USAGE_OUTPUT_TOKENS, at.COST_USD):
+                assert now.get(field) == then.get(field)
+        else:
+            # What says whether it was whole came too late: the line after a stream that broke; in
+            # 2.1.19, whose records never say so, the Stop hook.
+            assert session.story_name == "broken_stream" or session.version == "2.1.19"
+            assert _input_tokens(now) == _input_tokens(then)
     firsts = [(e.kind, e.key) for e in reading.emitted if not e.is_correction]
     assert sorted(firsts) == sorted(set(firsts))
     traces = {span["span_id"]: span["trace_id"] for span in reading.spans.values()}
     for span in reading.spans.values():
         assert traces.get(span["parent_id"], span["trace_id"]) == span["trace_id"]
+
+
+def _input_tokens(attributes: dict[str, Any]) -> int:
+    whole, partial = (
+        attributes.get(key) for key in (at.USAGE_INPUT_TOKENS, at.USAGE_PARTIAL_INPUT)
+    )
+    return partial if whole is None else whole
 
 
 @given(one=sessions, data=st.data())
