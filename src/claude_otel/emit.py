@@ -34,6 +34,7 @@ from opentelemetry.trace import (
 
 from claude_otel.content import ContentRules, clean, redact
 from claude_otel.model.nodes import Closed
+from claude_otel.semconv.attributes import SCHEMA_URL
 from claude_otel.semconv.shape import NodeId, SpanShape, Value
 from claude_otel.semconv.spans import TURN_ATTRIBUTES, TURN_NAME, span_for
 from claude_otel.semconv.surroundings import Server, Surroundings
@@ -171,7 +172,7 @@ class Emitter:
             shutdown_on_exit=False,
         )
         self._provider.add_span_processor(self._ended)
-        self._tracer = self._provider.get_tracer(SCOPE, version)
+        self._tracer = self._provider.get_tracer(SCOPE, version, SCHEMA_URL)
 
     def runs_under(self, caller: Context) -> None:
         """The session goes on in a process with this caller: turns not yet told are its."""

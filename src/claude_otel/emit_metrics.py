@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
 from claude_otel.semconv import metrics
+from claude_otel.semconv.attributes import SCHEMA_URL
 from claude_otel.semconv.metrics import Instrument, Measurement, OwnCalls, measurements_of
 from claude_otel.semconv.shape import SpanShape, Value
 
@@ -23,7 +24,7 @@ class Meters:
     """The instruments of one provider."""
 
     def __init__(self, provider: MeterProvider, version: str) -> None:
-        self._meter = provider.get_meter(SCOPE, version)
+        self._meter = provider.get_meter(SCOPE, version, SCHEMA_URL)
         self._own_calls = OwnCalls({})
         self._instruments: dict[str, Any] = {
             one.name: self._made(one) for one in metrics.INSTRUMENTS if one.kind != "gauge"

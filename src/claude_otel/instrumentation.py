@@ -44,6 +44,7 @@ from claude_otel.emit_metrics import Meters
 from claude_otel.export.mlflow_parent import is_evaluated_by_mlflow, under_mlflow
 from claude_otel.export.projection import projected_shape
 from claude_otel.options import Options, environment_of
+from claude_otel.semconv.attributes import SCHEMA_URL
 from claude_otel.semconv.surroundings import Server, Surroundings
 
 _thread = TracingThread()
@@ -106,7 +107,7 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
             current=otel_context.get_current,
         )
         own_version = version("claude-otel")
-        self._tracer = get_tracer(SCOPE, own_version, self._pipeline.provider)
+        self._tracer = get_tracer(SCOPE, own_version, self._pipeline.provider, SCHEMA_URL)
         self._meters = Meters(kwargs.get("meter_provider") or get_meter_provider(), own_version)
         self._raises = settings.raises_own_failures()
         self._claims = Claims(settings.state_folder())

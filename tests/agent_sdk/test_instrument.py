@@ -68,6 +68,9 @@ def check(spans: list[Told], calls: list[Any]) -> None:
     (turn,) = roots(spans)
     assert turn.name == NAMES[0]
     assert names_of(spans) == sorted(NAMES)
+    assert {span.span.instrumentation_scope.schema_url for span in spans} == {
+        "https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev"
+    }
     told = [span.tokens for span in spans if span.operation == "chat"]
     assert told == [tokens_of(call) for call in calls]
 

@@ -129,11 +129,32 @@ def message_of(words: str) -> dict[str, Any]:
     }
 
 
+def asked_in(call: Call, words: set[str]) -> int:
+    """How many of these prompts the last message of the user holds: a line each."""
+    assert call.body is not None
+    content = [m["content"] for m in call.body["messages"] if m["role"] == "user"][-1]
+    blocks = [{"text": content}] if isinstance(content, str) else content
+    lines = [line for block in blocks for line in block.get("text", "").splitlines()]
+    return sum(line in words for line in lines)
+
+
 @pytest.mark.parametrize("named", [False, True])
 def test_prompts_that_waited_are_linked_to_all_places_where_they_were_sent(
     app: TracedApp, tmp_path: Path, named: bool
 ) -> None:
+    """Which of them Claude Code takes together, the API knows: that depends on when they come."""
     waiting = ("go", "go", "/cost", "three", "/clear", "go")
+    plain = [number for number, prompt in enumerate(waiting) if not prompt.startswith("/")]
+
+    def taken(calls: list[Call]) -> list[tuple[int, ...]]:
+        numbers = iter(plain)
+        counts = [asked_in(call, {"go", "three"}) for call in calls]
+        return [tuple(next(numbers) for _ in range(count)) for count in counts]
+
+    def last_answer(calls: list[Call]) -> str | None:
+        """Once all were sent: what the last of them is answered with."""
+        is_all = sum(map(len, taken(calls))) == len(plain)
+        return "abcdef"[len(calls) - 1] if is_all else "not yet"
 
     async def send(client: ClaudeSDKClient, words: str) -> None:
         async def stream() -> AsyncIterator[dict[str, Any]]:
@@ -150,20 +171,26 @@ def test_prompts_that_waited_are_linked_to_all_places_where_they_were_sent(
             for number, prompt in enumerate(waiting):
                 with app.tracer.start_as_current_span(f"request {number}"):
                     await send(client, prompt)
-            await hear(client, results=6)
+            heard = None
+            while heard != last_answer(main_calls(api)[1:]):
+                heard = (await hear(client))[0].result
 
     first = reply("First.", delay_s=2, usage=Usage(input_tokens=99))
     scenario = Scenario(main=(first, *answers(*"abcdef")))
-    with scripted(scenario, tmp_path) as (api, home):
-        asyncio.run(run(api, home))
-        tokens = [tokens_of(call) for call in main_calls(api)]
+    with scripted(scenario, tmp_path, keep_bodies=True) as (api, home):
+        asyncio.run(asyncio.wait_for(run(api, home), 60))
+        first_call, *calls = main_calls(api)
+    expected = {
+        (2,): Turn("request 2", command="/usage"),
+        (4,): Turn("request 4", command="/clear"),
+    }
+    for together, call in zip(taken(calls), calls, strict=True):
+        *others, last = (f"request {number}" for number in together)
+        expected[together] = Turn(last, also=tuple(others), tokens=(tokens_of(call),))
+    assert sorted(n for together in expected for n in together) == list(range(len(waiting)))
     assert turns(app.spans()) == [
-        Turn("request", tokens=(tokens[0],)),
-        Turn("request 1", also=("request 0",), tokens=(tokens[1],)),
-        Turn("request 2", command="/usage"),
-        Turn("request 3", tokens=(tokens[2],)),
-        Turn("request 4", command="/clear"),
-        Turn("request 5", tokens=(tokens[3],)),
+        Turn("request", tokens=(tokens_of(first_call),)),
+        *(expected[together] for together in sorted(expected)),
     ]
 
 

@@ -44,9 +44,9 @@ class TracedApp:
                 # A CLI that died or was left before it began has told of no conversation.
                 assert (
                     "gen_ai.conversation.id" in span.attributes
-                    or span.attributes["claude.turn.outcome"] != "completed"
+                    or span.attributes.get("claude.turn.outcome", "completed") != "completed"
                 ), span.attributes
-        return sorted(finished, key=lambda span: span.span.start_time or 0)
+        return sorted(finished, key=lambda s: (s.span.start_time or 0, s.parent_id is not None))
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from claude_otel.sources.transcript import events_from_line
 FOLDERS = {folder.parent.name: folder for folder in story_folders()}
 TRACE_OF_PROMPT = "e63485f37363129913494c71f0570d79"
 SPAN_OF_TOOL = "e5c04fc5b49948fd"
+GEN_AI_SCHEMA = "https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev"
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -286,6 +287,7 @@ def test_every_span_has_ended_at_its_facts_times(several_prompts: Story):
     for one in _emitted(several_prompts):
         assert one.span.start_time <= one.span.end_time
         assert one.span.instrumentation_scope.name == "claude_otel"
+        assert one.span.instrumentation_scope.schema_url == GEN_AI_SCHEMA
 
 
 def test_a_failure_is_a_status_with_its_exception_told():

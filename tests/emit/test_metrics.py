@@ -80,6 +80,15 @@ def test_the_metrics_of_all_stories_keep_to_the_conventions(told: Told) -> None:
     assert {name for name in named if name.startswith("gen_ai.")} == METRICS.keys() - NOT_TOLD
 
 
+def test_metrics_name_the_conventions_that_they_follow(told: Told) -> None:
+    told.play("plain_answer")
+    data = told.reader.get_metrics_data()
+    assert data is not None
+    assert [scope.schema_url for each in data.resource_metrics for scope in each.scope_metrics] == [
+        "https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev"
+    ]
+
+
 def _of_a_call(**attributes: Any) -> dict[str, Any]:
     told = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "anthropic", **attributes}
     return {key: value for key, value in told.items() if value is not None}
