@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from expected import ENDS_UNSTATED
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
@@ -32,7 +33,8 @@ from claude_otel.sources.hook_payload import events_from_payload
 from claude_otel.sources.lines import LineBuffer
 from claude_otel.sources.transcript import events_from_agent_meta, events_from_line
 
-SESSIONS: list[Recorded] = [s for folder in story_folders() for s in load(folder).sessions]
+PLAYED = [(folder.name, s) for folder in story_folders() for s in load(folder).sessions]
+SESSIONS: list[Recorded] = [session for _, session in PLAYED]
 FACTS = {s: ([*hook_events(s)], [*transcript_events(s)]) for s in SESSIONS}
 SECOND = 1_000_000_000
 MILLISECOND = 1_000_000
@@ -44,6 +46,9 @@ bounded = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 sessions = st.sampled_from(SESSIONS)
+# 2.1.19 records no answer's end: what follows it says so, its hooks among that; seconds late is
+# too late.
+sessions_with_ends = st.sampled_from([s for version, s in PLAYED if version not in ENDS_UNSTATED])
 
 
 @given(session=sessions, data=st.data())
@@ -83,7 +88,7 @@ def test_any_prefix_ends_with_everything_closed_and_nothing_lost(
     assert model.finish() == []
 
 
-@given(session=sessions, data=st.data())
+@given(session=sessions_with_ends, data=st.data())
 @bounded
 def test_hooks_may_come_twice_late_and_in_any_order(session: Recorded, data: st.DataObject):
     hooks, told = FACTS[session]
@@ -110,7 +115,12 @@ def test_hooks_and_lines_that_come_half_a_second_late_change_nothing(
     assert reading.changes_at_finish == 0
 
 
-@given(session=sessions, hooks_ms=st.integers(0, 9000), lines_ms=st.integers(0, 9000), seed=LATE)
+@given(
+    session=sessions_with_ends,
+    hooks_ms=st.integers(0, 9000),
+    lines_ms=st.integers(0, 9000),
+    seed=LATE,
+)
 @settings(bounded, max_examples=150)
 def test_however_late_facts_come_no_answer_is_lost_or_told_twice(
     session: Recorded, hooks_ms: int, lines_ms: int, seed: int
