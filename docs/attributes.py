@@ -6,17 +6,10 @@ make attributes
 import sys
 from pathlib import Path
 
-from claude_otel.semconv import attributes, metrics
+from claude_otel.semconv import attributes, conventions, metrics
 from claude_otel.semconv.reference import DESCRIPTIONS
 
 PAGE = Path(__file__).with_suffix(".md")
-READ = (
-    ("Spans", "model/gen-ai/spans.yaml", "e9de14b"),
-    ("Metrics", "model/gen-ai/metrics.yaml", "e9de14b"),
-    ("Token metrics", "docs/gen-ai/gen-ai-token-metrics.md", "066d4a7"),
-    ("Events", "model/gen-ai/events.yaml", "0387091"),
-    ("MCP", "model/mcp/common.yaml", "0e5e6a8"),
-)
 
 
 def page() -> str:
@@ -36,14 +29,14 @@ def page() -> str:
         "",
         "| Names of | Read in | At commit |",
         "|---|---|---|",
-        *(f"| {of} | `{file}` | `{commit}` |" for of, file, commit in READ),
+        *(f"| {of} | `{file}` | `{commit}` |" for of, file, commit in conventions.READ),
         "",
         "Older copies have other names for some: `gen_ai.usage.cache_creation.input_tokens` became",
         "`gen_ai.usage.cache_write.input_tokens` (pull request 440), `gen_ai.client.token.usage`",
         "gave way to a metric for each kind of token (374), and `gen_ai.client.operation.duration`",
         "of a model call to `gen_ai.client.inference.duration` (521).",
         "",
-        f"Scopes of spans and metrics name `{attributes.SCHEMA_URL}`,",
+        f"Scopes of spans and metrics name `{conventions.SCHEMA_URL}`,",
         "as the conventions' `model/manifest.yaml` does. No release bears it, and it stays while",
         "names change; the commits above are what to check against. The resource names no schema:",
         "what it says is the SDK's and the user's.",

@@ -34,10 +34,10 @@ from opentelemetry.trace import (
 
 from claude_otel.content import ContentRules, clean, redact
 from claude_otel.model.nodes import Closed
-from claude_otel.semconv.attributes import SCHEMA_URL
+from claude_otel.semconv.conventions import SCHEMA_URL
 from claude_otel.semconv.shape import NodeId, SpanShape, Value
 from claude_otel.semconv.spans import TURN_ATTRIBUTES, TURN_NAME, span_for
-from claude_otel.semconv.surroundings import Server, Surroundings
+from claude_otel.semconv.surroundings import CommitAt, Server, Surroundings, unknown_commit
 
 SCOPE = "claude_otel"
 
@@ -142,6 +142,7 @@ class Emitter:
         version: str,
         server: Server | None = None,
         user_id: str | None = None,
+        commit_at: CommitAt = unknown_commit,
         caller: Context | None = None,
         baggage_keys: Sequence[str] = (),
         sampler: Sampler | None = None,
@@ -157,7 +158,10 @@ class Emitter:
         self._session_id = session_id
         self._book = book
         self._around = Surroundings(
-            server=server or Server(), user_id=user_id, rules=within_limits(rules, limits)
+            server=server or Server(),
+            user_id=user_id,
+            commit_at=commit_at,
+            rules=within_limits(rules, limits),
         )
         self._caller = Context() if caller is None else caller
         self._baggage_keys = baggage_keys

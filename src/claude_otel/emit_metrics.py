@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
 from claude_otel.semconv import metrics
-from claude_otel.semconv.attributes import SCHEMA_URL
+from claude_otel.semconv.conventions import SCHEMA_URL
 from claude_otel.semconv.metrics import Instrument, Measurement, OwnCalls, measurements_of
 from claude_otel.semconv.shape import SpanShape, Value
 

@@ -35,6 +35,7 @@ from claude_otel.capture.agent_sdk.recording import Recording
 from claude_otel.capture.agent_sdk.tracing_thread import TracingThread
 from claude_otel.capture.agent_sdk.wrappers import Wrappers
 from claude_otel.capture.ownership import Claims
+from claude_otel.capture.reflog import commit_at
 from claude_otel.content_choice import LEVEL, content_on_spans, unheard_of_mlflow
 from claude_otel.content_rules import rules_of
 from claude_otel.diagnostics import log
@@ -44,8 +45,8 @@ from claude_otel.emit_metrics import Meters
 from claude_otel.export.mlflow_parent import is_evaluated_by_mlflow, under_mlflow
 from claude_otel.export.projection import projected_shape
 from claude_otel.options import Options, environment_of
-from claude_otel.semconv.attributes import SCHEMA_URL
-from claude_otel.semconv.surroundings import Server, Surroundings
+from claude_otel.semconv.conventions import SCHEMA_URL
+from claude_otel.semconv.surroundings import Server, Surroundings, unknown_commit
 
 _thread = TracingThread()
 
@@ -130,7 +131,11 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
         server = Server(provider=endpoint.provider, address=endpoint.address, port=endpoint.port)
         emitter = LiveEmitter(
             self._tracer,
-            Surroundings(server=server, rules=self._rules),
+            Surroundings(
+                server=server,
+                commit_at=commit_at if is_here else unknown_commit,
+                rules=self._rules,
+            ),
             self._pipeline.visible,
             above,
             measure=partial(self._meters.measure, is_new=True),

@@ -100,6 +100,27 @@ def test_behind_a_custom_transport_what_frames_do_not_say_is_marked_and_never_gu
         assert span.attributes["claude.tool.outcome"] == "completed"
 
 
+@pytest.mark.parametrize("is_here", [True, False])
+def test_the_commit_is_told_where_the_cli_runs_on_this_machine(
+    is_here: bool, app: TracedApp, tmp_path: Path
+) -> None:
+    commit = "c" * 40
+
+    async def run(api: Any, home: Any) -> None:
+        log = home.project / ".git" / "logs" / "HEAD"
+        log.parent.mkdir(parents=True)
+        log.write_text(f"{'0' * 40} {commit} A B <a@example.com> 1000 +0000\tcommit (initial)\n")
+        options = options_for(api, home)
+        transport = None if is_here else Elsewhere(options)
+        async for _ in query(prompt="Say it.", options=options, transport=transport):
+            pass
+
+    with scripted(Scenario(main=(reply("Here."),)), tmp_path) as (api, home):
+        asyncio.run(run(api, home))
+    (turn,) = roots(app.spans())
+    assert turn.attributes.get("claude.session.git.commit") == (commit if is_here else None)
+
+
 def test_partial_messages_say_the_tokens_of_the_main_loop_exactly(
     app: TracedApp, tmp_path: Path
 ) -> None:

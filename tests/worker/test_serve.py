@@ -73,9 +73,9 @@ class Played:
         with self.transcript.open("a") as transcript:
             transcript.write(json.dumps({"timestamp": iso, "sessionId": "s1", **fields}) + "\n")
 
-    def prompt(self, at_s: float, number: int, words: str = "hi") -> None:
-        message = {"role": "user", "content": words}
-        self.record(at_s, type="user", uuid=f"u{number}", promptId=f"p{number}", message=message)
+    def prompt(self, at_s: float, number: int, words: str = "hi", **said: str) -> None:
+        named = {"uuid": f"u{number}", "promptId": f"p{number}", **said}
+        self.record(at_s, type="user", message={"role": "user", "content": words}, **named)
 
     def answer(self, at_s: float, number: int, words: str = "ho") -> None:
         usage = {"input_tokens": 3, "output_tokens": 2}
@@ -118,6 +118,24 @@ def test_a_resumed_process_that_lives_is_not_taken_for_the_one_that_ended(
     played.serve(lambda: played.delivery.spans)
     (turn,) = played.delivery.spans
     assert (turn.key, (turn.span.attributes or {})["claude.turn.outcome"]) == ("u1", "abandoned")
+
+
+def test_a_turn_says_which_commit_was_checked_out_when_it_began(tmp_path: Path) -> None:
+    """By git's own log, also when it is read after the next commit."""
+    now_s = int(time.time())
+    before, then, after = (digit * 40 for digit in "abc")
+    log = tmp_path / "repository" / ".git" / "logs" / "HEAD"
+    log.parent.mkdir(parents=True)
+    moves = ((before, then, now_s - 20), (then, after, now_s - 4))
+    log.write_text("".join(f"{a} {b} A B <a@b> {at_s} +0000\tcommit\n" for a, b, at_s in moves))
+    played = Played(tmp_path)
+    played.hook(now_s - 9, GONE, "SessionStart", source="startup")
+    played.prompt(now_s - 8, 1, cwd=str(log.parents[2]))
+    played.answer(now_s - 7, 1)
+    played.hook(now_s - 6, GONE, "SessionEnd", reason="other")
+    played.serve(lambda: played.delivery.keys("turn"))
+    (turn,) = [one.span for one in played.delivery.spans if one.kind == "turn"]
+    assert (turn.attributes or {})["claude.session.git.commit"] == then
 
 
 def test_a_second_run_that_is_killed_ends_as_a_trace_under_its_own_caller(

@@ -7,10 +7,6 @@ plain strings. What has no standard name is under `claude.*`.
 
 from typing import Final
 
-SCHEMA_URL: Final = "https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev"
-"""What the GenAI conventions' `model/manifest.yaml` calls itself. No release bears it, and it
-stays while names change: `docs/attributes.md` names the commits that ours were read from."""
-
 # --- GenAI conventions -------------------------------------------------------
 OPERATION_NAME: Final = "gen_ai.operation.name"
 PROVIDER_NAME: Final = "gen_ai.provider.name"

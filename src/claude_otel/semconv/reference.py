@@ -66,7 +66,8 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     at.USAGE_PARTIAL_CACHE_WRITE: "Of them, written to the cache.",
     at.SESSION_CWD: "The working folder.",
     at.SESSION_GIT_BRANCH: "The git branch.",
-    at.SESSION_GIT_COMMIT: "The git commit.",
+    at.SESSION_GIT_COMMIT: "The git commit checked out when the turn began, by git's own log of "
+    "HEAD, to the second; absent where git keeps none, and where a recorded session is shown.",
     at.SESSION_ENTRYPOINT: "How Claude Code was started: `cli`, `sdk-cli`, `sdk-py`, …",
     at.SESSION_RESIDUAL: "What the CLI's own totals hold beyond the spans (JSON).",
     at.CLI_VERSION: "Claude Code's version.",

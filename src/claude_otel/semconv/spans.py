@@ -172,6 +172,9 @@ def _turn(turn: Turn, around: Surroundings) -> SpanShape:
             at.PERMISSION_MODE: turn.permission_mode,
             at.SESSION_CWD: place and place.cwd and around.text(place.cwd),
             at.SESSION_GIT_BRANCH: place and place.git_branch and around.text(place.git_branch),
+            at.SESSION_GIT_COMMIT: place
+            and place.cwd
+            and around.commit_at(place.cwd, turn.started_at_ns),
             at.SESSION_ENTRYPOINT: place and place.entrypoint,
             at.CLI_VERSION: place and place.cli_version,
             at.TURN_MODEL_CALLS: usage and len(turn.usage_by_call),

@@ -5,9 +5,9 @@ The user's own function sees every part first; then all is redacted and cut.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, TypeAlias
 
 from claude_otel.content import ContentKind, ContentRules, prepare, prepare_text
 from claude_otel.model.nodes import ToolCall
@@ -16,6 +16,13 @@ from claude_otel.semconv.messages import input_messages, output_messages, system
 
 _ERROR_BYTES: Final = 4096
 _WITHHELD: Final = "[withheld]"
+
+CommitAt: TypeAlias = Callable[[str, int], str | None]
+"""The git commit checked out in a folder at a time (ns since the epoch), where that is known."""
+
+
+def unknown_commit(_folder: str, _at_ns: int) -> None:
+    """Of a session that ran elsewhere, or is shown from its record, nobody knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +38,13 @@ class Server:
 class Surroundings:
     """What a session's nodes do not say themselves.
 
-    `user_id`: who ran Claude. `rules`: what the user adds to what may leave.
+    `user_id`: who ran Claude. `commit_at`: asked of folders where it ran. `rules`: what the user
+    adds to what may leave.
     """
 
     server: Server = Server()
     user_id: str | None = None
+    commit_at: CommitAt = unknown_commit
     rules: ContentRules = field(default_factory=ContentRules)
 
     def json(self, value: object) -> str | None:

@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace.sampling import Sampler
 from claude_otel import settings
 from claude_otel.caller import caller_of
 from claude_otel.capture.ownership import owner_of
+from claude_otel.capture.reflog import commit_at
 from claude_otel.capture.spool import delete_if_read
 from claude_otel.content import ContentRules
 from claude_otel.diagnostics import ConfigurationError, log
@@ -89,6 +90,7 @@ class ServedSession:
             version=version,
             server=_server_of(environ),
             user_id=environ.get("USER") or environ.get("LOGNAME"),
+            commit_at=commit_at,
             caller=self._caller_of(environ),
             baggage_keys=baggage_keys,
             sampler=sampler,
