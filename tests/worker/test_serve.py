@@ -138,6 +138,27 @@ def test_a_turn_says_which_commit_was_checked_out_when_it_began(tmp_path: Path) 
     assert (turn.attributes or {})["claude.session.git.commit"] == then
 
 
+@pytest.mark.parametrize(
+    ("environ", "user"),
+    [({"USER": "ada", "LOGNAME": "b"}, "ada"), ({"LOGNAME": "bob"}, "bob"), ({"USER": ""}, None)],
+)
+def test_who_ran_claude_is_its_login_name_else_its_account(
+    environ: dict[str, str], user: str | None, tmp_path: Path
+) -> None:
+    now = time.time()
+    played = Played(tmp_path)
+    write_environ(played.folder.environ, environ)
+    played.served = played.new_worker()
+    played.hook(now - 9, GONE, "SessionStart", source="startup")
+    played.prompt(now - 8, 1)
+    played.answer(now - 7, 1)
+    played.hook(now - 6, GONE, "SessionEnd", reason="other")
+    played.serve(lambda: played.delivery.keys("turn"))
+    (turn,) = [one.span for one in played.delivery.spans if one.kind == "turn"]
+    account = subprocess.run(["id", "-un"], check=True, capture_output=True, text=True).stdout
+    assert (turn.attributes or {})["user.id"] == (user or account.strip())
+
+
 def test_a_second_run_that_is_killed_ends_as_a_trace_under_its_own_caller(
     tmp_path: Path, process: "subprocess.Popen[bytes]"
 ) -> None:

@@ -53,7 +53,7 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     at.EXCEPTION_TYPE: "On the event `exception`: as `error.type`.",
     at.EXCEPTION_MESSAGE: "On the event `exception`: the error's text.",
     at.MCP_METHOD_NAME: "`tools/call` for a tool of an MCP server.",
-    at.USER_ID: "The login name of who ran Claude.",
+    at.USER_ID: "The login name of who ran Claude, else the name of the account.",
     at.COST_USD: "The call's price in US dollars; absent where the model's is not known.",
     at.COST_INPUT_USD: "Of it, the input's.",
     at.COST_OUTPUT_USD: "Of it, the output's.",

@@ -6,6 +6,7 @@ Joins `tail`, `model`, `emit` and `export`; decides nothing that they decide.
 from __future__ import annotations
 
 import os
+import pwd
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -89,7 +90,7 @@ class ServedSession:
             book=book,
             version=version,
             server=_server_of(environ),
-            user_id=environ.get("USER") or environ.get("LOGNAME"),
+            user_id=environ.get("USER") or environ.get("LOGNAME") or _account(),
             commit_at=commit_at,
             caller=self._caller_of(environ),
             baggage_keys=baggage_keys,
@@ -309,6 +310,14 @@ def _environ_of(folder: SessionFolder) -> Mapping[str, str]:
         return settings.read_environ(folder.environ)
     except OSError:
         return {}
+
+
+def _account() -> str | None:
+    """Who runs this worker, and so ran Claude; containers and CI jobs often name no USER."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user without a name
+        return None
 
 
 def _server_of(environ: Mapping[str, str]) -> Server:
