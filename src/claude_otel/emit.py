@@ -34,6 +34,7 @@ from opentelemetry.trace import (
 
 from claude_otel.content import ContentRules, clean, redact
 from claude_otel.model.nodes import Closed
+from claude_otel.semconv.attributes import CONTENT_KEYS, PERSONAL_KEYS
 from claude_otel.semconv.conventions import SCHEMA_URL
 from claude_otel.semconv.shape import NodeId, SpanShape, Value
 from claude_otel.semconv.spans import TURN_ATTRIBUTES, TURN_NAME, span_for
@@ -123,11 +124,13 @@ def baggage_attributes(above: Context, keys: Sequence[str]) -> dict[str, str]:
 
 
 def least_first(attributes: Mapping[str, Value]) -> dict[str, Value]:
-    """The other way round: what is said first of a span is what it is.
+    """What may stay away anyway, then the rest from its end: a span begins with what it is.
 
-    Over OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT the SDK drops what it was given first (1.45.2).
+    Over OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT the SDK drops what it was given first (1.45.2). Content
+    that took the room of other attributes would leave a destination that gets none with neither.
     """
-    return dict(reversed(list(attributes.items())))
+    by_level = CONTENT_KEYS | PERSONAL_KEYS
+    return dict(sorted(reversed([*attributes.items()]), key=lambda said: said[0] not in by_level))
 
 
 class Emitter:

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 from opentelemetry.trace import SpanContext, get_current_span
 from story_routes import Reader, Story, hook_events, load, plain, story_folders, transcript_events
 
 from claude_otel.caller import caller_of, propagator_of
+from claude_otel.content_choice import ContentLevel
 from claude_otel.emit import (
     EmittedSpan,
     Emitter,
@@ -19,14 +21,23 @@ from claude_otel.emit import (
     span_id_of,
     trace_id_of,
 )
+from claude_otel.export.projection import projected
+from claude_otel.export.span_copy import encodable
 from claude_otel.model.nodes import Closed, Turn
 from claude_otel.model.parts import Text
+from claude_otel.semconv.attributes import CONTENT_KEYS
 from claude_otel.sources.transcript import events_from_line
 
 FOLDERS = {folder.parent.name: folder for folder in story_folders()}
 TRACE_OF_PROMPT = "e63485f37363129913494c71f0570d79"
 SPAN_OF_TOOL = "e5c04fc5b49948fd"
 GEN_AI_SCHEMA = "https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev"
+REQUIRED = {
+    "turn": (),
+    "subagent": (),
+    "model_call": ("gen_ai.provider.name", "gen_ai.request.model"),
+    "tool_call": ("gen_ai.tool.name",),
+}
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -229,6 +240,32 @@ def test_where_attributes_are_too_many_a_span_still_says_what_it_is(
     assert kept["turn"].attributes["gen_ai.agent.name"] == "claude-code"
     assert kept["model_call"].attributes["gen_ai.provider.name"] == "anthropic"
     assert kept["model_call"].attributes["gen_ai.request.model"] == "claude-opus-5-5"
+
+
+@pytest.mark.parametrize("level", ["none", "full"])
+@pytest.mark.parametrize("name", ["several_prompts", "parallel_tools", "nested_subagents"])
+def test_a_limit_takes_nothing_that_a_span_must_say_and_each_copy_says_how_much_it_took(
+    name: str, level: ContentLevel, monkeypatch: pytest.MonkeyPatch
+):
+    story = load(FOLDERS[name])
+    whole = {(e.kind, e.key): e.span for e in _emitted(story)}
+    monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "5")
+    monkeypatch.setenv("OTEL_SPAN_EVENT_COUNT_LIMIT", "1")
+    monkeypatch.setenv("OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", "1")
+    for one in _emitted(story):
+        before = whole[one.kind, one.key]
+        copy = encodable(projected(one.span, level))
+        (sent,) = encode_spans([copy]).resource_spans[0].scope_spans[0].spans
+        keys = {pair.key for pair in sent.attributes}
+        assert len(keys) == 5
+        assert sent.dropped_attributes_count == len(before.attributes) - 5
+        assert sent.dropped_events_count == max(len(before.events) - 1, 0)
+        for event, original in zip(sent.events, before.events[-1:], strict=True):
+            assert event.dropped_attributes_count == len(original.attributes) - 1
+        assert not keys & CONTENT_KEYS
+        must = {"gen_ai.operation.name", *REQUIRED[one.kind]}
+        must |= {"error.type"} if sent.status.code == 2 else set()
+        assert must <= keys
 
 
 # -- sampling ------------------------------------------------------------------------------

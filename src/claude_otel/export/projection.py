@@ -9,12 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, cast
 
-from opentelemetry.sdk.trace import Event, ReadableSpan
-from opentelemetry.trace import Link
+from opentelemetry.sdk.trace import ReadableSpan
 
 from claude_otel.content import ContentKind
 from claude_otel.content_choice import ContentLevel
-from claude_otel.export.span_copy import rebuilt, with_description
+from claude_otel.export.span_copy import rebuilt, rebuilt_event, rebuilt_link, with_description
 from claude_otel.semconv.attributes import (
     CONTENT_KEYS,
     EXCEPTION_MESSAGE,
@@ -66,8 +65,8 @@ def projected(
         span,
         name=span.name,
         attributes=kept(span.attributes),
-        events=[Event(e.name, kept(e.attributes), e.timestamp) for e in span.events],
-        links=[Link(link.context, kept(link.attributes)) for link in span.links],
+        events=[rebuilt_event(e, name=e.name, attributes=kept(e.attributes)) for e in span.events],
+        links=[rebuilt_link(link, attributes=kept(link.attributes)) for link in span.links],
         status=with_description(span.status, described(span.status.description)),
     )
 

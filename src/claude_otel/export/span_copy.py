@@ -13,6 +13,64 @@ from opentelemetry.trace import Link, Status, StatusCode
 from claude_otel.content import clean
 
 
+class _Span(ReadableSpan):
+    """A copy that says, as its original does, how much limits took from it."""
+
+    def __init__(self, original: ReadableSpan, **said: Any) -> None:
+        super().__init__(**said)
+        self._dropped = (
+            original.dropped_attributes,
+            original.dropped_events,
+            original.dropped_links,
+        )
+
+    @property
+    def dropped_attributes(self) -> int:
+        return self._dropped[0]
+
+    @property
+    def dropped_events(self) -> int:
+        return self._dropped[1]
+
+    @property
+    def dropped_links(self) -> int:
+        return self._dropped[2]
+
+
+class _Event(Event):
+    """The same of an event."""
+
+    def __init__(self, original: Event, name: str, attributes: Mapping[str, Any]) -> None:
+        super().__init__(name, attributes, original.timestamp)
+        self._dropped = original.dropped_attributes
+
+    @property
+    def dropped_attributes(self) -> int:
+        return self._dropped
+
+
+class _Link(Link):
+    """The same of a link."""
+
+    def __init__(self, original: Link, attributes: Mapping[str, Any]) -> None:
+        super().__init__(original.context, attributes)
+        self._dropped = original.dropped_attributes
+
+    @property
+    def dropped_attributes(self) -> int:
+        return self._dropped
+
+
+def rebuilt_event(event: Event, *, name: str, attributes: Mapping[str, Any]) -> Event:
+    """Copy an event; its time stays."""
+    return _Event(event, name, attributes)
+
+
+def rebuilt_link(link: Link, *, attributes: Mapping[str, Any]) -> Link:
+    """Copy a link; where it leads stays."""
+    return _Link(link, attributes)
+
+
 def rebuilt(
     span: ReadableSpan,
     *,
@@ -24,7 +82,8 @@ def rebuilt(
     resource: Resource | None = None,
 ) -> ReadableSpan:
     """Copy a span; what is not named here (ids, times, a resource that is None) stays."""
-    return ReadableSpan(
+    return _Span(
+        span,
         name=name,
         context=span.get_span_context(),
         parent=span.parent,
@@ -47,10 +106,12 @@ def encodable(span: ReadableSpan) -> ReadableSpan:
         name=clean(span.name),
         attributes=cleaned(span.attributes or {}),
         events=[
-            Event(clean(event.name), cleaned(event.attributes or {}), event.timestamp)
+            rebuilt_event(event, name=clean(event.name), attributes=cleaned(event.attributes or {}))
             for event in span.events
         ],
-        links=[Link(link.context, cleaned(link.attributes or {})) for link in span.links],
+        links=[
+            rebuilt_link(link, attributes=cleaned(link.attributes or {})) for link in span.links
+        ],
         status=with_description(span.status, clean(span.status.description or "") or None),
     )
 

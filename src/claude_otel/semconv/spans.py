@@ -240,10 +240,10 @@ def _model_call(call: ModelCall, around: Surroundings) -> SpanShape:
         {
             at.OPERATION_NAME: "chat",
             at.PROVIDER_NAME: around.server.provider,
+            at.REQUEST_MODEL: model,
             at.CONVERSATION_ID: _conversation_id(call.turn),
             at.SERVER_ADDRESS: around.server.address,
             at.SERVER_PORT: around.server.port,
-            at.REQUEST_MODEL: model,
             at.REQUEST_STREAM: _was_streamed(call),
             at.REQUEST_MAX_TOKENS: call.request and call.request.max_tokens,
             at.REQUEST_REASONING_LEVEL: call.effort or (call.request and call.request.effort),
@@ -414,7 +414,7 @@ def _shape(
     events = events or []
     error: str | None = None
     if failure is not None:
-        attributes[at.ERROR_TYPE] = clean(failure.type)
+        attributes = {at.ERROR_TYPE: clean(failure.type), **attributes}
         error = around.error(
             failure.message or failure.type,
             "tool_results" if isinstance(node, ToolCall) else "answers",
