@@ -1,5 +1,6 @@
 """One attempt over gRPC by OpenTelemetry's own exporter, and what it came to."""
 
+import json
 import logging
 
 import grpc
@@ -133,21 +134,34 @@ def test_a_receiver_that_comes_back_is_found_again(monkeypatch: pytest.MonkeyPat
     assert True in outcomes
 
 
-def test_one_span_above_the_limit_of_a_message_takes_no_other_with_it(
+def test_one_span_above_the_limit_of_a_message_arrives_with_less_content(
     grpc_receiver: GrpcReceiver, ledger: Ledger, quiet_log: logging.Logger
 ) -> None:
     setting = OtlpSetting(protocol="grpc", content="full")
     delivery = Delivery(ledger, destinations([setting], ledger), quiet_log)
     for number in range(1, 8):
         delivery.offer(emitted(tool(0xB0, span_id=number, name=f"small-{number}")))
-    delivery.offer(emitted(tool(0xB0, span_id=9, name="huge", result="x" * (5 * MIB))))
+    delivery.offer(emitted(tool(0xB0, span_id=9, name="huge", result="word " * MIB)))
 
     result = delivery.flush(30)
     delivery.close()
 
-    assert sorted(grpc_receiver.names) == [f"execute_tool small-{n}" for n in range(1, 8)]
-    assert (result.waiting, result.rejected) == (0, 1)
-    assert "larger than max" in str(next(iter(result.destinations.values())).last_error)
+    small = [f"execute_tool small-{n}" for n in range(1, 8)]
+    assert sorted(grpc_receiver.names) == ["execute_tool huge", *small]
+    assert (result.all_delivered, result.waiting, result.rejected) == (True, 0, 0)
+    told = str(next(iter(result.destinations.values())).last_error)
+    assert told.startswith("a span was too large; its content was cut to 65,536 bytes: ")
+    assert "larger than max" in told
+    (huge,) = [
+        {pair.key: pair.value.string_value for pair in span.attributes}
+        for request in grpc_receiver.accepted
+        for span in request.resource_spans[0].scope_spans[0].spans
+        if span.name == "execute_tool huge"
+    ]
+    assert huge["gen_ai.tool.call.arguments"] == '{"command": "ls"}'
+    assert 60_000 < len(huge["gen_ai.tool.call.result"].encode()) < 65_536
+    kept, mark = json.loads(huge["gen_ai.tool.call.result"]).split("…")
+    assert mark == f"[cut: {5 * MIB - len(kept)} characters]"
 
 
 @pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_COMPRESSION", "OTEL_EXPORTER_OTLP_TIMEOUT"])

@@ -12,6 +12,7 @@ from export_story import chat, emitted, text_message, tool, turn
 from hypothesis import given
 from hypothesis import strategies as st
 
+from claude_otel.content_choice import ContentLevel
 from claude_otel.destinations import MlflowSetting, OtlpSetting
 from claude_otel.export.delivery import Delivery
 from claude_otel.export.ledger import Ledger
@@ -51,6 +52,40 @@ def test_at_level_none_nothing_that_quotes_anybody_leaves(
     }
     assert [pair.key for pair in spans[2].events[0].attributes] == ["exception.type"]
     assert spans[2].status.code == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "answers", "requests", "delivered"),
+    [("full", 1, 2, True), ("full", 2, 2, False), ("none", 1, 1, False)],
+)
+def test_a_span_that_is_too_large_by_http_is_sent_once_more_with_less_content(
+    content: ContentLevel,
+    answers: int,
+    requests: int,
+    delivered: bool,
+    otlp_receiver: OtlpReceiver,
+    ledger: Ledger,
+) -> None:
+    otlp_receiver.answers = [(413, {}, b"too much")] * answers
+    (destination,) = destinations([OtlpSetting(content=content)], ledger)
+
+    outcome = destination.send([tool(0xA5, span_id=2, result="word " * 20_000)])
+
+    assert (outcome.delivered, outcome.retryable) == (delivered, False)
+    assert "413: too much" in str(outcome.error)
+    assert len(otlp_receiver.requests) == requests
+    whole, *again = [
+        {
+            pair.key: pair.value.string_value
+            for pair in request.resource_spans[0].scope_spans[0].spans[0].attributes
+        }
+        for request in otlp_receiver.requests
+    ]
+    for cut in again:
+        assert whole.pop("gen_ai.tool.call.result") == json.dumps("word " * 20_000)
+        result = json.loads(cut.pop("gen_ai.tool.call.result"))
+        assert result.endswith(" characters]")
+        assert cut == whole
 
 
 def test_at_level_metadata_the_shape_stays() -> None:

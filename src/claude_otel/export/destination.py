@@ -22,9 +22,9 @@ class Destination:
     """One backend with its content level applied inside `send`.
 
     `name` keys the ledger: it names the backend and place, never a credential.
-    `send` makes one attempt and never raises. `accepts_corrections`: a span that
-    is sent again replaces the first. `closes_within_s`: how long an application that ends
-    waits for it.
+    `send` makes one attempt, a second with less content for a single span that is too large,
+    and never raises. `accepts_corrections`: a span that is sent again replaces the first.
+    `closes_within_s`: how long an application that ends waits for it.
     """
 
     name: str

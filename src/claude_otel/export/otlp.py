@@ -100,7 +100,7 @@ def _unsent(spans: Sequence[ReadableSpan], cause: str) -> Outcome:
     except Exception as error:
         return refused(f"the spans cannot be encoded: {error}")
     if size > _MOST_BYTES:
-        return refused(f"the spans are too large to send: {size:,} bytes")
+        return refused(f"the spans are too large to send: {size:,} bytes", too_large=True)
     return unavailable(f"nothing was sent: {cause}. Look at the log.")
 
 

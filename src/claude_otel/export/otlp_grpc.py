@@ -135,7 +135,7 @@ def _outcome_of(error: Any) -> Outcome:
         words in details.lower() for words in _TOO_LARGE
     )
     if is_too_large or code is grpc.StatusCode.INVALID_ARGUMENT:
-        return refused(told)
+        return refused(told, too_large=is_too_large)
     advice = _ADVICE.get(code, "")
     return unavailable(f"{told} {advice}".strip(), retry_after_s=_retry_after_s(error))
 

@@ -14,7 +14,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 # The request is at fault: smaller or other spans may pass. Anything else that is not a
 # success (401, 404, 5xx, ...) is the destination's state, which may change: spans wait.
-REFUSED_STATUSES: Final = frozenset({400, 413, 422})
+_TOO_LARGE: Final = 413
+REFUSED_STATUSES: Final = frozenset({400, _TOO_LARGE, 422})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +25,7 @@ class Outcome:
     Either `delivered`; or `retryable` (the same batch may pass later); or
     neither: the batch itself was refused. `rejected_count` is how many spans of
     a delivered batch the destination said that it dropped; without any, `error` is
-    what it warns of.
+    what it warns of. `too_large`: refused for its size alone.
     """
 
     delivered: bool
@@ -32,14 +33,15 @@ class Outcome:
     retry_after_s: float | None = None
     error: str | None = None
     rejected_count: int = 0
+    too_large: bool = False
 
 
 DELIVERED: Final = Outcome(delivered=True)
 
 
-def refused(error: str) -> Outcome:
+def refused(error: str, *, too_large: bool = False) -> Outcome:
     """The batch itself was refused; trying the same again is of no use."""
-    return Outcome(delivered=False, error=error)
+    return Outcome(delivered=False, error=error, too_large=too_large)
 
 
 def unavailable(error: str, *, retry_after_s: float | None = None) -> Outcome:
@@ -80,7 +82,7 @@ def outcome_of_status(status: int, error: str, headers: Mapping[str, str]) -> Ou
     if 200 <= status < 300:
         return DELIVERED
     if status in REFUSED_STATUSES:
-        return refused(error)
+        return refused(error, too_large=status == _TOO_LARGE)
     return unavailable(error, retry_after_s=_seconds(headers.get("Retry-After")))
 
 

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Final
 
@@ -38,7 +39,7 @@ from claude_otel.export.ledger import Ledger, LedgerTotals
 from claude_otel.export.mlflow import MLflowSpanExporter
 from claude_otel.export.mlflow_parent import tracking_uri_here
 from claude_otel.export.outcome import Outcome, unavailable
-from claude_otel.export.projection import projected
+from claude_otel.export.projection import projected, with_less_content
 from claude_otel.export.trace_record import TraceTotals
 
 log = logging.getLogger("claude_otel")
@@ -46,6 +47,10 @@ log = logging.getLogger("claude_otel")
 DEFAULT_SERVICE_NAME: Final = "claude-code"
 
 _LOCAL_STORE_S: Final = 30.0
+
+# What is left of the content of a span that a receiver finds too large: receivers take some
+# megabytes, a proxy before them often one.
+_LEAST_CONTENT_BYTES: Final = 64 * 1024
 
 Send = Callable[[Sequence[ReadableSpan]], Outcome]
 Close = Callable[[], None]
@@ -241,7 +246,18 @@ def _opened(file: Path) -> IO[str]:
 
 def _projecting(send: Send, level: ContentLevel, without: frozenset[ContentKind]) -> Send:
     def send_projected(spans: Sequence[ReadableSpan]) -> Outcome:
-        return send([projected(span, level, without) for span in spans])
+        copies = [projected(span, level, without) for span in spans]
+        outcome = send(copies)
+        if not outcome.too_large or len(copies) > 1:  # of more than one each comes alone later
+            return outcome
+        cut = with_less_content(copies[0], _LEAST_CONTENT_BYTES)
+        if cut.attributes == copies[0].attributes:
+            return outcome
+        again = send([cut])
+        if not again.delivered or again.rejected_count:
+            return again
+        told = f"a span was too large; its content was cut to {_LEAST_CONTENT_BYTES:,} bytes"
+        return replace(again, error=f"{told}: {outcome.error}")
 
     return send_projected
 

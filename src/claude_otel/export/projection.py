@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 from opentelemetry.sdk.trace import ReadableSpan
 
-from claude_otel.content import ContentKind
+from claude_otel.content import ContentKind, cut_together
 from claude_otel.content_choice import ContentLevel
 from claude_otel.export.span_copy import rebuilt, rebuilt_event, rebuilt_link, with_description
 from claude_otel.semconv.attributes import (
@@ -68,6 +68,24 @@ def projected(
         events=[rebuilt_event(e, name=e.name, attributes=kept(e.attributes)) for e in span.events],
         links=[rebuilt_link(link, attributes=kept(link.attributes)) for link in span.links],
         status=with_description(span.status, described(span.status.description)),
+    )
+
+
+def with_less_content(span: ReadableSpan, budget_bytes: int) -> ReadableSpan:
+    """Copy a span with its content cut, and marked as cut, to `budget_bytes` altogether."""
+    attributes = dict(span.attributes or {})
+    content = {
+        name: value
+        for name, value in attributes.items()
+        if name in CONTENT_KEYS and isinstance(value, str)
+    }
+    return rebuilt(
+        span,
+        name=span.name,
+        attributes={**attributes, **cut_together(content, budget_bytes)},
+        events=span.events,
+        links=span.links,
+        status=span.status,
     )
 
 
