@@ -251,6 +251,8 @@ def test_a_session_whose_worker_was_killed_is_named(traced: TracedUser) -> None:
     traced.keeps_workers_away()
     traced.plays("plain_answer")
     spool = traced.state.session(SESSION).spool
+    while b'"SessionEnd"' not in spool.read_bytes():  # its hook may outlive `claude`
+        time.sleep(0.05)
     os.utime(spool, (time.time() - 6, time.time() - 6))
     assert problems(traced) == [
         f"Session {SESSION} waits and no worker serves it: claude-otel flush"

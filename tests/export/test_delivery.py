@@ -167,7 +167,7 @@ def test_flushing_a_dead_destination_says_what_waits_and_why(
     assert not delivery.acknowledged("session-1")
     assert delivery.acknowledged("another session")
     assert health.failures >= 1
-    assert "start the receiver" in str(health.last_error)
+    assert "Start the receiver" in str(health.last_error)
     assert health.counts is not None
     assert health.counts.last_error == health.last_error
 
