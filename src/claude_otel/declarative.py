@@ -35,7 +35,7 @@ from claude_otel.destinations import (
     checked_tracking_uri,
     mask,
 )
-from claude_otel.diagnostics import ConfigurationError
+from claude_otel.diagnostics import ConfigurationError, remedy_of
 from claude_otel.options import environment_of
 
 if TYPE_CHECKING:
@@ -144,9 +144,10 @@ def _model(path: Path, text: str, environment: Mapping[str, str]) -> Any:
             f"{CONFIG_FILE}={path}: configuration files need a package that is not installed "
             f"({error.name or error}): pip install 'claude-otel[config-file]'"
         ) from error
-    except ValueError as error:  # OpenTelemetry reads OTEL_PROPAGATORS when it is imported
+    except ValueError as error:  # OpenTelemetry reads variables when it is imported
+        remedy = remedy_of(error, environment) or "Correct or unset OTEL_PROPAGATORS"
         raise ConfigurationError(
-            f"{CONFIG_FILE}={path} cannot be read: {error} Correct or unset OTEL_PROPAGATORS"
+            f"{CONFIG_FILE}={path} cannot be read: {str(error).rstrip('.')}. {remedy}"
         ) from error
     with _telling(path, text, environment):
         return load_config_file(path)

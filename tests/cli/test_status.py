@@ -308,3 +308,18 @@ def test_another_folder_can_be_asked_about(user: User, tmp_path: Path) -> None:
     assert told(user, "--directory", str(tmp_path))["problems"] == [
         f"Claude Code is not traced in {tmp_path}: claude-otel setup {tmp_path}"
     ]
+
+
+def test_a_variable_that_opentelemetry_cannot_import_with_is_one_message(user: User) -> None:
+    wrong = {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "abc"}
+    config = user.project / "otel.yaml"
+    config.write_text("file_format: '1.1'\n")
+    said = (
+        "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT must be a non-negative integer but got abc. "
+        "Correct or unset OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT\n"
+    )
+    assert user.fails("show", **wrong) == f"Error: ValueError: {said}"
+    assert user.fails("setup", "--config", str(config), **wrong) == (
+        f"Error: OTEL_CONFIG_FILE={config} cannot be read: {said}"
+    )
+    assert user.says("flush", **wrong) == "There is nothing to deliver.\n"
