@@ -365,7 +365,12 @@ def _unknown(path: Path, model: Any) -> Iterator[Ignored]:
         sections: list[str] = list(model.__dataclass_fields__)
         meant = get_close_matches(str(name), sections, n=1)
         advice = f"did you mean {meant[0]}?" if meant else "take it out"
-        yield Ignored(setting=name, where=str(path), reason=f"no section of this name; {advice}")
+        yield Ignored(
+            setting=name,
+            where=str(path),
+            reason=f"no section of this name; {advice}",
+            is_mistake=True,
+        )
 
 
 def _without_effect(path: Path, model: Any) -> Iterator[Ignored]:

@@ -45,6 +45,7 @@ from claude_otel.destinations import (
     mask,
     missing_propagators,
     selected_exporters,
+    unknown_in_content,
     unused_of,
 )
 from claude_otel.diagnostics import ConfigurationError
@@ -300,13 +301,16 @@ def _configuration(
         destinations, said = native_telemetry.not_doubled(destinations, environment, receiver)
         also_ignored = (*also_ignored, *said)
     own = {name: v for name, v in environment.items() if name.startswith("CLAUDE_OTEL_")}
+    options = own | dict(declared.options if declared else {})
+    where = str(declared.path) if declared else sources.get(CONTENT_SETTINGS[0], CLAUDES_OWN)
+    also_ignored = (*also_ignored, *unknown_in_content(options, where=where))
     return Configuration(
         environment=environment,
         sources=sources,
         ignored=(*ignored, *also_ignored),
         destinations=destinations,
         key=_key(environment),
-        options=own | dict(declared.options if declared else {}),
+        options=options,
         declared=declared,
     )
 

@@ -98,6 +98,7 @@ def test_what_a_project_says_of_destinations_is_ignored_and_named(user: User) ->
             "where": str(user.shared),
             "reason": "a project's files do not decide where data goes; if you want it, "
             f"look at them and run: claude-otel trust {user.project}",
+            "is_mistake": False,
         }
     ]
 
@@ -323,3 +324,37 @@ def test_a_variable_that_opentelemetry_cannot_import_with_is_one_message(user: U
         f"Error: OTEL_CONFIG_FILE={config} cannot be read: {said}"
     )
     assert user.says("flush", **wrong) == "There is nothing to deliver.\n"
+    user.says("setup", "--otlp", "http://127.0.0.1:9")
+    assert problems(user, **wrong) == [f"ValueError: {said.rstrip()}"]
+
+
+def test_mistakes_in_variables_are_told_before_there_is_a_session(
+    user: User, tmp_path: Path
+) -> None:
+    user.says("setup", "--otlp", "https://127.0.0.1:9")
+    says = "OpenTelemetry says: "
+    hook = f"{tmp_path / 'none.py'}:f"
+    for wrong, expected in (
+        ({"CLAUDE_OTEL_SECRET_PATTERNS": "c=(x"}, "CLAUDE_OTEL_SECRET_PATTERNS: c=(x is no reg"),
+        ({"CLAUDE_OTEL_REDACTION_HOOK": hook}, f"CLAUDE_OTEL_REDACTION_HOOK={hook} cannot be"),
+        ({"CLAUDE_OTEL_ATTRIBUTE_BYTES": "many"}, "CLAUDE_OTEL_ATTRIBUTE_BYTES=many: no number"),
+        (
+            {"CLAUDE_OTEL_CONTENT": "otpl=full"},
+            "CLAUDE_OTEL_CONTENT in the environment of claude: there is no destination 'otpl'",
+        ),
+        ({"OTEL_TRACES_SAMPLER": "nonsense"}, f"{says}Couldn't recognize sampler nonsense. "),
+        (
+            {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "abc"},
+            f"{says}Could not convert TRACES_SAMPLER_ARG to float",
+        ),
+        ({"OTEL_EXPORTER_OTLP_HEADERS": "hidden"}, f"{says}Header format invalid! "),
+        ({"OTEL_EXPORTER_OTLP_CERTIFICATE": "/none"}, "OTEL_EXPORTER_OTLP_CERTIFICATE=/none can"),
+        ({"OTEL_METRICS_EXPORTER": "foo"}, "OTEL_METRICS_EXPORTER: there is no exporter 'foo' he"),
+    ):
+        (problem,) = problems(user, **wrong)
+        assert problem.startswith(expected)
+        assert "hidden" not in problem
+    for name, value in (("TIMEOUT", "abc"), ("COMPRESSION", "zstd")):
+        (problem,) = problems(user, **{f"OTEL_EXPORTER_OTLP_{name}": value})
+        assert value in problem and f"OTEL_EXPORTER_OTLP_{name}" in problem
+    assert problems(user) == []

@@ -14,8 +14,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export.ledger import Ledger, PartialDrop, Settled, TurnTrace
-from claude_otel.export.ledger_view import DestinationCounts
 from claude_otel.export.ledger_view import (
+    DestinationCounts,
     Dropped,
     counts_by_destination,
     partial_drops,

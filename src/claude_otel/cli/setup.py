@@ -3,7 +3,6 @@
 import json
 import shlex
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -22,6 +21,7 @@ from claude_otel.cli.scope import Target, target_of, target_options
 from claude_otel.content_choice import CONTENT_LEVELS
 from claude_otel.destinations import MlflowSetting, content_text, described, setting_of
 from claude_otel.settings import Configuration, DataFolder, StateFolder
+from claude_otel.worker.checking import mistakes_of
 
 _EXAMPLES = """\b
 Examples:
@@ -123,7 +123,7 @@ def command(
     configuration = settings.resolve(
         settings.own_environment(), project=target.project, state=state, data=data
     )
-    notes += [*_overruled(target, state, configuration), *_missing_packages(configuration)]
+    notes += [*_overruled(target, state, configuration), *mistakes_of(configuration)]
     if as_json:
         click.echo(json.dumps(_as_json(plan, target, backup, configuration, notes), indent=2))
     else:
@@ -167,21 +167,6 @@ def _destinations(configuration: Configuration) -> list[str]:
         for destination in configuration.destinations
     ]
     return found or ["nowhere: tracing is switched off"]
-
-
-def _missing_packages(configuration: Configuration) -> list[str]:
-    """MLflow's own package is needed by the worker for all stores but servers."""
-    needs_mlflow = any(
-        isinstance(destination, MlflowSetting)
-        and not destination.tracking_uri.startswith(("http://", "https://"))
-        for destination in configuration.destinations
-    )
-    if not needs_mlflow or find_spec("mlflow") is not None:
-        return []
-    return [
-        "this MLflow store needs the mlflow package, which is not installed here; until then "
-        "sessions wait. Install it: pip install 'claude-otel[mlflow]'"
-    ]
 
 
 def _show_dry_run(plans: list[Plan], notes: list[str], *, as_json: bool) -> None:

@@ -29,6 +29,7 @@ from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export import ledger_view
 from claude_otel.state_folder import DataFolder, StateFolder, WorkerFolder
 from claude_otel.worker import lock
+from claude_otel.worker.checking import mistakes_of
 from claude_otel.worker.flushing import has_something_to_deliver, what_was_said
 from claude_otel.worker.report import read_report
 
@@ -290,6 +291,12 @@ def _configuration(
         for ignored in found.ignored
         if ignored.setting == "env"  # the file itself, not a value in it
     ]
+    problems += [
+        f"{ignored.setting} in {ignored.where}: {ignored.reason}"
+        for ignored in found.ignored
+        if ignored.is_mistake
+    ]
+    problems += mistakes_of(found)
     destinations = tuple(
         ConfiguredDestination(what=described(one, found.environment), content=content_text(one))
         for one in found.destinations
@@ -299,7 +306,8 @@ def _configuration(
         for name, source in sorted(found.sources.items())
         if not name.startswith(("CLAUDE_OTEL_STATE", "CLAUDE_OTEL_DATA"))
     )
-    return destinations, values, tuple(one for one in found.ignored if one.setting != "env")
+    said = (one for one in found.ignored if one.setting != "env" and not one.is_mistake)
+    return destinations, values, tuple(said)
 
 
 def _switches_off(value: Value) -> bool:
