@@ -2,10 +2,12 @@
 
 import json
 import subprocess
+import time
 
 from installed_cli import User
 from traced_user import SESSION, Receiver, TracedUser
 
+from claude_otel.export.ledger_view import rejections
 from claude_otel.worker.report import read_report
 
 ARRIVED = "Everything that is final has arrived.\n"
@@ -77,6 +79,27 @@ def test_what_a_destination_refuses_for_good_has_not_arrived(traced: TracedUser)
         f"a turn of session {SESSION}",
     ]
     assert all(f"refused by otlp {traced.receiver.uri}" in one["why"] for one in told["missing"])
+    assert traced.says("flush") == "There is nothing to deliver.\n"  # it was told
+
+
+def test_what_was_refused_before_flush_was_asked_has_not_arrived(traced: TracedUser) -> None:
+    traced.receiver.status = 400
+    traced.plays("plain_answer")
+    while traced.state.session(SESSION).spool.exists() or refusals(traced) != 2:
+        time.sleep(0.1)  # the worker was quick: nothing is left of the session
+    done = traced.run("flush", "--json")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["all_arrived"], told["sessions"]) == (1, False, 0)
+    assert sorted(one["what"] for one in told["missing"]) == [
+        f"a model call of session {SESSION}",
+        f"a turn of session {SESSION}",
+    ]
+    assert traced.says("flush") == "There is nothing to deliver.\n"
+    assert traced.run("status").returncode == 1
+
+
+def refusals(user: TracedUser) -> int:
+    return len(rejections(user.state.ledger))
 
 
 def test_what_a_receiver_drops_of_a_batch_that_it_took_has_not_arrived(traced: TracedUser) -> None:

@@ -356,5 +356,6 @@ def test_mistakes_in_variables_are_told_before_there_is_a_session(
         assert "hidden" not in problem
     for name, value in (("TIMEOUT", "abc"), ("COMPRESSION", "zstd")):
         (problem,) = problems(user, **{f"OTEL_EXPORTER_OTLP_{name}": value})
-        assert value in problem and f"OTEL_EXPORTER_OTLP_{name}" in problem
+        assert value in problem
+        assert f"OTEL_EXPORTER_OTLP_{name}" in problem
     assert problems(user) == []

@@ -14,7 +14,7 @@ from claude_otel.worker.flushing import Flushed, Missing, flush
 _EXAMPLES = """\b
 Examples:
   claude-otel flush                     before you close the laptop
-  claude-otel flush --timeout 120       at the end of a CI job
+  claude-otel flush --timeout 120       at the end of a CI job; fails it when spans are lost
   claude-otel flush --json | jq .missing
 """
 
@@ -35,6 +35,10 @@ def command(timeout: float, as_json: bool) -> None:
     The exit code is 0 when all of it has arrived everywhere, 1 when something
     has not; then it is said what, and why. What was not refused stays on this
     machine and is tried again. A turn that still runs is not waited for.
+
+    A span that a destination refused or dropped within the last day has not
+    arrived: the first flush after it says so and exits with 1, also when the
+    worker was quicker. The next one does not; status goes on saying it.
     """
     progress = Console(stderr=True)
     state, data = settings.state_folder(), settings.data_folder()
