@@ -389,3 +389,19 @@ def test_help_loads_no_command_and_nothing_heavy() -> None:
     modules = loaded.splitlines()[-1].split()
     heavy = ("opentelemetry", "mlflow", "rich", "claude_agent_sdk", "orjson")
     assert [name for name in modules if name.startswith((*heavy, "claude_otel.cli."))] == []
+
+
+def test_setup_with_ones_own_file_vouches_for_it_as_it_is_now(user: User) -> None:
+    config = user.project / "otel.yaml"
+    text = "file_format: '1.1'\ntracer_provider: {processors: [{batch: {exporter: {console: {}}}}]}"
+    config.write_text(text)
+    user.says("setup", "--config", str(config))
+    config.write_text(f"{text}\n# edited\n")
+    assert "was changed since you recorded it" in user.run("status").stdout
+    user.says("setup", "--config", str(config))
+    assert user.says("status").endswith("All is well.\n")
+    config.write_text(f"{text}\ntracer_provder: {{}}\n")
+    assert f"tracer_provder in {config} is ignored: no section of this name" in user.says(
+        "setup", "--config", str(config)
+    )
+    assert user.run("status").returncode == 1

@@ -359,3 +359,21 @@ def test_mistakes_in_variables_are_told_before_there_is_a_session(
         assert value in problem
         assert f"OTEL_EXPORTER_OTLP_{name}" in problem
     assert problems(user) == []
+
+
+def test_that_hooks_are_registered_does_not_depend_on_what_else_is_wrong(user: User) -> None:
+    config = user.project / "otel.yaml"
+    text = "file_format: '1.1'\ntracer_provider: {processors: [{batch: {exporter: {console: {}}}}]}"
+    config.write_text(text)
+    user.says("setup", "--config", str(config))
+    found = told(user)["registrations"]
+    assert [one["file"] for one in found] == [str(user.local)]
+    config.write_text(text.replace("console", "consle"))
+    status = told(user, OTEL_CONFIG_FILE=str(config))
+    assert status["registrations"] == found
+    assert not any("not traced" in problem for problem in status["problems"])
+    for damaged in (user.state.projects, user.state.registrations):
+        damaged.write_text("{bad")
+        status = told(user)
+        assert status["registrations"] == found
+        assert any(str(damaged) in problem for problem in status["problems"])

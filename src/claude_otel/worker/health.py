@@ -17,7 +17,7 @@ from typing import Any, Literal, cast
 
 from claude_otel import settings
 from claude_otel.capture import hook
-from claude_otel.capture.installation import Scope, is_registered, plan_setup, settings_file_of
+from claude_otel.capture.installation import Scope, is_registered, is_up_to_date, settings_file_of
 from claude_otel.destinations import (
     Ignored,
     content_text,
@@ -47,7 +47,10 @@ Standing = Literal["current", "outdated", "missing"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """A settings file of Claude Code with our hooks. `is_current`: as `setup` would have it."""
+    """A settings file of Claude Code with our hooks. `is_current`: as `setup` would have it.
+
+    A fact of that file, whatever is wrong with the configuration or with our own folder.
+    """
 
     scope: Scope
     file: Path
@@ -195,16 +198,15 @@ def _registrations(
         try:
             if not is_registered(file, data=data):
                 continue
-            plan = plan_setup(
-                file,
-                project=None if scope == "user" else directory,
-                values={},
-                state=state,
-                data=data,
-            )
-            yield Registration(scope=scope, file=file, is_current=plan.before == plan.after)
         except (ConfigurationError, OSError) as error:
             problems.append(str(error))
+            continue
+        is_current = True
+        try:
+            is_current = is_up_to_date(file, state=state, data=data)
+        except (ConfigurationError, OSError) as error:
+            problems.append(str(error))
+        yield Registration(scope=scope, file=file, is_current=is_current)
 
 
 def _hook_standing(data: DataFolder) -> Standing:
@@ -476,10 +478,10 @@ def _running_problems(
                 "that it accepted; look at its own log"
             )
     for session in unserved:
-        why = f"{session.why.rstrip('.')}. Then: " if session.why else ""
-        yield (
-            f"Session {session.session_id} waits and no worker serves it: {why}claude-otel flush"
-        )
+        why = (session.why or "").rstrip(".")
+        if "claude-otel flush" not in why:
+            why += ". Then: claude-otel flush" if why else "claude-otel flush"
+        yield f"Session {session.session_id} waits and no worker serves it: {why}"
 
 
 def _tail(log: Path) -> tuple[str, ...]:
