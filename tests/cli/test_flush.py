@@ -1,6 +1,7 @@
 """`claude-otel flush`, after the real `claude`, with real workers and a receiver."""
 
 import json
+import os
 import subprocess
 import time
 
@@ -135,11 +136,35 @@ def test_a_configuration_that_cannot_be_used_is_said_at_once(traced: TracedUser)
             "missing": [
                 {
                     "what": f"session {SESSION}",
-                    "why": "OTEL_EXPORTER_OTLP_PROTOCOL=smoke: unknown; use http/protobuf or grpc",
+                    "why": "OTEL_EXPORTER_OTLP_PROTOCOL=smoke: unknown; use http/protobuf or grpc. "
+                    "That is for sessions to come. This one was started with "
+                    "OTEL_EXPORTER_OTLP_PROTOCOL; to deliver it without: claude-otel flush "
+                    "--unset OTEL_EXPORTER_OTLP_PROTOCOL",
                 }
             ],
         },
     )
+    assert "--unset OTEL_EXPORTER_OTLP_PROTOCOL" in missing_by_status(traced)
+    assert traced.says("flush", "--unset", "OTEL_EXPORTER_OTLP_PROTOCOL") == ARRIVED
+    assert sorted(traced.receiver.ids) == spans_by_show(traced)
+
+
+def test_a_variable_that_a_worker_cannot_begin_with_is_unset_for_what_waits(
+    traced: TracedUser,
+) -> None:
+    traced.keeps_workers_away()
+    name = "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"
+    traced.plays("plain_answer", **{name: "abc"})
+    done = traced.run("flush")
+    assert done.returncode == 1
+    assert f"to deliver it without: claude-otel flush --unset {name}\n" in done.stdout
+    assert traced.says("flush", "--unset", name) == ARRIVED
+    assert sorted(traced.receiver.ids) == spans_by_show(traced)
+
+
+def missing_by_status(user: TracedUser) -> str:
+    os.utime(user.state.session(SESSION).spool, (1, 1))  # as if its starter had had its time
+    return user.run("status").stdout
 
 
 def test_a_wrong_destination_is_corrected_for_a_session_that_waits(traced: TracedUser) -> None:

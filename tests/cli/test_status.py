@@ -240,12 +240,15 @@ def test_a_session_that_nobody_serves_is_named_with_what_its_starter_said(
     spool = traced.state.session(SESSION).spool
     os.utime(spool, (time.time() - 60, time.time() - 60))
     status = told(traced)
-    why = "OTEL_EXPORTER_OTLP_PROTOCOL=smoke: unknown; use http/protobuf or grpc"
+    said = "OTEL_EXPORTER_OTLP_PROTOCOL=smoke: unknown; use http/protobuf or grpc"
+    why = (
+        f"{said}. That is for sessions to come. This one was started with "
+        "OTEL_EXPORTER_OTLP_PROTOCOL; to deliver it without: claude-otel flush "
+        "--unset OTEL_EXPORTER_OTLP_PROTOCOL"
+    )
     assert status["unserved"] == [{"session_id": SESSION, "why": why}]
-    assert status["problems"] == [
-        f"Session {SESSION} waits and no worker serves it: {why}. Then: claude-otel flush"
-    ]
-    assert status["log_tail"][-1].endswith(f"session {SESSION} is not traced: {why}")
+    assert status["problems"] == [f"Session {SESSION} waits and no worker serves it: {why}"]
+    assert status["log_tail"][-1].endswith(f"session {SESSION} is not traced: {said}")
 
 
 def test_a_session_whose_worker_was_killed_is_named(traced: TracedUser) -> None:

@@ -28,8 +28,15 @@ Examples:
     metavar="SECONDS",
     help="How long to try.",
 )
+@click.option(
+    "--unset",
+    multiple=True,
+    metavar="NAME",
+    help="Deliver sessions that no worker can serve as if `claude` had been started without this "
+    "variable. What `setup` recorded counts then.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Say what came of it as JSON.")
-def command(timeout: float, as_json: bool) -> None:
+def command(timeout: float, unset: tuple[str, ...], as_json: bool) -> None:
     """Deliver everything that is final, now, to every destination.
 
     The exit code is 0 when all of it has arrived everywhere, 1 when something
@@ -48,7 +55,7 @@ def command(timeout: float, as_json: bool) -> None:
             status.update("Delivering: " + "; ".join(one.what for one in missing[:3]))
 
         try:
-            flushed = flush(state, data, timeout_s=timeout, tell=tell)
+            flushed = flush(state, data, timeout_s=timeout, unset=unset, tell=tell)
         except OSError as error:
             raise ConfigurationError(
                 f"{error.filename or state.path} cannot be used ({error.strerror}); "

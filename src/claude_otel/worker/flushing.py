@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from claude_otel import settings
 from claude_otel.capture.hook import STARTER, spawn_detached
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export import ledger_view
@@ -68,15 +70,20 @@ def flush(
     data: DataFolder,
     *,
     timeout_s: float,
+    unset: Collection[str] = (),
     tell: Callable[[tuple[Missing, ...]], None] = lambda missing: None,
 ) -> Flushed:
     """Deliver all that is final, at most for `timeout_s`; `tell` hears now and then what lacks.
 
     What was refused or dropped before we were called has not arrived either, of whichever
     session: it is missing once, for the first `flush` after it.
+
+    `unset`: variables that sessions which no worker can serve are delivered without.
     """
     until_s = time.monotonic() + timeout_s
     sessions = [folder for folder in state.sessions() if has_something_to_deliver(folder)]
+    for folder in filter(_waits_unserved, sessions):
+        _take_out(unset, folder)
     starters: dict[str, int | None] = {}
     asked: dict[str, _Asked] = {}
     reported = _Reported.by_earlier(state)
@@ -153,6 +160,14 @@ def _ask(asked: _Asked) -> None:
     if not asked.name and not is_done:
         asked.name, asked.asked_s = uuid.uuid4().hex, now_s
         ask_flush(asked.folder, asked.name)
+
+
+def _take_out(names: Collection[str], folder: SessionFolder) -> None:
+    """Of what the session's own `claude` was started with, as if it had never been set."""
+    environ = settings.read_environ(folder.environ) if folder.environ.exists() else {}
+    kept = {name: value for name, value in environ.items() if name not in names}
+    if kept != environ:
+        settings.write_environ(folder.environ, kept)
 
 
 # -- what lacks --------------------------------------------------------------------------
@@ -295,11 +310,27 @@ def what_was_said(state: StateFolder, folder: SessionFolder) -> str | None:
     key = folder.worker_key()
     report = read_report(state.worker(key)) if key else None
     if report and report.get("error"):
-        return str(report["error"])
+        return _with_remedy(str(report["error"]), folder)
     for line in reversed(_lines(state.log)):
         if folder.session_id in line:
-            return line.partition(" is not traced: ")[2] or line
+            return _with_remedy(line.partition(" is not traced: ")[2] or line, folder)
     return None
+
+
+def _with_remedy(said: str, folder: SessionFolder) -> str:
+    """What a session was started with comes first: no correction elsewhere helps this one."""
+    try:
+        own = settings.delivery_values(settings.read_environ(folder.environ))
+    except OSError:
+        return said
+    named = [name for name in own if re.search(rf"\b{name}\b", said)]
+    if not named:
+        return said
+    options = " ".join(f"--unset {name}" for name in named)
+    return (
+        f"{said.rstrip('.')}. That is for sessions to come. This one was started with "
+        f"{' and '.join(named)}; to deliver it without: claude-otel flush {options}"
+    )
 
 
 def _why_not_served(state: StateFolder, folder: SessionFolder) -> str:
