@@ -20,7 +20,6 @@ from pathlib import Path
 
 from claude_otel import settings
 from claude_otel.content import redact
-from claude_otel.content_rules import rules_of
 from claude_otel.destinations import OtlpSetting
 from claude_otel.diagnostics import ConfigurationError, remedy_of
 from claude_otel.settings import Configuration
@@ -86,7 +85,7 @@ def mistakes() -> Iterator[str]:
 
 def _of_what_is_made(configuration: Configuration) -> Iterator[str]:
     try:
-        rules_of(configuration.options)
+        settings.content_rules(configuration)
     except ConfigurationError as error:
         yield str(error)
     if configuration.declared is not None:
