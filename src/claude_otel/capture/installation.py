@@ -257,7 +257,11 @@ def _merged(old: Mapping[str, str], new: Mapping[str, str], *, base: Path) -> di
         new = {**new, CONFIG_FILE: str(Path.cwd() / new[CONFIG_FILE])}
         merged = {name: value for name, value in old.items() if name == "CLAUDE_OTEL_CONTENT"}
     elif any(name in new for name in ADDRESSES):
-        merged.pop(CONFIG_FILE, None)
+        # Where spans go is said as a whole: by the last word on it.
+        gone = {CONFIG_FILE, *ADDRESSES}
+        if "MLFLOW_TRACKING_URI" not in new:
+            gone |= {"MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"}
+        merged = {name: value for name, value in old.items() if name not in gone}
     address = new.get("MLFLOW_TRACKING_URI")
     if address is not None:
         new = {**new, "MLFLOW_TRACKING_URI": absolute_tracking_uri(address, base)}
@@ -267,6 +271,13 @@ def _merged(old: Mapping[str, str], new: Mapping[str, str], *, base: Path) -> di
         merged.pop("MLFLOW_EXPERIMENT_ID", None)
         merged.pop("MLFLOW_EXPERIMENT_NAME", None)
     return merged | dict(new)
+
+
+def places_left(old: Mapping[str, str], plan: Plan) -> list[str]:
+    """What of `old`, as it was recorded, is a place to which spans go no more by the plan."""
+    if plan.values is None:
+        return []
+    return [name for name in (CONFIG_FILE, *ADDRESSES) if name in old and name not in plan.values]
 
 
 def _without_mlflow(text: str) -> str:

@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ from claude_otel.capture.installation import (
     carry_out,
     is_ignored_by_git,
     is_tracked_by_git,
+    places_left,
     plan_setup,
 )
 from claude_otel.cli import from_mlflow
@@ -73,7 +75,8 @@ def command(
 ) -> None:
     """Trace Claude Code in DIR (this folder), or everywhere with --user.
 
-    Without -u and --otlp spans go to an MLflow store of your own. Where they go
+    Without -u and --otlp spans go to an MLflow store of your own, or where an
+    earlier setup said; with one or both of them there, and nowhere else. That
     is kept in your state folder, never in the project.
     """
     if experiment_id and experiment_name:
@@ -109,6 +112,7 @@ def command(
         data=data,
         without_mlflow=moves,
     )
+    notes += _left(settings.recorded(state, target.project), plan)
     others: list[Plan] = from_mlflow.plans(target, found, state) if moves else []
     if dry_run:
         _show_dry_run([plan, *others], notes, as_json=as_json)
@@ -148,6 +152,14 @@ def _away_from_git(target: Target, *, asks: bool) -> tuple[Target, list[str]]:
     if target.scope == "local" and not is_ignored_by_git(file):
         return target, [f"git does not ignore {file}: add it to .git/info/exclude"]
     return target, []
+
+
+def _left(before: Mapping[str, str], plan: Plan) -> list[str]:
+    return [
+        f"spans go no more to {name}={settings.mask(name, before[name])}, as said before; for "
+        "several places name them in one setup: -u URI --otlp URL, or --config FILE"
+        for name in places_left(before, plan)
+    ]
 
 
 def _overruled(target: Target, state: StateFolder, configuration: Configuration) -> list[str]:
