@@ -368,8 +368,7 @@ def telling_option(path: Path, options: Mapping[str, str]) -> Generator[None]:
 
 def _check_keys(path: Path, text: str) -> None:
     """OpenTelemetry takes the last of two, without a word. The text is known to be YAML."""
-    import yaml
-
+    yaml: Any = import_module("yaml")
     waiting: list[Any] = [yaml.compose(text, Loader=yaml.SafeLoader)]
     seen: set[int] = set()  # an alias leads to what was seen
     while waiting:

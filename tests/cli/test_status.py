@@ -380,3 +380,37 @@ def test_that_hooks_are_registered_does_not_depend_on_what_else_is_wrong(user: U
         status = told(user)
         assert status["registrations"] == found
         assert any(str(damaged) in problem for problem in status["problems"])
+
+
+def test_claude_codes_own_telemetry_that_leaves_us_nowhere_is_named(user: User) -> None:
+    user.says("setup", "--otlp", "http://127.0.0.1:4318")
+    native = {
+        "CLAUDE_CODE_ENABLE_TELEMETRY": "1",
+        "CLAUDE_CODE_ENHANCED_TELEMETRY_BETA": "1",
+        "OTEL_TRACES_EXPORTER": "otlp",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318",
+    }
+    done = user.run("status", **native)
+    assert done.returncode == 1
+    assert (
+        "  nowhere: Claude Code's own telemetry, which goes to the same receiver, switches tracing"
+        " off\n"
+    ) in done.stdout
+    assert "Choose: for theirs set CLAUDE_OTEL_NATIVE_TRACES=theirs" in done.stdout
+    chosen = user.says("status", **native, CLAUDE_OTEL_NATIVE_TRACES="theirs")
+    assert "  nowhere: CLAUDE_OTEL_NATIVE_TRACES=theirs from the environment of" in chosen
+
+
+def test_a_redaction_hook_that_fails_is_told(traced: TracedUser, tmp_path: Path) -> None:
+    hook = tmp_path / "redact.py"
+    hook.write_text("def f(part, kind):\n    if kind == 'prompts': return 7\n    raise KeyError\n")
+    traced.plays(
+        "plain_answer",
+        CLAUDE_OTEL_REDACTION_HOOK=f"{hook}:f",
+        CLAUDE_OTEL_CONTENT="full",
+    )
+    traced.run("flush")
+    (problem,) = problems(traced)
+    assert problem.startswith("The redaction hook ")
+    assert "raised KeyError " in problem
+    assert "gave a int " in problem

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from claude_otel import settings
+from claude_otel import native_telemetry, settings
 from claude_otel.capture import hook
 from claude_otel.capture.installation import Scope, is_registered, is_up_to_date, settings_file_of
 from claude_otel.destinations import (
@@ -27,6 +27,7 @@ from claude_otel.destinations import (
 )
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export import ledger_view
+from claude_otel.settings import Configuration
 from claude_otel.state_folder import DataFolder, StateFolder, WorkerFolder
 from claude_otel.worker import lock
 from claude_otel.worker.checking import mistakes_of
@@ -124,7 +125,8 @@ class UnservedSession:
 class Health:
     """`problems` are what needs the user; each ends with what to do.
 
-    `switched_off_by`: the value, and its source, for which there are no destinations.
+    `switched_off_by`: the value, and its source, for which there are no destinations; or
+    Claude Code's own telemetry, beside which ours would double every call.
     """
 
     directory: Path
@@ -153,19 +155,19 @@ def health(state: StateFolder, data: DataFolder, directory: Path) -> Health:
     problems += _registration_problems(registrations, standing, directory, data)
     problems += _switched_off(directory, config_dir)
     problems += _folder_problems(state)
-    destinations, values, ignored = _configuration(state, data, directory, problems)
-    off = next((one for one in values if _switches_off(one)), None)
+    destinations, values, ignored, off = _configuration(state, data, directory, problems)
     workers = tuple(_workers(state))
     delivery = tuple(_delivery(state, problems))
     unserved = tuple(_unserved(state))
     problems += _running_problems(workers, delivery, unserved)
+    problems += _hook_failures(state)
     return Health(
         directory=directory,
         registrations=registrations,
         hook=standing,
         hook_file=data.hook,
         destinations=destinations,
-        switched_off_by=f"{off.name}={off.value} from {off.source}" if off else None,
+        switched_off_by=off,
         values=values,
         ignored=ignored,
         workers=workers,
@@ -280,14 +282,14 @@ def _json(file: Path) -> dict[str, Any]:
 
 def _configuration(
     state: StateFolder, data: DataFolder, directory: Path, problems: list[str]
-) -> tuple[tuple[ConfiguredDestination, ...], tuple[Value, ...], tuple[Ignored, ...]]:
+) -> tuple[tuple[ConfiguredDestination, ...], tuple[Value, ...], tuple[Ignored, ...], str | None]:
     try:
         found = settings.resolve(
             settings.own_environment(), project=directory, state=state, data=data
         )
     except (ConfigurationError, OSError) as error:
         problems.append(str(error))
-        return (), (), ()
+        return (), (), (), None
     problems += [
         f"{ignored.where}: {ignored.reason}"
         for ignored in found.ignored
@@ -309,10 +311,22 @@ def _configuration(
         if not name.startswith(("CLAUDE_OTEL_STATE", "CLAUDE_OTEL_DATA"))
     )
     said = (one for one in found.ignored if one.setting != "env" and not one.is_mistake)
-    return destinations, values, tuple(said)
+    off = None if destinations else _what_switches_off(values, found)
+    return destinations, values, tuple(said), off
+
+
+def _what_switches_off(values: Iterable[Value], found: Configuration) -> str | None:
+    for value in values:
+        if _switches_off(value):
+            return f"{value.name}={value.value} from {value.source}"
+    if any(ignored.where == native_telemetry.WHERE for ignored in found.ignored):
+        return f"{native_telemetry.WHERE}, which goes to the same receiver,"
+    return None
 
 
 def _switches_off(value: Value) -> bool:
+    if value.name == native_telemetry.CHOICE:
+        return value.value.strip().lower() == "theirs"  # asked where nothing is left
     if value.name not in _SWITCHES:
         return False
     try:
@@ -427,6 +441,19 @@ def _recent_rejections(state: StateFolder) -> Iterator[str]:
             f"{name} has refused {len(reasons)} of the last day's spans for good: {reasons[0]}. "
             "Everything else is delivered; see to the reason there"
         )
+
+
+def _hook_failures(state: StateFolder) -> Iterator[str]:
+    """Of the last day, whether the worker still lives or not."""
+    for folder in state.workers():
+        report = read_report(folder) or {}
+        failures: dict[str, int] = report.get("hook_failures", {})
+        if failures and time.time_ns() - report["at_ns"] < _RECENT_NS:
+            told = ", ".join(f"{what} {count:,} times" for what, count in failures.items())
+            yield (
+                f"The redaction hook {told}; what it was given then was withheld. Correct the "
+                f"function of CLAUDE_OTEL_REDACTION_HOOK; {folder.log} says on what it failed"
+            )
 
 
 def _unserved(state: StateFolder) -> Iterator[UnservedSession]:
