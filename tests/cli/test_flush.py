@@ -86,7 +86,9 @@ def test_what_a_destination_refuses_for_good_has_not_arrived(traced: TracedUser)
 def test_what_was_refused_before_flush_was_asked_has_not_arrived(traced: TracedUser) -> None:
     traced.receiver.status = 400
     traced.plays("plain_answer")
+    until_s = time.monotonic() + 60
     while traced.state.session(SESSION).spool.exists() or refusals(traced) != 2:
+        assert time.monotonic() < until_s
         time.sleep(0.1)  # the worker was quick: nothing is left of the session
     done = traced.run("flush", "--json")
     told = json.loads(done.stdout)

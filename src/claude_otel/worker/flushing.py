@@ -253,11 +253,12 @@ class _Reported:
     def by_earlier(cls, state: StateFolder) -> _Reported:
         try:
             told: dict[str, Any] = json.loads(state.reported.read_bytes())
-        except (OSError, ValueError):
-            told = {}
+            rejected_until_ns, dropped = int(told["rejected_until_ns"]), dict(told["dropped"])
+        except (OSError, ValueError, KeyError, TypeError):  # then it is told once more
+            rejected_until_ns, dropped = 0, {}
         return cls(
-            rejected_until_ns=max(told.get("rejected_until_ns", 0), time.time_ns() - _RECENT_NS),
-            dropped=told.get("dropped", {}),
+            rejected_until_ns=max(rejected_until_ns, time.time_ns() - _RECENT_NS),
+            dropped=dropped,
         )
 
     def keep(self, state: StateFolder) -> None:
