@@ -33,6 +33,15 @@ def content_of(
     return _level(exporter, environment), _without(exporter, environment)
 
 
+def named_in_content(environment: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Each setting that says something for one exporter alone, with its name."""
+    said = {
+        LEVEL: _levels(environment.get(LEVEL, "")),
+        WITHOUT: _kinds(environment.get(WITHOUT, "")),
+    }
+    return [(setting, name) for setting, by_name in said.items() for name in by_name if name]
+
+
 def content_on_spans(
     environment: Mapping[str, str],
 ) -> tuple[ContentLevel, frozenset[ContentKind]]:

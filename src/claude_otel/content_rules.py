@@ -8,6 +8,7 @@ import importlib.util
 import logging
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, cast, get_args
@@ -32,6 +33,8 @@ HOOK: Final = "CLAUDE_OTEL_REDACTION_HOOK"
 _LEAST_BYTES: Final = 1024
 _KIND: Final = re.compile(r"[a-z0-9-]{1,32}")
 _PARTS: Final = cast("tuple[type[Part], ...]", get_args(Part))
+hook_failures: Final[Counter[str]] = Counter()
+"""What the redaction hook did wrong in this process, and how often: for `status`."""
 _WITHHELD: Final = "[withheld: the redaction hook failed]"
 
 
@@ -109,10 +112,12 @@ def _guarded(hook: RedactionHook) -> RedactionHook:
             shown = hook(part, kind)
         except Exception as error:
             # Not the text of the error: it may quote what was to be hidden.
+            hook_failures[f"raised {type(error).__name__}"] += 1
             log.error("the redaction hook failed on %s: %s", kind, type(error).__name__)
             return Text(text=_WITHHELD)
         if shown is None or isinstance(shown, _PARTS):
             return shown
+        hook_failures[f"gave a {type(shown).__name__}"] += 1
         log.error("the redaction hook gave a %s for %s", type(shown).__name__, kind)
         return Text(text=_WITHHELD)
 

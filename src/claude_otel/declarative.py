@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
@@ -35,8 +36,8 @@ from claude_otel.destinations import (
     checked_tracking_uri,
     mask,
 )
-from claude_otel.diagnostics import ConfigurationError
-from claude_otel.options import environment_of
+from claude_otel.diagnostics import ConfigurationError, remedy_of
+from claude_otel.options import VARIABLE_OF, environment_of
 
 if TYPE_CHECKING:
     from opentelemetry.propagators.textmap import TextMapPropagator
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 CONFIG_FILE: Final = "OTEL_CONFIG_FILE"
 _OURS: Final = "claude_otel"
+_OUR_PLACE: Final = f"instrumentation/development: python: {_OURS}"
 _LONGEST_MESSAGE: Final = 400
 _MLFLOW_OPTIONS: Final = frozenset({"tracking_uri", "experiment_id", "experiment_name"})
 _BUILT_IN: Final = frozenset({"otlp_http", "otlp_grpc", "otlp_file/development", "console"})
@@ -96,10 +98,13 @@ def read(path: Path, environment: Mapping[str, str], *, default_tracking_uri: st
         raise ConfigurationError(
             f"{CONFIG_FILE}={path} cannot be read ({why}); correct the path, or unset it"
         ) from error
-    model = _model(path, text, environment)
-    options = _our_options(path, model)
-    around = {**environment, **options}
-    destinations = tuple(_destinations(path, model, around, default_tracking_uri))
+    with _telling_unset(path, text, environment):
+        model = _model(path, text, environment)
+        _check_keys(path, text)
+        options = _our_options(path, model)
+        around = {**environment, **options}
+        with telling_option(path, options):
+            destinations = tuple(_destinations(path, model, around, default_tracking_uri))
     if not destinations and not model.disabled:
         raise ConfigurationError(
             f"{path}: no exporter under tracer_provider: processors, so spans would go nowhere."
@@ -144,9 +149,10 @@ def _model(path: Path, text: str, environment: Mapping[str, str]) -> Any:
             f"{CONFIG_FILE}={path}: configuration files need a package that is not installed "
             f"({error.name or error}): pip install 'claude-otel[config-file]'"
         ) from error
-    except ValueError as error:  # OpenTelemetry reads OTEL_PROPAGATORS when it is imported
+    except ValueError as error:  # OpenTelemetry reads variables when it is imported
+        remedy = remedy_of(error, environment) or "Correct or unset OTEL_PROPAGATORS"
         raise ConfigurationError(
-            f"{CONFIG_FILE}={path} cannot be read: {error} Correct or unset OTEL_PROPAGATORS"
+            f"{CONFIG_FILE}={path} cannot be read: {str(error).rstrip('.')}. {remedy}"
         ) from error
     with _telling(path, text, environment):
         return load_config_file(path)
@@ -166,6 +172,19 @@ def _made(model: Any) -> tuple[Resource, Sampler, SpanLimits]:
     if str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
         resource = resource.merge(SdkResource({SERVICE_NAME: "claude-code"}))
     return resource, sampler, told._create_span_limits(limits, model.attribute_limits)
+
+
+@contextmanager
+def _telling_unset(path: Path, text: str, environment: Mapping[str, str]) -> Generator[None]:
+    """A mistake may come of a variable that is not set, and so is empty: name it."""
+    try:
+        yield
+    except ConfigurationError as error:
+        unset = [ignored.setting for ignored in _unset(path, text, environment)]
+        if not unset:
+            raise
+        names = f"{', '.join(unset)} {'is' if len(unset) == 1 else 'are'} not set here"
+        raise ConfigurationError(f"{str(error).rstrip('.')}. ({names}, and so empty)") from error
 
 
 class _telling:
@@ -330,8 +349,47 @@ def _mlflow(
 def _our_options(path: Path, model: Any) -> dict[str, str]:
     instrumentation = model.instrumentation_development
     by_name: dict[str, Any] = (instrumentation and instrumentation.python) or {}
-    place = f"{path}: instrumentation/development: python: {_OURS}"
-    return environment_of(by_name.get(_OURS) or {}, place=place)
+    return environment_of(by_name.get(_OURS) or {}, place=f"{path}: {_OUR_PLACE}")
+
+
+@contextmanager
+def telling_option(path: Path, options: Mapping[str, str]) -> Generator[None]:
+    """Name an option of the file by its place there, not by the variable that nobody set."""
+    try:
+        yield
+    except ConfigurationError as error:
+        said = str(error)
+        for option, variable in VARIABLE_OF.items():
+            if variable in options and re.match(rf"{variable}\b", said):
+                place = f"{path}: {_OUR_PLACE}.{option}"
+                raise ConfigurationError(f"{place}{said[len(variable) :]}") from error
+        raise
+
+
+def _check_keys(path: Path, text: str) -> None:
+    """OpenTelemetry takes the last of two, without a word. The text is known to be YAML."""
+    yaml: Any = import_module("yaml")
+    waiting: list[Any] = [yaml.compose(text, Loader=yaml.SafeLoader)]
+    seen: set[int] = set()  # an alias leads to what was seen
+    while waiting:
+        node = waiting.pop()
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        if not isinstance(node, yaml.MappingNode):
+            continue
+        keys: set[str] = set()
+        for key, value in node.value:
+            if key.value in keys:
+                raise ConfigurationError(
+                    f"{path}: line {key.start_mark.line + 1}: {key.value} stands there a second "
+                    "time, and only one of them would count; take one out"
+                )
+            if isinstance(key, yaml.ScalarNode):
+                keys.add(key.value)
+            waiting.append(value)
 
 
 def _references(text: str) -> Iterator[tuple[str, bool]]:
@@ -364,7 +422,12 @@ def _unknown(path: Path, model: Any) -> Iterator[Ignored]:
         sections: list[str] = list(model.__dataclass_fields__)
         meant = get_close_matches(str(name), sections, n=1)
         advice = f"did you mean {meant[0]}?" if meant else "take it out"
-        yield Ignored(setting=name, where=str(path), reason=f"no section of this name; {advice}")
+        yield Ignored(
+            setting=name,
+            where=str(path),
+            reason=f"no section of this name; {advice}",
+            is_mistake=True,
+        )
 
 
 def _without_effect(path: Path, model: Any) -> Iterator[Ignored]:

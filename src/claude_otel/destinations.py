@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from claude_otel.content import ContentKind
-from claude_otel.content_choice import ContentLevel, content_of
+from claude_otel.content_choice import ContentLevel, content_of, named_in_content
 from claude_otel.diagnostics import ConfigurationError
 
 TRACES_EXPORTERS: Final = "opentelemetry_traces_exporter"
@@ -135,11 +135,15 @@ Destination: TypeAlias = MlflowSetting | OtlpSetting | FileSetting | ConsoleSett
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ignored:
-    """A value that was found and does not count. `reason` ends with what to do."""
+    """A value that was found and does not count. `reason` ends with what to do.
+
+    `is_mistake`: nobody can have meant it so; `status` says that it needs the user.
+    """
 
     setting: str
     where: str
     reason: str
+    is_mistake: bool = False
 
 
 def delivery_values(environ: Mapping[str, str]) -> dict[str, str]:
@@ -336,6 +340,23 @@ def missing_propagators(environment: Mapping[str, str], *, where: str) -> tuple[
         )
         for name in named_propagators(environment)
         if name not in installed
+    )
+
+
+def unknown_in_content(options: Mapping[str, str], *, where: str) -> tuple[Ignored, ...]:
+    """Exporters for which a content level or kinds are said, and that nobody has."""
+    brought = {point.name for point in entry_points(group=TRACES_EXPORTERS)}
+    known = (_BUILT_IN | brought) - _OTLP - {"none"} | {"otlp"}
+    return tuple(
+        Ignored(
+            setting=setting,
+            where=where,
+            reason=f"there is no destination {name!r}, so what is said for it does not count; "
+            f"use {', '.join(sorted(known))}",
+            is_mistake=True,
+        )
+        for setting, name in named_in_content(options)
+        if name not in known
     )
 
 

@@ -6,8 +6,9 @@ logged, and raised when `CLAUDE_OTEL_RAISE=1`.
 """
 
 import logging
+import re
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,6 +29,15 @@ def log_to(path: Path, *, level: int = logging.INFO) -> None:
     log.handlers[:] = [handler]
     log.setLevel(level)
     log.propagate = False
+
+
+def remedy_of(error: Exception, values: Mapping[str, str]) -> str | None:
+    """Which of these variables a library cannot read, by what it says; None if it names none."""
+    said = str(error)
+    told = [name for name in values if re.search(rf"\b{name}\b", said)]
+    # Some say the value only.
+    named = told or [n for n, v in values.items() if f"'{v}'" in said or f'"{v}"' in said]
+    return f"Correct or unset {' or '.join(named)}" if named else None
 
 
 @contextmanager

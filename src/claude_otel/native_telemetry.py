@@ -32,6 +32,7 @@ NAMES: Final = (
     *("OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"),
 )
 """The variables of Claude Code that say so, and where to."""
+WHERE: Final = "Claude Code's own telemetry"
 _ON: Final = frozenset({"1", "true", "yes", "on"})
 _KNOWN_TO_CLAUDE_CODE: Final = frozenset({"otlp", "console", "none", ""})
 
@@ -78,7 +79,9 @@ def not_doubled(
         f"Claude Code sends traces of its own to {receiver}, and ours would double every call. "
         f"Choose: for theirs set {CHOICE}=theirs, for ours switch theirs off: {off}"
     )
-    return kept, (Ignored(setting="otlp", where="Claude Code's own telemetry", reason=reason),)
+    # With nothing else left no session would be traced.
+    said = Ignored(setting="otlp", where=WHERE, reason=reason, is_mistake=not kept)
+    return kept, (said,)
 
 
 def _says_yes(environment: Mapping[str, str], name: str) -> bool:

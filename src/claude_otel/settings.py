@@ -26,9 +26,10 @@ from claude_otel.claude_settings import (
     managed_settings_dir,
     settings_env,
 )
+from claude_otel.content import ContentRules
 from claude_otel.content_choice import CONTENT_SETTINGS, ContentLevel
 from claude_otel.content_rules import rules_of
-from claude_otel.declarative import CONFIG_FILE, Declared
+from claude_otel.declarative import CONFIG_FILE, Declared, telling_option
 from claude_otel.declarative import read as read_config_file
 from claude_otel.destinations import (
     ADDRESSES,
@@ -45,6 +46,7 @@ from claude_otel.destinations import (
     mask,
     missing_propagators,
     selected_exporters,
+    unknown_in_content,
     unused_of,
 )
 from claude_otel.diagnostics import ConfigurationError
@@ -78,6 +80,7 @@ __all__ = [
     "check_delivery",
     "claude_config_dir",
     "configuration_of",
+    "content_rules",
     "data_folder",
     "delivery_values",
     "forget",
@@ -300,13 +303,16 @@ def _configuration(
         destinations, said = native_telemetry.not_doubled(destinations, environment, receiver)
         also_ignored = (*also_ignored, *said)
     own = {name: v for name, v in environment.items() if name.startswith("CLAUDE_OTEL_")}
+    options = own | dict(declared.options if declared else {})
+    where = str(declared.path) if declared else sources.get(CONTENT_SETTINGS[0], CLAUDES_OWN)
+    also_ignored = (*also_ignored, *unknown_in_content(options, where=where))
     return Configuration(
         environment=environment,
         sources=sources,
         ignored=(*ignored, *also_ignored),
         destinations=destinations,
         key=_key(environment),
-        options=own | dict(declared.options if declared else {}),
+        options=options,
         declared=declared,
     )
 
@@ -394,7 +400,15 @@ def check_delivery(values: Mapping[str, str], *, data: DataFolder) -> None:
     around = own_environment() if CONFIG_FILE in values else own_process_values()
     environment = {**around, **values}
     environment.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{data.mlflow_store}")
-    rules_of(_configuration(environment, {}, (), data).options)
+    content_rules(_configuration(environment, {}, (), data))
+
+
+def content_rules(configuration: Configuration) -> ContentRules:
+    """What may leave. Raises ConfigurationError, with the place in the file that says it."""
+    if configuration.declared is None:
+        return rules_of(configuration.options)
+    with telling_option(configuration.declared.path, configuration.declared.options):
+        return rules_of(configuration.options)
 
 
 def model_endpoint(session_environ: Mapping[str, str], managed: Path | None = None) -> Endpoint:

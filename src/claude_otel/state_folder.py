@@ -5,8 +5,8 @@ What is in the files is said by who reads them, never here.
 <state>/sessions/<session id>/   spool environ alive.lock worker off
 <state>/workers/<key>/           environ lock log status.json
 <state>/owned/<session id>       which program tells the session itself
-<state>/                         ledger.sqlite projects.json registrations.json backups/
-                                 log console.log
+<state>/                         ledger.sqlite projects.json registrations.json reported.json
+                                 backups/ log console.log
 <data>/                          hook.py mlflow.db
 """
 
@@ -147,6 +147,11 @@ class StateFolder:
     def registrations(self) -> Path:
         """What `setup` changed in which settings file, so that it can be taken back."""
         return self.path / "registrations.json"
+
+    @property
+    def reported(self) -> Path:
+        """Which spans that are lost an earlier `flush` has told of."""
+        return self.path / "reported.json"
 
     @property
     def backups(self) -> Path:

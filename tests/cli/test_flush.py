@@ -1,11 +1,14 @@
 """`claude-otel flush`, after the real `claude`, with real workers and a receiver."""
 
 import json
+import os
 import subprocess
+import time
 
 from installed_cli import User
 from traced_user import SESSION, Receiver, TracedUser
 
+from claude_otel.export.ledger_view import rejections
 from claude_otel.worker.report import read_report
 
 ARRIVED = "Everything that is final has arrived.\n"
@@ -77,6 +80,29 @@ def test_what_a_destination_refuses_for_good_has_not_arrived(traced: TracedUser)
         f"a turn of session {SESSION}",
     ]
     assert all(f"refused by otlp {traced.receiver.uri}" in one["why"] for one in told["missing"])
+    assert traced.says("flush") == "There is nothing to deliver.\n"  # it was told
+
+
+def test_what_was_refused_before_flush_was_asked_has_not_arrived(traced: TracedUser) -> None:
+    traced.receiver.status = 400
+    traced.plays("plain_answer")
+    until_s = time.monotonic() + 60
+    while traced.state.session(SESSION).spool.exists() or refusals(traced) != 2:
+        assert time.monotonic() < until_s
+        time.sleep(0.1)  # the worker was quick: nothing is left of the session
+    done = traced.run("flush", "--json")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["all_arrived"], told["sessions"]) == (1, False, 0)
+    assert sorted(one["what"] for one in told["missing"]) == [
+        f"a model call of session {SESSION}",
+        f"a turn of session {SESSION}",
+    ]
+    assert traced.says("flush") == "There is nothing to deliver.\n"
+    assert traced.run("status").returncode == 1
+
+
+def refusals(user: TracedUser) -> int:
+    return len(rejections(user.state.ledger))
 
 
 def test_what_a_receiver_drops_of_a_batch_that_it_took_has_not_arrived(traced: TracedUser) -> None:
@@ -112,11 +138,35 @@ def test_a_configuration_that_cannot_be_used_is_said_at_once(traced: TracedUser)
             "missing": [
                 {
                     "what": f"session {SESSION}",
-                    "why": "OTEL_EXPORTER_OTLP_PROTOCOL=smoke: unknown; use http/protobuf or grpc",
+                    "why": "OTEL_EXPORTER_OTLP_PROTOCOL=smoke: unknown; use http/protobuf or grpc. "
+                    "That is for sessions to come. This one was started with "
+                    "OTEL_EXPORTER_OTLP_PROTOCOL; to deliver it without: claude-otel flush "
+                    "--unset OTEL_EXPORTER_OTLP_PROTOCOL",
                 }
             ],
         },
     )
+    assert "--unset OTEL_EXPORTER_OTLP_PROTOCOL" in missing_by_status(traced)
+    assert traced.says("flush", "--unset", "OTEL_EXPORTER_OTLP_PROTOCOL") == ARRIVED
+    assert sorted(traced.receiver.ids) == spans_by_show(traced)
+
+
+def test_a_variable_that_a_worker_cannot_begin_with_is_unset_for_what_waits(
+    traced: TracedUser,
+) -> None:
+    traced.keeps_workers_away()
+    name = "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"
+    traced.plays("plain_answer", **{name: "abc"})
+    done = traced.run("flush")
+    assert done.returncode == 1
+    assert f"to deliver it without: claude-otel flush --unset {name}\n" in done.stdout
+    assert traced.says("flush", "--unset", name) == ARRIVED
+    assert sorted(traced.receiver.ids) == spans_by_show(traced)
+
+
+def missing_by_status(user: TracedUser) -> str:
+    os.utime(user.state.session(SESSION).spool, (1, 1))  # as if its starter had had its time
+    return user.run("status").stdout
 
 
 def test_a_wrong_destination_is_corrected_for_a_session_that_waits(traced: TracedUser) -> None:

@@ -228,14 +228,25 @@ def test_where_spans_go_is_recorded_for_the_project_and_not_in_it(user: User) ->
     values |= {"MLFLOW_EXPERIMENT_ID": "7", "CLAUDE_OTEL_CONTENT": "none"}
     assert recorded(user.state, user.project) == values
     # An id is one server's own.
-    user.says("setup", "-u", "http://other:5000")
-    del values["MLFLOW_EXPERIMENT_ID"]
+    said = user.says("setup", "-u", "http://other:5000")
+    del values["MLFLOW_EXPERIMENT_ID"], values["OTEL_EXPORTER_OTLP_ENDPOINT"]
+    assert "Note: spans go no more to OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318, as said" in said
     assert recorded(user.state, user.project) == {
         **values,
         "MLFLOW_TRACKING_URI": "http://other:5000",
     }
     user.says("disable")
     assert recorded(user.state, user.project)["MLFLOW_TRACKING_URI"] == "http://other:5000"
+
+
+def test_the_last_setup_that_names_a_place_says_all_of_them(user: User) -> None:
+    user.says("setup", "-u", "http://mlflow:5000", "-n", "mine", "--content", "none")
+    said = user.says("setup", "--otlp", "http://c:4318")
+    assert "Note: spans go no more to MLFLOW_TRACKING_URI=http://mlflow:5000, as said" in said
+    otlp = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "CLAUDE_OTEL_CONTENT": "none"}
+    assert recorded(user.state, user.project) == otlp
+    assert "Note" not in user.says("setup", "-y")
+    assert recorded(user.state, user.project) == otlp
 
 
 def test_the_users_record_is_apart_from_every_projects(user: User) -> None:
@@ -389,3 +400,19 @@ def test_help_loads_no_command_and_nothing_heavy() -> None:
     modules = loaded.splitlines()[-1].split()
     heavy = ("opentelemetry", "mlflow", "rich", "claude_agent_sdk", "orjson")
     assert [name for name in modules if name.startswith((*heavy, "claude_otel.cli."))] == []
+
+
+def test_setup_with_ones_own_file_vouches_for_it_as_it_is_now(user: User) -> None:
+    config = user.project / "otel.yaml"
+    text = "file_format: '1.1'\ntracer_provider: {processors: [{batch: {exporter: {console: {}}}}]}"
+    config.write_text(text)
+    user.says("setup", "--config", str(config))
+    config.write_text(f"{text}\n# edited\n")
+    assert "was changed since you recorded it" in user.run("status").stdout
+    user.says("setup", "--config", str(config))
+    assert user.says("status").endswith("All is well.\n")
+    config.write_text(f"{text}\ntracer_provder: {{}}\n")
+    assert f"tracer_provder in {config} is ignored: no section of this name" in user.says(
+        "setup", "--config", str(config)
+    )
+    assert user.run("status").returncode == 1

@@ -98,6 +98,7 @@ def test_what_a_project_says_of_destinations_is_ignored_and_named(user: User) ->
             "where": str(user.shared),
             "reason": "a project's files do not decide where data goes; if you want it, "
             f"look at them and run: claude-otel trust {user.project}",
+            "is_mistake": False,
         }
     ]
 
@@ -239,12 +240,15 @@ def test_a_session_that_nobody_serves_is_named_with_what_its_starter_said(
     spool = traced.state.session(SESSION).spool
     os.utime(spool, (time.time() - 60, time.time() - 60))
     status = told(traced)
-    why = "OTEL_EXPORTER_OTLP_PROTOCOL=smoke: unknown; use http/protobuf or grpc"
+    said = "OTEL_EXPORTER_OTLP_PROTOCOL=smoke: unknown; use http/protobuf or grpc"
+    why = (
+        f"{said}. That is for sessions to come. This one was started with "
+        "OTEL_EXPORTER_OTLP_PROTOCOL; to deliver it without: claude-otel flush "
+        "--unset OTEL_EXPORTER_OTLP_PROTOCOL"
+    )
     assert status["unserved"] == [{"session_id": SESSION, "why": why}]
-    assert status["problems"] == [
-        f"Session {SESSION} waits and no worker serves it: {why}. Then: claude-otel flush"
-    ]
-    assert status["log_tail"][-1].endswith(f"session {SESSION} is not traced: {why}")
+    assert status["problems"] == [f"Session {SESSION} waits and no worker serves it: {why}"]
+    assert status["log_tail"][-1].endswith(f"session {SESSION} is not traced: {said}")
 
 
 def test_a_session_whose_worker_was_killed_is_named(traced: TracedUser) -> None:
@@ -310,3 +314,105 @@ def test_another_folder_can_be_asked_about(user: User, tmp_path: Path) -> None:
     assert told(user, "--directory", str(tmp_path))["problems"] == [
         f"Claude Code is not traced in {tmp_path}: claude-otel setup {tmp_path}"
     ]
+
+
+def test_a_variable_that_opentelemetry_cannot_import_with_is_one_message(user: User) -> None:
+    wrong = {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "abc"}
+    config = user.project / "otel.yaml"
+    config.write_text("file_format: '1.1'\n")
+    said = (
+        "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT must be a non-negative integer but got abc. "
+        "Correct or unset OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT\n"
+    )
+    assert user.fails("show", **wrong) == f"Error: ValueError: {said}"
+    assert user.fails("setup", "--config", str(config), **wrong) == (
+        f"Error: OTEL_CONFIG_FILE={config} cannot be read: {said}"
+    )
+    assert user.says("flush", **wrong) == "There is nothing to deliver.\n"
+    user.says("setup", "--otlp", "http://127.0.0.1:9")
+    assert problems(user, **wrong) == [f"ValueError: {said.rstrip()}"]
+
+
+def test_mistakes_in_variables_are_told_before_there_is_a_session(
+    user: User, tmp_path: Path
+) -> None:
+    user.says("setup", "--otlp", "https://127.0.0.1:9")
+    says = "OpenTelemetry says: "
+    hook = f"{tmp_path / 'none.py'}:f"
+    for wrong, expected in (
+        ({"CLAUDE_OTEL_SECRET_PATTERNS": "c=(x"}, "CLAUDE_OTEL_SECRET_PATTERNS: c=(x is no reg"),
+        ({"CLAUDE_OTEL_REDACTION_HOOK": hook}, f"CLAUDE_OTEL_REDACTION_HOOK={hook} cannot be"),
+        ({"CLAUDE_OTEL_ATTRIBUTE_BYTES": "many"}, "CLAUDE_OTEL_ATTRIBUTE_BYTES=many: no number"),
+        (
+            {"CLAUDE_OTEL_CONTENT": "otpl=full"},
+            "CLAUDE_OTEL_CONTENT in the environment of claude: there is no destination 'otpl'",
+        ),
+        ({"OTEL_TRACES_SAMPLER": "nonsense"}, f"{says}Couldn't recognize sampler nonsense. "),
+        (
+            {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "abc"},
+            f"{says}Could not convert TRACES_SAMPLER_ARG to float",
+        ),
+        ({"OTEL_EXPORTER_OTLP_HEADERS": "hidden"}, f"{says}Header format invalid! "),
+        ({"OTEL_EXPORTER_OTLP_CERTIFICATE": "/none"}, "OTEL_EXPORTER_OTLP_CERTIFICATE=/none can"),
+        ({"OTEL_METRICS_EXPORTER": "foo"}, "OTEL_METRICS_EXPORTER: there is no exporter 'foo' he"),
+    ):
+        (problem,) = problems(user, **wrong)
+        assert problem.startswith(expected)
+        assert "hidden" not in problem
+    for name, value in (("TIMEOUT", "abc"), ("COMPRESSION", "zstd")):
+        (problem,) = problems(user, **{f"OTEL_EXPORTER_OTLP_{name}": value})
+        assert value in problem
+        assert f"OTEL_EXPORTER_OTLP_{name}" in problem
+    assert problems(user) == []
+
+
+def test_that_hooks_are_registered_does_not_depend_on_what_else_is_wrong(user: User) -> None:
+    config = user.project / "otel.yaml"
+    text = "file_format: '1.1'\ntracer_provider: {processors: [{batch: {exporter: {console: {}}}}]}"
+    config.write_text(text)
+    user.says("setup", "--config", str(config))
+    found = told(user)["registrations"]
+    assert [one["file"] for one in found] == [str(user.local)]
+    config.write_text(text.replace("console", "consle"))
+    status = told(user, OTEL_CONFIG_FILE=str(config))
+    assert status["registrations"] == found
+    assert not any("not traced" in problem for problem in status["problems"])
+    for damaged in (user.state.projects, user.state.registrations):
+        damaged.write_text("{bad")
+        status = told(user)
+        assert status["registrations"] == found
+        assert any(str(damaged) in problem for problem in status["problems"])
+
+
+def test_claude_codes_own_telemetry_that_leaves_us_nowhere_is_named(user: User) -> None:
+    user.says("setup", "--otlp", "http://127.0.0.1:4318")
+    native = {
+        "CLAUDE_CODE_ENABLE_TELEMETRY": "1",
+        "CLAUDE_CODE_ENHANCED_TELEMETRY_BETA": "1",
+        "OTEL_TRACES_EXPORTER": "otlp",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318",
+    }
+    done = user.run("status", **native)
+    assert done.returncode == 1
+    assert (
+        "  nowhere: Claude Code's own telemetry, which goes to the same receiver, switches tracing"
+        " off\n"
+    ) in done.stdout
+    assert "Choose: for theirs set CLAUDE_OTEL_NATIVE_TRACES=theirs" in done.stdout
+    chosen = user.says("status", **native, CLAUDE_OTEL_NATIVE_TRACES="theirs")
+    assert "  nowhere: CLAUDE_OTEL_NATIVE_TRACES=theirs from the environment of" in chosen
+
+
+def test_a_redaction_hook_that_fails_is_told(traced: TracedUser, tmp_path: Path) -> None:
+    hook = tmp_path / "redact.py"
+    hook.write_text("def f(part, kind):\n    if kind == 'prompts': return 7\n    raise KeyError\n")
+    traced.plays(
+        "plain_answer",
+        CLAUDE_OTEL_REDACTION_HOOK=f"{hook}:f",
+        CLAUDE_OTEL_CONTENT="full",
+    )
+    traced.run("flush")
+    (problem,) = problems(traced)
+    assert problem.startswith("The redaction hook ")
+    assert "raised KeyError " in problem
+    assert "gave a int " in problem

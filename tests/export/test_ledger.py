@@ -13,8 +13,9 @@ from export_story import chat, tool, turn
 from opentelemetry.sdk.trace import ReadableSpan
 
 from claude_otel.diagnostics import ConfigurationError
-from claude_otel.export.ledger import DestinationCounts, Ledger, PartialDrop, Settled, TurnTrace
+from claude_otel.export.ledger import Ledger, PartialDrop, Settled, TurnTrace
 from claude_otel.export.ledger_view import (
+    DestinationCounts,
     Dropped,
     counts_by_destination,
     partial_drops,

@@ -20,6 +20,7 @@ from claude_otel.settings import (
     DataFolder,
     StateFolder,
     configuration_of,
+    content_rules,
     own_environment,
     record,
     resolve,
@@ -237,7 +238,15 @@ PLACE = "tracer_provider: processors[0].batch.exporter"
         ),
         (
             HEAD + ONE + "instrumentation/development: {python: {claude_otel: {content: some}}}\n",
-            "'some' is unknown; use none, metadata or full",
+            "instrumentation/development: python: claude_otel.content=some: 'some' is unknown; use",
+        ),
+        (
+            HEAD + ONE + HEAD,
+            "line 3: file_format stands there a second time",
+        ),
+        (
+            HEAD + PROCESSOR % "otlp_http: {endpoint: '${NOPE_ADDR}/v1'}",
+            "not a URL; write http://host:4318/v1/traces. (${NOPE_ADDR} is not set here",
         ),
     ],
 )
@@ -247,8 +256,18 @@ def test_a_mistake_is_told_once_with_its_place(
     with pytest.raises(ConfigurationError) as error:
         configured(file, text, OTEL_CONFIG_FILE=str(file))
     assert told in str(error.value)
-    assert str(file) in str(error.value) or "CLAUDE_OTEL_CONTENT" in str(error.value)
+    assert str(file) in str(error.value)
     assert [record for record in caplog.records if record.levelname != "DEBUG"] == []
+
+
+def test_a_rule_of_the_file_is_told_with_its_place(file: Path) -> None:
+    ours = "instrumentation/development: {python: {claude_otel: {attribute_bytes: 7}}}\n"
+    found = configured(file, HEAD + ONE + ours, OTEL_CONFIG_FILE=str(file))
+    with pytest.raises(ConfigurationError) as error:
+        content_rules(found)
+    assert str(error.value).startswith(
+        f"{file}: instrumentation/development: python: claude_otel.attribute_bytes=7: no number"
+    )
 
 
 def test_a_value_from_the_environment_is_not_quoted_in_a_message(file: Path) -> None:

@@ -39,6 +39,7 @@ class Plan:
 
     `project` is None for the user scope; `values` are what is to be recorded for it,
     None to leave the record alone. `hook` is the copy of the hook, None if it is current.
+    `names_config_file`: the user named the configuration file just now, and so vouches for it.
     """
 
     settings_file: Path
@@ -48,6 +49,7 @@ class Plan:
     project: Path | None = None
     values: dict[str, str] | None = None
     hook: bytes | None = None
+    names_config_file: bool = False
 
     @property
     def is_empty(self) -> bool:
@@ -85,18 +87,11 @@ def plan_setup(
     merged = _merged(recorded(state, project), values, base=project or Path.cwd())
     check_delivery(merged, data=data)
     before = _read(settings_file)
-    wanted = registration.wanted_handlers(
-        interpreter=base_interpreter(),
-        hook=data.hook,
-        state=state.path,
-        python=Path(sys.executable),
-    )
-    undo = _read_undos(state).get(str(settings_file))
     with _about(settings_file):
         text = None if before is None else _text(before)
         if text is not None and without_mlflow:
             text = _without_mlflow(text)
-        text, undo = registration.register(text, wanted, registration.ours(data.hook), undo)
+        text, undo = _registered(settings_file, text, state=state, data=data)
     if before is None:
         undo = replace(undo, folder_created=not settings_file.parent.exists())
     ours = Path(hook.__file__).read_bytes()
@@ -108,6 +103,7 @@ def plan_setup(
         project=project,
         values=merged if merged != recorded(state, project) else None,
         hook=None if _read(data.hook) == ours else ours,
+        names_config_file=CONFIG_FILE in values,
     )
 
 
@@ -168,6 +164,18 @@ def is_registered(settings_file: Path, *, data: DataFolder) -> bool:
         return registration.is_registered(_text(content), registration.ours(data.hook))
 
 
+def is_up_to_date(settings_file: Path, *, state: StateFolder, data: DataFolder) -> bool:
+    """Whether `setup` would leave the file as it is, wherever spans go.
+
+    Raises ConfigurationError if it, or what `setup` noted of it, cannot be read.
+    """
+    before = _read(settings_file)
+    with _about(settings_file):
+        text = None if before is None else _text(before)
+        after, _ = _registered(settings_file, text, state=state, data=data)
+    return _bytes(after, before) == before
+
+
 def carry_out(plan: Plan, *, state: StateFolder, data: DataFolder) -> Path | None:
     """Do what the plan says; the backup of the settings file, None if none was made.
 
@@ -187,6 +195,7 @@ def carry_out(plan: Plan, *, state: StateFolder, data: DataFolder) -> Path | Non
             _write_undos(state, undos)
         if plan.values is not None:
             record(state, plan.project, plan.values)
+        if plan.names_config_file:  # by naming it the user vouches for it, as it is
             recorded_file = recorded_file_in_project(plan.project or Path.cwd(), state)
             if recorded_file is not None:
                 vouch_for(state, recorded_file)
@@ -196,6 +205,19 @@ def carry_out(plan: Plan, *, state: StateFolder, data: DataFolder) -> Path | Non
             "see to its permissions and run the command again"
         ) from error
     return backup
+
+
+def _registered(
+    settings_file: Path, text: str | None, *, state: StateFolder, data: DataFolder
+) -> tuple[str, Undo]:
+    wanted = registration.wanted_handlers(
+        interpreter=base_interpreter(),
+        hook=data.hook,
+        state=state.path,
+        python=Path(sys.executable),
+    )
+    undo = _read_undos(state).get(str(settings_file))
+    return registration.register(text, wanted, registration.ours(data.hook), undo)
 
 
 def base_interpreter() -> Path:
@@ -235,7 +257,11 @@ def _merged(old: Mapping[str, str], new: Mapping[str, str], *, base: Path) -> di
         new = {**new, CONFIG_FILE: str(Path.cwd() / new[CONFIG_FILE])}
         merged = {name: value for name, value in old.items() if name == "CLAUDE_OTEL_CONTENT"}
     elif any(name in new for name in ADDRESSES):
-        merged.pop(CONFIG_FILE, None)
+        # Where spans go is said as a whole: by the last word on it.
+        gone = {CONFIG_FILE, *ADDRESSES}
+        if "MLFLOW_TRACKING_URI" not in new:
+            gone |= {"MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"}
+        merged = {name: value for name, value in old.items() if name not in gone}
     address = new.get("MLFLOW_TRACKING_URI")
     if address is not None:
         new = {**new, "MLFLOW_TRACKING_URI": absolute_tracking_uri(address, base)}
@@ -245,6 +271,13 @@ def _merged(old: Mapping[str, str], new: Mapping[str, str], *, base: Path) -> di
         merged.pop("MLFLOW_EXPERIMENT_ID", None)
         merged.pop("MLFLOW_EXPERIMENT_NAME", None)
     return merged | dict(new)
+
+
+def places_left(old: Mapping[str, str], plan: Plan) -> list[str]:
+    """What of `old`, as it was recorded, is a place to which spans go no more by the plan."""
+    if plan.values is None:
+        return []
+    return [name for name in (CONFIG_FILE, *ADDRESSES) if name in old and name not in plan.values]
 
 
 def _without_mlflow(text: str) -> str:

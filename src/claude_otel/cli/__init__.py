@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from claude_otel.diagnostics import ConfigurationError
+from claude_otel.diagnostics import ConfigurationError, remedy_of
 
 # name: (where the command is, what `--help` says of it)
 COMMANDS = {
@@ -45,7 +45,16 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name][0].partition(":")
-        return getattr(import_module(module), name)
+        try:
+            return getattr(import_module(module), name)
+        except Exception as error:
+            # OpenTelemetry reads some of its variables when it is imported.
+            from claude_otel import settings
+
+            remedy = remedy_of(error, settings.delivery_values(settings.own_environment()))
+            if remedy is None:
+                raise
+            raise ConfigurationError(f"{type(error).__name__}: {error}. {remedy}") from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -14,7 +14,7 @@ from claude_otel.worker.flushing import Flushed, Missing, flush
 _EXAMPLES = """\b
 Examples:
   claude-otel flush                     before you close the laptop
-  claude-otel flush --timeout 120       at the end of a CI job
+  claude-otel flush --timeout 120       at the end of a CI job; fails it when spans are lost
   claude-otel flush --json | jq .missing
 """
 
@@ -28,13 +28,24 @@ Examples:
     metavar="SECONDS",
     help="How long to try.",
 )
+@click.option(
+    "--unset",
+    multiple=True,
+    metavar="NAME",
+    help="Deliver sessions that no worker can serve as if `claude` had been started without this "
+    "variable. What `setup` recorded counts then.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Say what came of it as JSON.")
-def command(timeout: float, as_json: bool) -> None:
+def command(timeout: float, unset: tuple[str, ...], as_json: bool) -> None:
     """Deliver everything that is final, now, to every destination.
 
     The exit code is 0 when all of it has arrived everywhere, 1 when something
     has not; then it is said what, and why. What was not refused stays on this
     machine and is tried again. A turn that still runs is not waited for.
+
+    A span that a destination refused or dropped within the last day has not
+    arrived: the first flush after it says so and exits with 1, also when the
+    worker was quicker. The next one does not; status goes on saying it.
     """
     progress = Console(stderr=True)
     state, data = settings.state_folder(), settings.data_folder()
@@ -44,7 +55,7 @@ def command(timeout: float, as_json: bool) -> None:
             status.update("Delivering: " + "; ".join(one.what for one in missing[:3]))
 
         try:
-            flushed = flush(state, data, timeout_s=timeout, tell=tell)
+            flushed = flush(state, data, timeout_s=timeout, unset=unset, tell=tell)
         except OSError as error:
             raise ConfigurationError(
                 f"{error.filename or state.path} cannot be used ({error.strerror}); "

@@ -3,7 +3,7 @@
 import json
 import shlex
 import sys
-from importlib.util import find_spec
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -15,6 +15,7 @@ from claude_otel.capture.installation import (
     carry_out,
     is_ignored_by_git,
     is_tracked_by_git,
+    places_left,
     plan_setup,
 )
 from claude_otel.cli import from_mlflow
@@ -22,6 +23,7 @@ from claude_otel.cli.scope import Target, target_of, target_options
 from claude_otel.content_choice import CONTENT_LEVELS
 from claude_otel.destinations import MlflowSetting, content_text, described, setting_of
 from claude_otel.settings import Configuration, DataFolder, StateFolder
+from claude_otel.worker.checking import mistakes_of
 
 _EXAMPLES = """\b
 Examples:
@@ -73,7 +75,8 @@ def command(
 ) -> None:
     """Trace Claude Code in DIR (this folder), or everywhere with --user.
 
-    Without -u and --otlp spans go to an MLflow store of your own. Where they go
+    Without -u and --otlp spans go to an MLflow store of your own, or where an
+    earlier setup said; with one or both of them there, and nowhere else. That
     is kept in your state folder, never in the project.
     """
     if experiment_id and experiment_name:
@@ -109,6 +112,7 @@ def command(
         data=data,
         without_mlflow=moves,
     )
+    notes += _left(settings.recorded(state, target.project), plan)
     others: list[Plan] = from_mlflow.plans(target, found, state) if moves else []
     if dry_run:
         _show_dry_run([plan, *others], notes, as_json=as_json)
@@ -123,7 +127,7 @@ def command(
     configuration = settings.resolve(
         settings.own_environment(), project=target.project, state=state, data=data
     )
-    notes += [*_overruled(target, state, configuration), *_missing_packages(configuration)]
+    notes += [*_overruled(target, state, configuration), *mistakes_of(configuration)]
     if as_json:
         click.echo(json.dumps(_as_json(plan, target, backup, configuration, notes), indent=2))
     else:
@@ -150,6 +154,14 @@ def _away_from_git(target: Target, *, asks: bool) -> tuple[Target, list[str]]:
     return target, []
 
 
+def _left(before: Mapping[str, str], plan: Plan) -> list[str]:
+    return [
+        f"spans go no more to {name}={settings.mask(name, before[name])}, as said before; for "
+        "several places name them in one setup: -u URI --otlp URL, or --config FILE"
+        for name in places_left(before, plan)
+    ]
+
+
 def _overruled(target: Target, state: StateFolder, configuration: Configuration) -> list[str]:
     return [
         f"{name} is recorded but not used: {configuration.sources[name]} comes first"
@@ -167,21 +179,6 @@ def _destinations(configuration: Configuration) -> list[str]:
         for destination in configuration.destinations
     ]
     return found or ["nowhere: tracing is switched off"]
-
-
-def _missing_packages(configuration: Configuration) -> list[str]:
-    """MLflow's own package is needed by the worker for all stores but servers."""
-    needs_mlflow = any(
-        isinstance(destination, MlflowSetting)
-        and not destination.tracking_uri.startswith(("http://", "https://"))
-        for destination in configuration.destinations
-    )
-    if not needs_mlflow or find_spec("mlflow") is not None:
-        return []
-    return [
-        "this MLflow store needs the mlflow package, which is not installed here; until then "
-        "sessions wait. Install it: pip install 'claude-otel[mlflow]'"
-    ]
 
 
 def _show_dry_run(plans: list[Plan], notes: list[str], *, as_json: bool) -> None:

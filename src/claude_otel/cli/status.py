@@ -75,7 +75,8 @@ def _print(console: Console, found: Health) -> None:
         for session in worker.sessions:
             _line(console, f"  {_session_text(session)}", dim=True)
     if not found.workers:
-        _line(console, "none runs: there is nothing to do", dim=True)
+        idle = "none runs" if found.unserved else "none runs: there is nothing to do"
+        _line(console, idle, dim=True)
     for session in found.unserved:
         _line(console, f"session {session.session_id}", "waits and no worker serves it")
     if found.delivery:

@@ -28,7 +28,8 @@ from claude_otel.content import clean, redact
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.emit import EmittedSpan
 from claude_otel.export.destination import Destination
-from claude_otel.export.ledger import DestinationCounts, Ledger, PartialDrop, Settled
+from claude_otel.export.ledger import Ledger, PartialDrop, Settled
+from claude_otel.export.ledger_view import DestinationCounts
 from claude_otel.export.outcome import Outcome
 from claude_otel.export.trace_record import facts_of
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.emit import TurnTrace
 from claude_otel.export import ledger_tables
+from claude_otel.export.ledger_view import DestinationCounts
 from claude_otel.export.trace_record import SpanFacts
 
 _REASON_CHARACTERS: Final = 300
@@ -70,19 +71,6 @@ class PartialDrop:
 
     count: int
     reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DestinationCounts:
-    """What a destination has come to, over all workers, as far back as the ledger goes."""
-
-    delivered: int
-    rejected: int
-    dropped_by_receiver: int
-    corrections_withheld: int
-    last_success_at_ns: int | None
-    last_error: str | None
-    last_error_at_ns: int | None
 
 
 class Ledger:

@@ -1,6 +1,7 @@
 """The ledger as others than a worker see it: read only, nothing made, nothing locked.
 
-For `status` and `flush`. What is written there, and by whom, is said in `ledger.py`.
+For `status` and `flush`, which must be able to tell that OpenTelemetry cannot be imported: so
+nothing of it is, here. What is written there, and by whom, is said in `ledger.py`.
 """
 
 import json
@@ -11,7 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from claude_otel.diagnostics import ConfigurationError
-from claude_otel.export.ledger import DestinationCounts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestinationCounts:
+    """What a destination has come to, over all workers, as far back as the ledger goes."""
+
+    delivered: int
+    rejected: int
+    dropped_by_receiver: int
+    corrections_withheld: int
+    last_success_at_ns: int | None
+    last_error: str | None
+    last_error_at_ns: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

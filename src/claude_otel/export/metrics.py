@@ -7,7 +7,7 @@ alone, such as MLflow and Phoenix, would answer every report with an error.)
 
 import logging
 import uuid
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
 from opentelemetry.sdk.metrics import MeterProvider
@@ -43,6 +43,12 @@ def meter_provider(resource: Resource, declared: Declared | None) -> MeterProvid
     return MeterProvider(metric_readers=readers, resource=named, shutdown_on_exit=False)
 
 
+def check(chosen: str) -> None:
+    """Raise ConfigurationError for a name in OTEL_METRICS_EXPORTER that nobody has."""
+    for name in _names(chosen):
+        _point(name)
+
+
 def close(provider: MeterProvider) -> None:
     """Report what was measured last; waits some seconds at most."""
     try:
@@ -53,9 +59,7 @@ def close(provider: MeterProvider) -> None:
 
 def _readers(chosen: str) -> list[MetricReader]:
     readers: list[MetricReader] = []
-    for name in (part.strip() for part in chosen.split(",")):
-        if name in ("", "none"):
-            continue
+    for name in _names(chosen):
         try:
             readers.append(_reader(name))
         except ConfigurationError as error:
@@ -63,14 +67,12 @@ def _readers(chosen: str) -> list[MetricReader]:
     return readers
 
 
+def _names(chosen: str) -> list[str]:
+    return [name for part in chosen.split(",") if (name := part.strip()) not in ("", "none")]
+
+
 def _reader(name: str) -> MetricReader:
-    point = next(iter(entry_points(group=_GROUP, name=_entry_point_of(name))), None)
-    if point is None:
-        known = sorted({one.name for one in entry_points(group=_GROUP)} | {"none"})
-        raise ConfigurationError(
-            f"{EXPORTERS}: there is no exporter {name!r} here, so no metrics go to it; use "
-            f"{', '.join(known)}"
-        )
+    point = _point(name)
     try:
         made: Any = point.load()()
     except Exception as error:
@@ -78,6 +80,17 @@ def _reader(name: str) -> MetricReader:
             f"{EXPORTERS}: {name} cannot be made, so no metrics go to it: {error}"
         ) from error
     return made if isinstance(made, MetricReader) else PeriodicExportingMetricReader(made)
+
+
+def _point(name: str) -> EntryPoint:
+    point = next(iter(entry_points(group=_GROUP, name=_entry_point_of(name))), None)
+    if point is None:
+        known = sorted({one.name for one in entry_points(group=_GROUP)} | {"none"})
+        raise ConfigurationError(
+            f"{EXPORTERS}: there is no exporter {name!r} here, so no metrics go to it; use "
+            f"{', '.join(known)}"
+        )
+    return point
 
 
 def _entry_point_of(name: str) -> str:

@@ -8,6 +8,7 @@ nothing private is used. The exporter reads the OTEL_* variables itself.
 
 from collections.abc import Sequence
 from typing import Any, Final
+from urllib.parse import urljoin
 
 import requests
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
@@ -147,7 +148,13 @@ def _outcome(response: requests.Response, url: str) -> Outcome:
         403: "Check OTEL_EXPORTER_OTLP_HEADERS.",
         404: "Check OTEL_EXPORTER_OTLP_ENDPOINT: /v1/traces is added to it.",
     }.get(status, "")
-    error = f"{_shown(url)} answered {status}: {told} {advice}".strip()
+    location = response.headers.get("Location")
+    if 300 <= status < 400 and location:
+        advice = (
+            f"It sends on to {_shown(urljoin(url, location))}, where spans do not follow: if that "
+            "is the receiver, name it in OTEL_EXPORTER_OTLP_ENDPOINT."
+        )
+    error = " ".join(filter(None, (f"{_shown(url)} answered {status}:", told.strip(), advice)))
     outcome = outcome_of_status(status, error, response.headers)
     return _with_partial_success(response.content) if outcome.delivered else outcome
 

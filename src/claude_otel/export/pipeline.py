@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Final
 
@@ -96,6 +97,26 @@ def application_processors(*, beside_others: bool = False) -> list[SpanProcessor
         )
         for setting in found.destinations
     ]
+
+
+def check(setting: configured_as.Destination) -> None:
+    """Raise ConfigurationError when this process could not deliver there, as far as that shows.
+
+    Nothing is sent, opened or asked: of what might do so when it is made, only its package is
+    looked for.
+    """
+    match setting:
+        case OtlpSetting():
+            _otlp(setting)[1]()
+        case MlflowSetting():
+            is_server = setting.tracking_uri.startswith(("http://", "https://"))
+            if not is_server and find_spec("mlflow") is None:
+                raise ConfigurationError(
+                    "this MLflow store needs the mlflow package, which is not installed here; "
+                    "until then sessions wait. Install it: pip install 'claude-otel[mlflow]'"
+                )
+        case FileSetting() | ConsoleSetting() | PluginSetting():
+            pass  # whether there is such an exporter was asked when the setting was made
 
 
 def destination_name(setting: configured_as.Destination) -> str:

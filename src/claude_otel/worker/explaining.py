@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from claude_otel import settings
 from claude_otel.content.redaction import MASK
-from claude_otel.content_rules import rules_of
 from claude_otel.destinations import content_text, described
 from claude_otel.export.projection import projected_shape
 from claude_otel.semconv.attributes import CONTENT_KEYS, PERSONAL_KEYS
@@ -42,7 +42,7 @@ class Leaving:
 
 def explained(transcript: Path, configuration: Configuration) -> tuple[Leaving, ...]:
     """Raises ConfigurationError for rules of no use, and OSError for a file of none."""
-    around = Surroundings(rules=rules_of(configuration.options))
+    around = Surroundings(rules=settings.content_rules(configuration))
     _, closed = replay(transcript)
     shapes = [span_for(change.node, around) for change in closed]
     return tuple(

@@ -5,19 +5,28 @@ For `flush`. It decides only whether all has arrived; workers read and send.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from claude_otel import settings
 from claude_otel.capture.hook import STARTER, spawn_detached
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export import ledger_view
-from claude_otel.state_folder import DataFolder, SessionFolder, StateFolder, WorkerFolder
+from claude_otel.state_folder import (
+    DataFolder,
+    SessionFolder,
+    StateFolder,
+    WorkerFolder,
+    write_private,
+)
 from claude_otel.worker import lock
 from claude_otel.worker.moving import bound_to, how_to_let_go, release_corrected_sessions
 from claude_otel.worker.report import ask_flush, read_report
@@ -26,6 +35,7 @@ _LOOK_EVERY_S = 0.1
 _ASK_AGAIN_AFTER_S = 1.0
 # The first answer may be about what was read before the question; the second is not.
 _ANSWERS = 2
+_RECENT_NS = 24 * 3600 * 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,13 +70,23 @@ def flush(
     data: DataFolder,
     *,
     timeout_s: float,
+    unset: Collection[str] = (),
     tell: Callable[[tuple[Missing, ...]], None] = lambda missing: None,
 ) -> Flushed:
-    """Deliver all that is final, at most for `timeout_s`; `tell` hears now and then what lacks."""
+    """Deliver all that is final, at most for `timeout_s`; `tell` hears now and then what lacks.
+
+    What was refused or dropped before we were called has not arrived either, of whichever
+    session: it is missing once, for the first `flush` after it.
+
+    `unset`: variables that sessions which no worker can serve are delivered without.
+    """
     until_s = time.monotonic() + timeout_s
     sessions = [folder for folder in state.sessions() if has_something_to_deliver(folder)]
+    for folder in filter(_waits_unserved, sessions):
+        _take_out(unset, folder)
     starters: dict[str, int | None] = {}
     asked: dict[str, _Asked] = {}
+    reported = _Reported.by_earlier(state)
     while True:
         for folder in sessions:
             if folder.session_id not in starters and _waits_unserved(folder):
@@ -82,9 +102,10 @@ def flush(
         missing = (
             *_of_sessions(state, sessions, starters, asked),
             *_of_workers(state, data, asked),
-            *_of_ledger(state, sessions),
+            *_of_ledger(state, reported),
         )
         if all(one.is_final for one in missing) or time.monotonic() > until_s:
+            reported.keep(state)
             return Flushed(sessions=len(sessions), missing=missing)
         tell(missing)
         time.sleep(_LOOK_EVERY_S)
@@ -139,6 +160,14 @@ def _ask(asked: _Asked) -> None:
     if not asked.name and not is_done:
         asked.name, asked.asked_s = uuid.uuid4().hex, now_s
         ask_flush(asked.folder, asked.name)
+
+
+def _take_out(names: Collection[str], folder: SessionFolder) -> None:
+    """Of what the session's own `claude` was started with, as if it had never been set."""
+    environ = settings.read_environ(folder.environ) if folder.environ.exists() else {}
+    kept = {name: value for name, value in environ.items() if name not in names}
+    if kept != environ:
+        settings.write_environ(folder.environ, kept)
 
 
 # -- what lacks --------------------------------------------------------------------------
@@ -207,32 +236,74 @@ def _of_bound(state: StateFolder, data: DataFolder, worker: WorkerFolder, name: 
     )
 
 
-def _of_ledger(state: StateFolder, sessions: list[SessionFolder]) -> list[Missing]:
-    wanted = {folder.session_id for folder in sessions}
+@dataclass(slots=True, kw_only=True)
+class _Reported:
+    """Which losses an earlier `flush` has told, so that it does not fail for ever.
+
+    Refused spans until `rejected_until_ns`, of the last day at most: what is older nobody can
+    mend. Of each batch (destination and sessions) how many were `dropped`.
+    """
+
+    rejected_until_ns: int
+    dropped: dict[str, int]
+    last_told_ns: int = 0
+    now_dropped: dict[str, int] = field(default_factory=dict[str, int])
+
+    @classmethod
+    def by_earlier(cls, state: StateFolder) -> _Reported:
+        try:
+            told: dict[str, Any] = json.loads(state.reported.read_bytes())
+            rejected_until_ns, dropped = int(told["rejected_until_ns"]), dict(told["dropped"])
+        except (OSError, ValueError, KeyError, TypeError):  # then it is told once more
+            rejected_until_ns, dropped = 0, {}
+        return cls(
+            rejected_until_ns=max(rejected_until_ns, time.time_ns() - _RECENT_NS),
+            dropped=dropped,
+        )
+
+    def keep(self, state: StateFolder) -> None:
+        """What was told by now is not told again."""
+        if not self.last_told_ns and not self.now_dropped:
+            return
+        told = {
+            "rejected_until_ns": max(self.rejected_until_ns, self.last_told_ns),
+            "dropped": self.dropped | self.now_dropped,
+        }
+        write_private(state.reported, json.dumps(told).encode())
+
+
+def _of_ledger(state: StateFolder, reported: _Reported) -> list[Missing]:
     try:
         refused = ledger_view.rejections(state.ledger)
         dropped = ledger_view.partial_drops(state.ledger)
     except ConfigurationError as error:
         return [Missing(what="the ledger", why=str(error), is_final=True)]
-    return [
-        Missing(
-            what=f"a {one.kind.replace('_', ' ')} of session {one.session_id}",
-            why=f"refused by {one.destination}: {one.reason}",
-            is_final=True,
-        )
-        for one in refused
-        if one.session_id in wanted
-    ] + [
-        Missing(
-            what=f"{one.dropped:,} of {one.sent:,} spans of session "
-            + ", ".join(sorted(one.sessions)),
-            why=f"dropped by {one.destination} after it had accepted them ({one.reason}); OTLP "
-            "forbids sending them again. Correct the receiver before the next session",
-            is_final=True,
-        )
-        for one in dropped
-        if one.sessions & wanted
-    ]
+    found: list[Missing] = []
+    for one in refused:
+        if one.at_ns > reported.rejected_until_ns:
+            reported.last_told_ns = max(reported.last_told_ns, one.at_ns)
+            found.append(
+                Missing(
+                    what=f"a {one.kind.replace('_', ' ')} of session {one.session_id}",
+                    why=f"refused by {one.destination}: {one.reason}",
+                    is_final=True,
+                )
+            )
+    for one in dropped:
+        batch = f"{one.destination} {' '.join(sorted(one.sessions))}"
+        if one.dropped > reported.dropped.get(batch, 0):
+            reported.now_dropped[batch] = one.dropped
+            found.append(
+                Missing(
+                    what=f"{one.dropped:,} of {one.sent:,} spans of session "
+                    + ", ".join(sorted(one.sessions)),
+                    why=f"dropped by {one.destination} after it had accepted them "
+                    f"({one.reason}); OTLP forbids sending them again. Correct the receiver "
+                    "before the next session",
+                    is_final=True,
+                )
+            )
+    return found
 
 
 def what_was_said(state: StateFolder, folder: SessionFolder) -> str | None:
@@ -240,11 +311,27 @@ def what_was_said(state: StateFolder, folder: SessionFolder) -> str | None:
     key = folder.worker_key()
     report = read_report(state.worker(key)) if key else None
     if report and report.get("error"):
-        return str(report["error"])
+        return _with_remedy(str(report["error"]), folder)
     for line in reversed(_lines(state.log)):
         if folder.session_id in line:
-            return line.partition(" is not traced: ")[2] or line
+            return _with_remedy(line.partition(" is not traced: ")[2] or line, folder)
     return None
+
+
+def _with_remedy(said: str, folder: SessionFolder) -> str:
+    """What a session was started with comes first: no correction elsewhere helps this one."""
+    try:
+        own = settings.delivery_values(settings.read_environ(folder.environ))
+    except OSError:
+        return said
+    named = [name for name in own if re.search(rf"\b{name}\b", said)]
+    if not named:
+        return said
+    options = " ".join(f"--unset {name}" for name in named)
+    return (
+        f"{said.rstrip('.')}. That is for sessions to come. This one was started with "
+        f"{' and '.join(named)}; to deliver it without: claude-otel flush {options}"
+    )
 
 
 def _why_not_served(state: StateFolder, folder: SessionFolder) -> str:

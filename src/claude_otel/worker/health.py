@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from claude_otel import settings
+from claude_otel import native_telemetry, settings
 from claude_otel.capture import hook
-from claude_otel.capture.installation import Scope, is_registered, plan_setup, settings_file_of
+from claude_otel.capture.installation import Scope, is_registered, is_up_to_date, settings_file_of
 from claude_otel.destinations import (
     Ignored,
     content_text,
@@ -27,8 +27,10 @@ from claude_otel.destinations import (
 )
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export import ledger_view
+from claude_otel.settings import Configuration
 from claude_otel.state_folder import DataFolder, StateFolder, WorkerFolder
 from claude_otel.worker import lock
+from claude_otel.worker.checking import mistakes_of
 from claude_otel.worker.flushing import has_something_to_deliver, what_was_said
 from claude_otel.worker.report import read_report
 
@@ -46,7 +48,10 @@ Standing = Literal["current", "outdated", "missing"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """A settings file of Claude Code with our hooks. `is_current`: as `setup` would have it."""
+    """A settings file of Claude Code with our hooks. `is_current`: as `setup` would have it.
+
+    A fact of that file, whatever is wrong with the configuration or with our own folder.
+    """
 
     scope: Scope
     file: Path
@@ -120,7 +125,8 @@ class UnservedSession:
 class Health:
     """`problems` are what needs the user; each ends with what to do.
 
-    `switched_off_by`: the value, and its source, for which there are no destinations.
+    `switched_off_by`: the value, and its source, for which there are no destinations; or
+    Claude Code's own telemetry, beside which ours would double every call.
     """
 
     directory: Path
@@ -149,19 +155,19 @@ def health(state: StateFolder, data: DataFolder, directory: Path) -> Health:
     problems += _registration_problems(registrations, standing, directory, data)
     problems += _switched_off(directory, config_dir)
     problems += _folder_problems(state)
-    destinations, values, ignored = _configuration(state, data, directory, problems)
-    off = next((one for one in values if _switches_off(one)), None)
+    destinations, values, ignored, off = _configuration(state, data, directory, problems)
     workers = tuple(_workers(state))
     delivery = tuple(_delivery(state, problems))
     unserved = tuple(_unserved(state))
     problems += _running_problems(workers, delivery, unserved)
+    problems += _hook_failures(state)
     return Health(
         directory=directory,
         registrations=registrations,
         hook=standing,
         hook_file=data.hook,
         destinations=destinations,
-        switched_off_by=f"{off.name}={off.value} from {off.source}" if off else None,
+        switched_off_by=off,
         values=values,
         ignored=ignored,
         workers=workers,
@@ -194,16 +200,15 @@ def _registrations(
         try:
             if not is_registered(file, data=data):
                 continue
-            plan = plan_setup(
-                file,
-                project=None if scope == "user" else directory,
-                values={},
-                state=state,
-                data=data,
-            )
-            yield Registration(scope=scope, file=file, is_current=plan.before == plan.after)
         except (ConfigurationError, OSError) as error:
             problems.append(str(error))
+            continue
+        is_current = True
+        try:
+            is_current = is_up_to_date(file, state=state, data=data)
+        except (ConfigurationError, OSError) as error:
+            problems.append(str(error))
+        yield Registration(scope=scope, file=file, is_current=is_current)
 
 
 def _hook_standing(data: DataFolder) -> Standing:
@@ -277,19 +282,25 @@ def _json(file: Path) -> dict[str, Any]:
 
 def _configuration(
     state: StateFolder, data: DataFolder, directory: Path, problems: list[str]
-) -> tuple[tuple[ConfiguredDestination, ...], tuple[Value, ...], tuple[Ignored, ...]]:
+) -> tuple[tuple[ConfiguredDestination, ...], tuple[Value, ...], tuple[Ignored, ...], str | None]:
     try:
         found = settings.resolve(
             settings.own_environment(), project=directory, state=state, data=data
         )
     except (ConfigurationError, OSError) as error:
         problems.append(str(error))
-        return (), (), ()
+        return (), (), (), None
     problems += [
         f"{ignored.where}: {ignored.reason}"
         for ignored in found.ignored
         if ignored.setting == "env"  # the file itself, not a value in it
     ]
+    problems += [
+        f"{ignored.setting} in {ignored.where}: {ignored.reason}"
+        for ignored in found.ignored
+        if ignored.is_mistake
+    ]
+    problems += mistakes_of(found)
     destinations = tuple(
         ConfiguredDestination(what=described(one, found.environment), content=content_text(one))
         for one in found.destinations
@@ -299,10 +310,23 @@ def _configuration(
         for name, source in sorted(found.sources.items())
         if not name.startswith(("CLAUDE_OTEL_STATE", "CLAUDE_OTEL_DATA"))
     )
-    return destinations, values, tuple(one for one in found.ignored if one.setting != "env")
+    said = (one for one in found.ignored if one.setting != "env" and not one.is_mistake)
+    off = None if destinations else _what_switches_off(values, found)
+    return destinations, values, tuple(said), off
+
+
+def _what_switches_off(values: Iterable[Value], found: Configuration) -> str | None:
+    for value in values:
+        if _switches_off(value):
+            return f"{value.name}={value.value} from {value.source}"
+    if any(ignored.where == native_telemetry.WHERE for ignored in found.ignored):
+        return f"{native_telemetry.WHERE}, which goes to the same receiver,"
+    return None
 
 
 def _switches_off(value: Value) -> bool:
+    if value.name == native_telemetry.CHOICE:
+        return value.value.strip().lower() == "theirs"  # asked where nothing is left
     if value.name not in _SWITCHES:
         return False
     try:
@@ -419,6 +443,19 @@ def _recent_rejections(state: StateFolder) -> Iterator[str]:
         )
 
 
+def _hook_failures(state: StateFolder) -> Iterator[str]:
+    """Of the last day, whether the worker still lives or not."""
+    for folder in state.workers():
+        report = read_report(folder) or {}
+        failures: dict[str, int] = report.get("hook_failures", {})
+        if failures and time.time_ns() - report["at_ns"] < _RECENT_NS:
+            told = ", ".join(f"{what} {count:,} times" for what, count in failures.items())
+            yield (
+                f"The redaction hook {told}; what it was given then was withheld. Correct the "
+                f"function of CLAUDE_OTEL_REDACTION_HOOK; {folder.log} says on what it failed"
+            )
+
+
 def _unserved(state: StateFolder) -> Iterator[UnservedSession]:
     for folder in state.sessions():
         try:
@@ -468,10 +505,10 @@ def _running_problems(
                 "that it accepted; look at its own log"
             )
     for session in unserved:
-        why = f"{session.why.rstrip('.')}. Then: " if session.why else ""
-        yield (
-            f"Session {session.session_id} waits and no worker serves it: {why}claude-otel flush"
-        )
+        why = (session.why or "").rstrip(".")
+        if "claude-otel flush" not in why:
+            why += ". Then: claude-otel flush" if why else "claude-otel flush"
+        yield f"Session {session.session_id} waits and no worker serves it: {why}"
 
 
 def _tail(log: Path) -> tuple[str, ...]:

@@ -25,7 +25,10 @@ _WRITE_ANYWAY_AFTER_NS: Final = 5_000_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """`error`: the worker could not begin, and why; it ends with what to do."""
+    """`error`: the worker could not begin, and why; it ends with what to do.
+
+    `hook_failures`: what the user's redaction hook did wrong, and how often.
+    """
 
     pid: int
     is_alive: bool
@@ -34,6 +37,7 @@ class Report:
     sessions: Mapping[str, Mapping[str, object]] = field(default_factory=lambda: {})
     destinations: Mapping[str, LaneHealth] = field(default_factory=lambda: {})
     error: str | None = None
+    hook_failures: Mapping[str, int] = field(default_factory=lambda: {})
 
     @classmethod
     def of_failure(cls, error: str) -> Report:

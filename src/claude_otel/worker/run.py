@@ -13,7 +13,6 @@ variables when it is imported, and raises for what it cannot read.
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
 import time
@@ -23,7 +22,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from claude_otel import settings
-from claude_otel.diagnostics import ConfigurationError, log, log_to
+from claude_otel.diagnostics import ConfigurationError, log, log_to, remedy_of
 from claude_otel.state_folder import StateFolder, WorkerFolder
 from claude_otel.worker import lock
 from claude_otel.worker.report import Report, write_report
@@ -93,13 +92,8 @@ def _cause_of(error: Exception, folder: WorkerFolder) -> str:
     """What a library said of a variable that it cannot read, else what failed; and a remedy."""
     said = f"{type(error).__name__}: {error}".rstrip(".: ")
     own = settings.delivery_values(settings.own_environment())
-    told = [name for name in own if re.search(rf"\b{name}\b", said)]
-    # Some say the value only.
-    named = told or [n for n, value in own.items() if f"'{value}'" in said or f'"{value}"' in said]
-    if named:
-        names = " or ".join(named)
-        return f"the worker cannot work: {said}. Correct or unset {names}; what was recorded waits"
-    return f"the worker cannot work: {said}. See {folder.log}; what was recorded waits"
+    remedy = remedy_of(error, own) or f"See {folder.log}"
+    return f"the worker cannot work: {said}. {remedy}; what was recorded waits"
 
 
 def _hold_hooks_off(state: StateFolder, key: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from claude_otel import settings
 from claude_otel.caller import baggage_keys_of, propagator_of
-from claude_otel.content_rules import rules_of
+from claude_otel.content_rules import hook_failures
 from claude_otel.diagnostics import log
 from claude_otel.diagnostics import telemetry_must_not_break_the_host as guarded
 from claude_otel.export import pipeline
@@ -57,7 +57,7 @@ class Worker:
             else propagator_of(configuration.environment)
         )
         self._baggage_keys = baggage_keys_of(configuration.options)
-        self._rules = rules_of(configuration.options)
+        self._rules = settings.content_rules(configuration)
         self._resource = pipeline.resource(self._declared)
         self._version = version("claude-otel")
         self._measuring = self._begin_measuring()
@@ -190,6 +190,7 @@ class Worker:
                 flush_answered=self._answered,
                 sessions={name: s.report() for name, s in self._sessions.items()},
                 destinations=self._delivery.health(),
+                hook_failures=dict(hook_failures),
             )
             if is_news(report, self._reported):
                 write_report(self._folder, report)
