@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
-from claude_otel.content import ContentKind
+from claude_otel.content import ContentKind, redact
 from claude_otel.content_choice import ContentLevel, content_of, named_in_content
 from claude_otel.diagnostics import ConfigurationError
 
@@ -172,9 +172,10 @@ def mask(name: str, value: str) -> str:
     if re.search(r"TOKEN|PASSWORD|SECRET|CREDENTIAL|_KEY$|AUTH", name):
         return "***"
     value = re.sub(r"(://)[^/\s]*@", r"\1***@", value)
-    return re.sub(
+    value = re.sub(
         r"(?i)([?&][^=&]*(?:token|key|secret|password|auth)[^=&]*=)[^&\s]*", r"\1***", value
     )
+    return redact(value)  # `OTEL_RESOURCE_ATTRIBUTES=token=…`, a key in a path
 
 
 def described(destination: Destination, environment: Mapping[str, str]) -> str:

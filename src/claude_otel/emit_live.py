@@ -178,6 +178,7 @@ class LiveEmitter:
     # -- parts of the above ---------------------------------------------------------
 
     def _start(self, start: SpanStart, above: Context) -> Span:
+        start = self._around.named(start)
         return self._tracer.start_span(
             start.name,
             context=above,

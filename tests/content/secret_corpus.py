@@ -158,6 +158,10 @@ _PLACES = (
     "+    client = Client('{}')  # here",
     '{{"note": "use {} for now", "n": 1}}',
     "2026-11-25T10:00:00Z INFO connected with {}, retrying",
+    "\x1b[01;31m\x1b[K{}\x1b[m\x1b[K",
+    "\\u001b[31m{}\\u001b[0m \\033[1m",
+    "q=%20{}%3D",
+    "next\\u003d{}\\u0026n=1",
 )
 
 PEM_BODY = "\n".join(b64(48) for _ in range(12))
@@ -188,8 +192,36 @@ def _named() -> Iterator[tuple[str, str, str]]:
         "//registry.npmjs.org/:_authToken={}",
         "Server=db;User Id=sa;Password={};",
         "SharedAccessKeyName=Root;SharedAccessKey={}=",
+        "DB_PASS={}",
+        "PASS={}",
+        "MYPASS={}",
+        'SMTP_PASS="{}"',
+        "pass: {}",
+        '"pass": "{}"',
+        "dbPass = '{}'",
+        '$env:DB_PASS = "{}"',
+        '$env:DB_PASSWORD = "{}"',
+        "CREDENTIALS={}",
+        "BASIC_AUTH=ada:{}",
+        "JWT_SIGNING={}",
+        "PASSWORD_SALT={}",
+        "mysql -u root -p{} app",
+        "mysqldump -p'{}' --all-databases",
+        "sshpass -p {} ssh ada@db",
+        "redis-cli -h cache -a {} PING",
+        "docker login -u ada -p {} registry.example",
+        "openssl rsa -in k.pem -passin pass:{}",
     ):
         yield f"assignment {line}", line.format(longer), longer
+    yield "short password of a shell", "A=1\nDB_PASS=short19\n", "short19"
+    yield "docker auth of a token", f'{{"auths":{{"x":{{"auth":"{b64(28)}"}}}}}}', ""
+    yield "short signature of a url", f"https://x/y?n=1&sig={word(28)}", ""
+    for name, value in (("SALT", word(28)), ("X", word(28)), ("PIN_CODE", "short" + "21")):
+        yield f"file of keys, {name}", f"# mine\nHOST=db\n{name}={value}\nexport PORT=5432\n", value
+    read = f"1\tHOST=db\n2\t\n3\tX='{longer}'\n4\tPORT=5432"
+    yield "file of keys as a tool reads it", read, longer
+    marked = f"\x1b[32m.env\x1b[0m:\x1b[01;31m\x1b[KPASSWORD\x1b[m\x1b[K={longer}"
+    yield "name that is coloured", marked, longer
     yield "aws secret key", f"aws_secret_access_key = {longer}", longer
     yield "azure storage key", f"AccountKey={b64(64)};EndpointSuffix=x", ""
     basic = base64.b64encode(f"ada:{password}".encode()).decode()

@@ -140,10 +140,58 @@ def test_a_secret_of_known_shape_is_masked_and_named(kind: str, secret: str, aro
         (f"a bearer {MIXED[:30]} b", "a bearer [redacted:bearer-token] b"),
         ("proxy uses Basic Ym9iOnMzY3JldA==", "proxy uses Basic [redacted:basic-credentials]"),
         ("x-api-key: 0123456789abcdef01", "x-api-key: [redacted:api-key]"),
+        ("DB_PASS=short19", "DB_PASS=[redacted:password]"),
+        ("smtpPass: 'hunter2!'", "smtpPass: '[redacted:password]'"),
+        ('$env:DB_PASS = "hunter22"', '$env:DB_PASS = "[redacted:password]"'),
+        ("mysql -uroot -phunter app", "mysql -uroot -p[redacted:password] app"),
+        (".env:3:DB_PASSWORD=hunter2", ".env:3:DB_PASSWORD=[redacted:password]"),
+        ("a.yml:7:  password: hunter2!", "a.yml:7:  password: [redacted:password]"),
+        ("sshpass -p 'hunter' ssh x", "sshpass -p '[redacted:password]' ssh x"),
+        (
+            "HOST=db1\nPIN_CODE=short21\nX=a8Kd92LmZx73\nNAME=claude-otel\n",
+            "HOST=db1\nPIN_CODE=[redacted:secret]\nX=[redacted:secret]\nNAME=claude-otel\n",
+        ),
+        (
+            '     1→export A="a8Kd92LmZx73"  # ours\n     2→\n     3→PIN=4711',
+            '     1→export A="[redacted:secret]"  # ours\n     2→\n     3→PIN=[redacted:secret]',
+        ),
+        ("A=1\\nB=a8Kd92LmZx73\\nC=2", "A=1\\nB=[redacted:secret]\\nC=2"),
     ],
 )
 def test_a_secret_that_its_name_gives_away_is_masked(text: str, redacted: str) -> None:
     assert redact(text) == redacted
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "\x1b[31m",
+        "\x1b[01;31m\x1b[K",
+        "\\u001b[31m",
+        "\\x1b[1;32m",
+        "\\033[31m",
+        "\\e[0m",
+        "%20",
+        "%3D",
+        "\\u003d",
+        "\\x3d",
+        "Foo",
+        "mcp__",
+    ],
+)
+def test_what_stands_before_a_token_does_not_hide_it(before: str) -> None:
+    secret = BY_SHAPE["github-token"][0]
+    assert redact(f"x{before}{secret} y") == f"x{before}[redacted:github-token] y"
+    if before != "Foo":
+        secret = BY_SHAPE["aws-access-key"][0]
+        assert redact(f"x {before}{secret} y") == f"x {before}[redacted:aws-access-key] y"
+
+
+def test_a_token_that_is_coloured_in_parts_is_masked_whole() -> None:
+    """`grep --color=always ghp_`: what it found has a colour, what follows has none."""
+    first, rest = BY_SHAPE["github-token"][0][:4], BY_SHAPE["github-token"][0][4:]
+    coloured = f".env:\x1b[01;31m\x1b[K{first}\x1b[m\x1b[K{rest}\n"
+    assert redact(coloured) == ".env:\x1b[01;31m\x1b[K[redacted:github-token]\n"
 
 
 @pytest.mark.parametrize("name", ["", "RSA ", "EC ", "OPENSSH ", "ENCRYPTED "])
@@ -225,6 +273,20 @@ def test_a_public_key_is_no_secret() -> None:
         "PRIVATE_KEY=/etc/ssl/private/server1.pem",
         "docker run -u 1000:1000 image",
         "key: value1234567890abcdef",
+        "bypass=a8Kd92LmZx73 compass: a8Kd92LmZx73 renderPass = 'a8Kd92LmZx73'",
+        "--- PASS: TestLoginOfUser12 (0.00s)\nPASS: lit :: shtest-format-argv0.txt",
+        "--use-it -pass -number1",
+        "pass: 12 fail: 0, `pass: true`, tests: pass",
+        "if ok: pass\nfor one in x: pass",
+        "smtp_pass = get_pass1(); pass_ = passed1",
+        'fetch(url, {credentials: "include", auth: "oauth2"})',
+        "auth = requests.auth.HTTPBasicAuth(user1, password1)",
+        "docker run --name mysql -p3306:3306 -d mysql:8",
+        "CC=gcc\nCFLAGS=-O2 -g\nVERSION=1.2.3-rc1\nARCH=x86_64\nTARGET=x86_64-linux-gnu\n",
+        "HOST=db1.example.com\nPORT=5432\nDEBUG=true\nMODEL=claude-opus-5-5\nREGION=us-east-1",
+        "URL=https://example.com/a1b2c3d4e5\nLOG=/var/log/a1b2c3d4e5.log\nIMAGE=mysql:8.0.33",
+        "GIT_COMMIT=23ed10a5c0ffee23ed10a5c0ffee23ed10a5c0ff\nDATE=2026-11-25T10:00:00Z\n",
+        "A=$(cat key1)\nB=${OTHER1}\nC=a1b2c3(x)\nTIMEOUT=30s\nSIZE=512MiB",
         'dict["key"] = "value1234567890"',
         "npm_config_registry npm_package_name pypi-server hf_hub_download dapi",
         "xoxo, AKIA, AIza, eyJ, glpat-, ghp_, -----BEGIN CERTIFICATE-----",
@@ -310,6 +372,20 @@ FIVE_MB = 5_000_000
         "AKIA" + UPPER[:16] + " ",
         "\\n",
         "\u0130",
+        "m",
+        "\x1b[31m",
+        "\x1b[",
+        "\\u001b[31mghp_",
+        "%20AKIA",
+        "ghp_",
+        "A=\n",
+        "AB=a8Kd92LmZx73\n",
+        "#\\n",
+        "A=1\n" + "#\\n" * 90,
+        "pass=",
+        "mysql -p",
+        "sshpass -p ",
+        "&sig=",
     ],
 )
 def test_five_megabytes_of_the_worst_text_come_to_an_end(unit: str) -> None:

@@ -146,7 +146,17 @@ def test_a_record_that_cannot_be_read_is_named_with_its_remedy(tmp_path: Path) -
         ("MLFLOW_TRACKING_URI", "sqlite:////srv/mlflow.db", "sqlite:////srv/mlflow.db"),
         ("MLFLOW_TRACKING_URI", "sqlite:////srv/a@b/mlflow.db", "sqlite:////srv/a@b/mlflow.db"),
         ("OTEL_SERVICE_NAME", "claude", "claude"),
+        (
+            "OTEL_RESOURCE_ATTRIBUTES",
+            "team=core,token=gh" + "p_a8Kd92LmZx73QpWnVb45TyUi01OeRs6HfGjC",
+            "team=core,token=[redacted:github-token]",
+        ),
+        (
+            "OTEL_RESOURCE_ATTRIBUTES",
+            "team=core,db.password=hunter2!",
+            "team=core,db.password=[redacted:password]",
+        ),
     ],
 )
-def test_secrets_are_stars_and_the_rest_can_be_read(name: str, value: str, shown: str) -> None:
+def test_secrets_are_masked_and_the_rest_can_be_read(name: str, value: str, shown: str) -> None:
     assert mask(name, value) == shown

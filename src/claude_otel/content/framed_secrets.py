@@ -46,7 +46,7 @@ def _framed(kind: str, literal: str, pattern: str) -> tuple[str, str, re.Pattern
 _QUOTES = r"[\\\"']{0,4}"
 # (kind, what is in the text in lower case, the pattern whose group is the secret)
 _FRAMED = (
-    _framed("signature", "sig=", r"[?&]sig=([A-Za-z0-9%+/=_-]{40,256})"),
+    _framed("signature", "sig=", r"[?&]sig=(?=[a-z%+/=_-]{0,64}\d)([a-z0-9%+/=_-]{16,256})"),
     _framed("signature", "x-amz-signature=", r"x-amz-signature=([0-9a-f]{64})"),
     _framed(
         PRIVATE_KEY_KIND,
@@ -57,6 +57,19 @@ _FRAMED = (
         PRIVATE_KEY_KIND,
         "private-lines:",
         r"private-lines: \d{1,4}(?:\r?\n|\\n)((?:[a-z0-9+/=]{4,64}(?:\r?\n|\\n)?){1,999})",
+    ),
+    *(
+        _framed("password", command, rf"\b{command}{before}[\"']?([^\s\"'$<{{[|;&]{{3,128}})")
+        for command, before in (
+            (
+                "mysql",
+                r"(?:dump|admin|import|show|check|sh)?\s[^\n|;&]{0,200}?(?<=\s)-p(?![\d:]+\s)",
+            ),
+            ("mariadb", r"(?:-[a-z]{1,16})?\s[^\n|;&]{0,200}?(?<=\s)-p(?![\d:]+\s)"),
+            ("sshpass", r"\s{1,4}-p\s{0,4}"),
+            ("redis-cli", r"\s[^\n|;&]{0,200}?(?<=\s)-a\s{1,4}"),
+            ("docker login", r"\s[^\n|;&]{0,200}?(?<=\s)-p\s{0,4}"),
+        )
     ),
     _framed(  # .netrc
         "password", "login ", r"\blogin\s{1,8}\S{1,128}\s{1,8}passw(?:or)?d\s{1,8}(\S{4,512})"

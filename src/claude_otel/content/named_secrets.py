@@ -15,12 +15,19 @@ _LONGEST_NAME = 64
 _LONGEST_QUOTED = 4096
 _LONGEST_JUDGED = 128
 
-# What the name ends in -> the kind of the mask. `key` needs one of _KEYS before it.
+# What the name ends in -> what it tells. `key` needs one of _KEYS before it.
 _NAMES = {
     "password": "password",
     "passwd": "password",
     "passphrase": "password",
     "pwd": "password",
+    "pass": "pass",
+    "credentials": "credentials",
+    "credential": "credentials",
+    "creds": "credentials",
+    "auth": "auth",
+    "signing": "signing",
+    "salt": "salt",
     "secret": "secret",
     "token": "token",
     "key": "key",
@@ -39,6 +46,18 @@ _PRECISE_TOKENS = re.compile(
     r"(?:access|auth|refresh|bearer|bot|session|personal|oauth|api|id|app|user"
     r"|webhook|deploy|github|gitlab|npm|hub|service)[_. -]?$"
 )
+
+# `bypass`, `compass`; a pass over a frame, a file or a program.
+_HARMLESS_PASS = re.compile(
+    r"(?:by|com|encom|tres|sur|under|over|low|high|band|all|multi|first|second|pre|post|render|sub"
+    r"|compute|shadow|depth|one|two|single|last|next|per|optimization|function|loop|module|analysis"
+    r"|transform)[_. -]?$"
+)
+# The kind that a mask names where it is another than the name.
+# What a JSON key of this name announces depends on the text.
+_WEAK = frozenset(("pass", "auth", "signing", "salt"))
+_MASKS = {"pass": "password", "auth": "credentials", "signing": "secret", "salt": "secret"}
+_POWERSHELL = re.compile(r"\$(?:env|script|global|local|private):$", re.IGNORECASE)
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]*$")
 _AFTER_NAME = re.compile(
@@ -83,14 +102,22 @@ def named_secrets(text: str, lowered: str) -> Iterator[Found]:
     yield from _authorization_headers(text, lowered)
 
 
-def kind_of_json_key(key: str) -> str | None:
-    """Return the kind of secret that a JSON key announces for a text, else None."""
+def kind_of_json_field(key: str, value: str) -> str | None:
+    """Return the kind of secret that a JSON key announces for the text under it, else None.
+
+    After a weak name (`pass`, `auth`) it depends on the text.
+    """
     lowered = key[-_LONGEST_NAME:].lower()
     if lowered.endswith(("authorization", "cookie")):
         return "authorization" if lowered.endswith("authorization") else "cookie"
     for name, kind in _NAMES.items():
         if lowered.endswith(name):
-            return _kind_of_name(lowered[: -len(name)], kind)
+            before = lowered[: -len(name)]
+            if kind in _WEAK and not _is_secret(
+                value, _strength(kind, before, is_shell=False), is_quoted=True, is_shell=False
+            ):
+                return None
+            return _kind_of_name(before, kind)
     return None
 
 
@@ -109,7 +136,9 @@ def _kind_of_name(lowered_before: str, kind: str) -> str | None:
         return "private-key" if match[0].startswith("private") else "api-key"
     if kind == "token" and _HARMLESS_TOKENS.search(lowered_before[-16:]):
         return None
-    return kind
+    if kind == "pass" and _HARMLESS_PASS.search(lowered_before[-16:]):
+        return None
+    return _MASKS.get(kind, kind)
 
 
 def _value_after(text: str, lowered: str, at: int, end: int, kind: str) -> Found | None:
@@ -123,14 +152,19 @@ def _value_after(text: str, lowered: str, at: int, end: int, kind: str) -> Found
         return None
     start, quote = tail.end(), tail["quote"]
     name = _name_of(text, at, end)
-    before = text[max(0, end - len(name) - 2) : end - len(name)]
-    if before.endswith(":") and before != "/:":  # an npmrc: //registry/:_authToken=
-        return None  # a part of a longer name: arn:aws:…:secret:NAME, AWS::IAM::AccessKey
+    before = text[max(0, end - len(name) - 9) : end - len(name)]
+    is_variable = _POWERSHELL.search(before) is not None
+    if before.endswith(("::", "://")) or (before.endswith(":") and tail["operator"] == ":"):
+        return None  # a part of a longer name: arn:aws:…:secret:NAME, AWS::IAM::AccessKey, a URL
     is_flag = name.startswith("-")
-    if tail["operator"] == " " and not is_flag:
+    if tail["operator"] == " " and (not is_flag or text.startswith("-", start)):
         return None
     # NAME=value, as a shell, an .env file and a Dockerfile have it; --name value.
-    is_shell = is_flag or (tail["operator"] == "=" and not tail["closing"] and name.upper() == name)
+    is_shell = (
+        is_flag
+        or is_variable
+        or (tail["operator"] == "=" and not tail["closing"] and name.upper() == name)
+    )
     stop = text.find(quote, start, start + _LONGEST_QUOTED) if quote else -1
     is_quoted = stop >= 0
     if not is_quoted:
@@ -141,6 +175,10 @@ def _value_after(text: str, lowered: str, at: int, end: int, kind: str) -> Found
         if text[stop : stop + 1] == "(" or _INDEX.match(text, start, stop):
             return None  # a call or an index: code
     strength = _strength(kind, lowered_before, is_shell=is_shell)
+    if kind == "pass" and not (is_quoted or is_shell):
+        if name[:1].isupper() and ":" in tail["operator"]:
+            return None  # what a test runner says: `PASS: TestLogin2`
+        strength = 0
     if not _is_secret(text[start:stop], strength, is_quoted=is_quoted, is_shell=is_shell):
         return None
     if stop - start == _LONGEST_JUDGED and not is_quoted:
@@ -160,10 +198,15 @@ def _name_of(text: str, at: int, end: int) -> str:
 
 
 def _strength(kind: str, lowered_before: str, *, is_shell: bool) -> int:
-    """How telling a name is: 3 a password, 2 a name with a purpose, 1 just token or secret."""
-    if kind == "password":
+    """How telling a name is: 3 a password, 2 a name with a purpose, 1 just token or secret, 0 less.
+
+    `pass` is a password in a shell (`DB_PASS=`), and a word of many meanings elsewhere.
+    """
+    if kind == "password" or (kind == "pass" and is_shell):
         return 3
-    if kind == "key" or is_shell:
+    if kind in ("auth", "signing", "salt"):
+        return 0
+    if kind in ("key", "pass") or is_shell:
         return 2
     if kind == "secret":
         return 2 if lowered_before.endswith(("client_", "client", "client-", "app_")) else 1
@@ -187,11 +230,19 @@ def _is_secret(value: str, strength: int, *, is_quoted: bool, is_shell: bool) ->
         return len(value) >= 6 and (digits or bool(_SPECIAL.search(judged)))
     if " " in judged or not letters:
         return False
+    if strength == 0:
+        return _is_mixed(judged) and len(value) >= (8 if is_quoted or is_shell else 12)
     if strength == 2:
         if is_quoted or is_shell:
             return len(value) >= 8 and (digits or len(value) >= 20)
         return len(value) >= 16 and digits
     return digits and len(value) >= (12 if is_quoted else 16)
+
+
+def _is_mixed(value: str) -> bool:
+    """Whether it is made of what words are not made of: digits and both cases, or a sign."""
+    has_cases = value.lower() != value and value.upper() != value
+    return bool(_DIGIT.search(value)) and (has_cases or bool(_SPECIAL.search(value)))
 
 
 def _authorization_headers(text: str, lowered: str) -> Iterator[Found]:

@@ -7,11 +7,13 @@ Pure: the same text gives the same result, and a result stays as it is when reda
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from claude_otel.content.framed_secrets import secrets_in_frames
-from claude_otel.content.named_secrets import is_placeholder, kind_of_json_key, named_secrets
+from claude_otel.content.key_files import secrets_in_files_of_keys
+from claude_otel.content.named_secrets import is_placeholder, kind_of_json_field, named_secrets
 from claude_otel.content.rules import SecretPattern
 from claude_otel.content.text import DEEPEST, TOO_DEEP
 from claude_otel.content.token_shapes import Found, secrets_by_shape
@@ -23,6 +25,10 @@ MASK = re.compile(r"\[redacted:[a-z0-9-]{1,32}\]")
 # changes. Each round masks at least one more secret; real text needs one, this bounds the rest.
 _MOST_ROUNDS = 12
 _A_WORD = 24
+
+# A colour, or another order to a terminal: as it is, and as programs write it down.
+_ESCAPES = ("\x1b[", "u001b[", "u001B[", "x1b[", "x1B[", "033[", "\\e[")
+_COLOUR = re.compile(r"(?:\x1b|\\{1,4}(?:u001[bB]|x1[bB]|033|e))\[[0-9;?]{0,16}[A-Za-z]")
 
 # What may stand beside a mask and is no secret.
 _SCHEMES = frozenset(("", "bearer", "basic", "token"))
@@ -80,7 +86,7 @@ def _redact_at(value: JSON, depth: int, patterns: Sequence[SecretPattern]) -> JS
 
 
 def _redact_field(key: str, value: JSON, depth: int, patterns: Sequence[SecretPattern]) -> JSON:
-    kind = kind_of_json_key(key) if isinstance(value, str) else None
+    kind = kind_of_json_field(key, value) if isinstance(value, str) else None
     if kind is None or not isinstance(value, str):
         return _redact_at(value, depth + 1, patterns)
     redacted = redact(value, patterns)
@@ -92,13 +98,7 @@ def _redact_field(key: str, value: JSON, depth: int, patterns: Sequence[SecretPa
 
 
 def _redact_once(text: str, patterns: Sequence[SecretPattern]) -> str:
-    lowered = _lower(text)
-    found = [
-        *secrets_by_shape(text),
-        *secrets_in_frames(text, lowered),
-        *named_secrets(text, lowered),
-        *_secrets_of_the_user(text, patterns),
-    ]
+    found = [*_secrets(text, patterns), *_under_colours(text, patterns)]
     if not found:
         return text
     masks = [(match.start(), match.end()) for match in MASK.finditer(text)]
@@ -109,6 +109,44 @@ def _redact_once(text: str, patterns: Sequence[SecretPattern]) -> str:
         done = secret.end
     pieces.append(text[done:])
     return "".join(pieces)
+
+
+def _secrets(text: str, patterns: Sequence[SecretPattern]) -> Iterator[Found]:
+    lowered = _lower(text)
+    yield from secrets_by_shape(text)
+    yield from secrets_in_frames(text, lowered)
+    yield from named_secrets(text, lowered)
+    yield from secrets_in_files_of_keys(text)
+    yield from _secrets_of_the_user(text, patterns)
+
+
+def _under_colours(text: str, patterns: Sequence[SecretPattern]) -> Iterator[Found]:
+    """Yield what a terminal shows as one word: `grep --color` cuts a key where its match ends."""
+    if not any(escape in text for escape in _ESCAPES):
+        return
+    begins: list[int] = []  # where each piece begins in the plain text, and in `text`
+    places: list[int] = []
+    pieces: list[str] = []
+    plain, done = 0, 0
+    for match in [*_COLOUR.finditer(text), None]:
+        piece = text[done : match.start() if match else len(text)]
+        if piece:
+            begins.append(plain)
+            places.append(done)
+            pieces.append(piece)
+            plain += len(piece)
+        done = match.end() if match else done
+    if len(pieces) < 2 and plain == len(text):
+        return
+    for secret in _secrets("".join(pieces), patterns):
+        first = bisect_right(begins, secret.start) - 1
+        last = bisect_right(begins, secret.end - 1) - 1
+        yield Found(
+            start=places[first] + secret.start - begins[first],
+            end=places[last] + secret.end - begins[last],
+            kind=secret.kind,
+            rank=secret.rank,
+        )
 
 
 def _secrets_of_the_user(text: str, patterns: Sequence[SecretPattern]) -> Iterator[Found]:

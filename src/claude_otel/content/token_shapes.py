@@ -23,15 +23,28 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class _Token:
-    """A key that begins with `literal`; `pattern` is matched where the literal stands."""
+    """A key that begins with `literal`; `pattern` is matched where the literal stands.
+
+    `is_plain`: inside a word too (`Fooghp_…`), since no word has the literal in it.
+    """
 
     kind: str
     literal: str
     pattern: re.Pattern[str]
+    is_plain: bool
+
+
+# Ends of words: `task-`, `disk_`, `monkey-`. Another literal that ends in a sign is no word's.
+_ENDS_OF_WORDS = ("sk", "rk_", "key-", "sdk-")
 
 
 def _token(kind: str, literal: str, rest: str) -> _Token:
-    return _Token(kind, literal, re.compile(re.escape(literal) + rest))
+    is_plain = (
+        len(literal) >= 4
+        and literal.endswith(("_", "-"))
+        and not literal.startswith(_ENDS_OF_WORDS)
+    )
+    return _Token(kind, literal, re.compile(re.escape(literal) + rest), is_plain)
 
 
 # The first pattern that matches at a place names the kind, so the narrower comes first.
@@ -147,10 +160,10 @@ def _middle(kind: str, literal: str, reach: int, before: str, after: str) -> _Mi
 
 
 _MIDDLES = (
-    _middle("azure-secret", "Q~", 5, r"(?<!\w)[\w~.-]{3}\d", r"[\w~.-]{31,40}"),
-    _middle("telegram-token", ":AA", 11, r"(?<!\d)\d{8,10}", r"[A-Za-z0-9_-]{33}(?![A-Za-z0-9_-])"),
-    _middle("mailchimp-key", "-us", 33, r"(?<![0-9a-f])[0-9a-f]{32}", r"\d{1,2}(?!\w)"),
-    _middle("terraform-token", ".atlasv1.", 15, r"(?<!\w)[A-Za-z0-9]{14}", r"[\w=-]{60,}"),
+    _middle("azure-secret", "Q~", 4, r"[\w~.-]{3}\d", r"[\w~.-]{31,40}"),
+    _middle("telegram-token", ":AA", 10, r"\d{8,10}", r"[A-Za-z0-9_-]{33}(?![A-Za-z0-9_-])"),
+    _middle("mailchimp-key", "-us", 32, r"[0-9a-f]{32}", r"\d{1,2}(?!\w)"),
+    _middle("terraform-token", ".atlasv1.", 14, r"[A-Za-z0-9]{14}", r"[\w=-]{60,}"),
     _middle("pgpass-password", ":5432:", 80, r"[^\s:]{1,79}", r"[^\s:]{1,64}:[^\s:]{1,64}:\S{4,}"),
 )
 # The first part of a Discord bot's token is its number in base64.
@@ -175,7 +188,8 @@ def secrets_by_shape(text: str) -> Iterator[Found]:
     for token in _TOKENS:
         at = text.find(token.literal)
         while at >= 0:
-            match = token.pattern.match(text, at) if begins_a_word(text, at) else None
+            may_begin = token.is_plain or begins_a_word(text, at)
+            match = token.pattern.match(text, at) if may_begin else None
             if match:
                 yield Found(start=at, end=match.end(), kind=token.kind, rank=3)
             at = text.find(token.literal, match.end() if match else at + 1)
@@ -188,6 +202,8 @@ def _known_by_their_middle(text: str) -> Iterator[Found]:
         while at >= 0:
             end = at + len(one.literal)
             before = one.before.search(text[max(0, at - one.reach) : at])
+            if before and not begins_a_word(text, at - len(before[0])):
+                before = None
             after = one.after.match(text, end) if before else None
             if before and after:
                 yield Found(start=at - len(before[0]), end=after.end(), kind=one.kind, rank=3)
@@ -201,9 +217,17 @@ def _known_by_their_middle(text: str) -> Iterator[Found]:
             at = text.find(begin, match.end() if match else at + 2)
 
 
+# What is written in letters and is none: a colour, `%3D`, `\\u003d`, `\\x3d`, `\\n`.
+_NO_WORD = re.compile(
+    r"(?:(?:\x1b|1[bB]|033|\\e|\^\[)\[[0-9;?]{0,16}[A-Za-z]|%[0-9A-Fa-f]{2}"
+    r"|\\(?:[nrt]|u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}))$"
+)
+_LONGEST_NO_WORD = 24
+
+
 def begins_a_word(text: str, at: int) -> bool:
     """Whether text[at] begins a word; the n of an escaped newline is no letter before it."""
     before = text[at - 1 : at]
     if not (before.isascii() and before.isalnum()):
         return True
-    return before in "nrt" and text[at - 2 : at - 1] == "\\"
+    return _NO_WORD.search(text[max(0, at - _LONGEST_NO_WORD) : at]) is not None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from claude_otel.content import clean
+from claude_otel.content import SecretPattern, clean, redact
+from claude_otel.semconv.attributes import CONTENT_KEYS
 
 Value: TypeAlias = str | bool | int | float | list[str]
 
@@ -56,16 +58,26 @@ class SpanStart:
     is_client: bool = False
 
 
-def known(values: dict[str, Value | None]) -> dict[str, Value]:
-    """What is None is not known, and not written; a text is one that can be encoded."""
-    return {key: _encodable(value) for key, value in values.items() if value is not None}
+def known(
+    values: dict[str, Value | None], patterns: Sequence[SecretPattern] = ()
+) -> dict[str, Value]:
+    """What is None is not known, and not written; of all texts, what may leave.
+
+    The one place that every attribute passes: a name of a tool, a server, a branch or a model
+    comes from outside, and stands in every level. Content was made ready before, and is longer.
+    """
+    return {
+        key: value if key in CONTENT_KEYS else _safe(value, patterns)
+        for key, value in values.items()
+        if value is not None
+    }
 
 
-def _encodable(value: Value) -> Value:
+def _safe(value: Value, patterns: Sequence[SecretPattern]) -> Value:
     match value:
         case str():
-            return clean(value)
+            return redact(clean(value), patterns)
         case list():
-            return [clean(item) for item in value]
+            return [redact(clean(item), patterns) for item in value]
         case _:
             return value

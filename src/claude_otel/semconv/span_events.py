@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from claude_otel.content import redact
 from claude_otel.model.events import (
     Compacted,
     HookRan,
@@ -13,24 +12,24 @@ from claude_otel.model.events import (
 from claude_otel.model.nodes import PermissionWait, Turn
 from claude_otel.model.parts import Message
 from claude_otel.semconv import attributes as at
-from claude_otel.semconv.shape import ShapeEvent, known
+from claude_otel.semconv.shape import ShapeEvent
 from claude_otel.semconv.surroundings import Surroundings
 
 
 def turn_events(turn: Turn, around: Surroundings) -> list[ShapeEvent]:
     return [
-        *map(_permission, turn.permission_waits),
-        *map(_compaction, turn.compactions),
+        *(_permission(one, around) for one in turn.permission_waits),
+        *(_compaction(one, around) for one in turn.compactions),
         *_queued(turn, around),
-        *map(_hook, turn.hooks),
-        *map(_rate_limit, turn.rate_limits),
-        *map(_model_switch, turn.model_switches),
-        *map(_mode_change, turn.mode_changes),
+        *(_hook(one, around) for one in turn.hooks),
+        *(_rate_limit(one, around) for one in turn.rate_limits),
+        *(_model_switch(one, around) for one in turn.model_switches),
+        *(_mode_change(one, around) for one in turn.mode_changes),
     ]
 
 
-def _permission(wait: PermissionWait) -> ShapeEvent:
-    attributes = known(
+def _permission(wait: PermissionWait, around: Surroundings) -> ShapeEvent:
+    attributes = around.known(
         {
             at.TOOL_NAME: wait.tool_name,
             at.TOOL_CALL_ID: wait.tool_use_id,
@@ -41,11 +40,11 @@ def _permission(wait: PermissionWait) -> ShapeEvent:
     return ShapeEvent(name="claude.permission.asked", at_ns=wait.asked_at_ns, attributes=attributes)
 
 
-def _hook(hook: HookRan) -> ShapeEvent:
+def _hook(hook: HookRan, around: Surroundings) -> ShapeEvent:
     return ShapeEvent(
         name="claude.hook",
         at_ns=hook.at_ns if hook.started_at_ns is None else hook.started_at_ns,
-        attributes=known(
+        attributes=around.known(
             {
                 at.HOOK_NAME: hook.name,
                 at.HOOK_DURATION_MS: None
@@ -64,7 +63,7 @@ def _queued(turn: Turn, around: Surroundings) -> list[ShapeEvent]:
         ShapeEvent(
             name="claude.prompt.queued",
             at_ns=queued.at_ns,
-            attributes=known(
+            attributes=around.known(
                 {
                     at.TURN_ORIGIN: queued.origin,
                     at.INPUT_MESSAGES: around.json(
@@ -77,11 +76,11 @@ def _queued(turn: Turn, around: Surroundings) -> list[ShapeEvent]:
     ]
 
 
-def _compaction(compaction: Compacted) -> ShapeEvent:
+def _compaction(compaction: Compacted, around: Surroundings) -> ShapeEvent:
     return ShapeEvent(
         name="claude.compaction",
         at_ns=compaction.at_ns,
-        attributes=known(
+        attributes=around.known(
             {
                 at.COMPACTION_TRIGGER: compaction.trigger,
                 at.COMPACTION_DURATION_MS: compaction.duration_ms,
@@ -92,11 +91,11 @@ def _compaction(compaction: Compacted) -> ShapeEvent:
     )
 
 
-def _rate_limit(stated: RateLimitStated) -> ShapeEvent:
+def _rate_limit(stated: RateLimitStated, around: Surroundings) -> ShapeEvent:
     return ShapeEvent(
         name="claude.rate_limit",
         at_ns=stated.at_ns,
-        attributes=known(
+        attributes=around.known(
             {
                 at.RATE_LIMIT_STATUS: stated.status,
                 at.RATE_LIMIT_WINDOW: stated.window,
@@ -107,14 +106,14 @@ def _rate_limit(stated: RateLimitStated) -> ShapeEvent:
     )
 
 
-def _model_switch(switched: ModelSwitched) -> ShapeEvent:
+def _model_switch(switched: ModelSwitched, around: Surroundings) -> ShapeEvent:
     return ShapeEvent(
         name="claude.model.switch",
         at_ns=switched.at_ns,
-        attributes=known(
+        attributes=around.known(
             {
-                at.MODEL_TO: redact(switched.model),
-                at.MODEL_FROM: switched.from_model and redact(switched.from_model),
+                at.MODEL_TO: switched.model,
+                at.MODEL_FROM: switched.from_model,
                 at.MODEL_SWITCH_TRIGGER: switched.trigger,
                 at.SUBAGENT_ID: switched.agent_id,
             }
@@ -122,9 +121,9 @@ def _model_switch(switched: ModelSwitched) -> ShapeEvent:
     )
 
 
-def _mode_change(changed: PermissionModeSet) -> ShapeEvent:
+def _mode_change(changed: PermissionModeSet, around: Surroundings) -> ShapeEvent:
     return ShapeEvent(
         name="claude.permission_mode.change",
         at_ns=changed.at_ns,
-        attributes={at.PERMISSION_MODE: changed.mode},
+        attributes=around.known({at.PERMISSION_MODE: changed.mode}),
     )

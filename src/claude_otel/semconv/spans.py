@@ -158,7 +158,7 @@ def _turn(turn: Turn, around: Surroundings) -> SpanShape:
     result = turn.result
     structured = result and result.structured_output
     prompt = (Message(role="user", parts=turn.prompt),)
-    attributes = known(
+    attributes = around.known(
         {
             **TURN_ATTRIBUTES,
             at.CONVERSATION_ID: _conversation_id(turn),
@@ -170,8 +170,8 @@ def _turn(turn: Turn, around: Surroundings) -> SpanShape:
             at.TURN_ORIGIN: turn.origin,
             at.TURN_OUTCOME: turn.outcome,
             at.PERMISSION_MODE: turn.permission_mode,
-            at.SESSION_CWD: place and place.cwd and around.text(place.cwd),
-            at.SESSION_GIT_BRANCH: place and place.git_branch and around.text(place.git_branch),
+            at.SESSION_CWD: place and place.cwd,
+            at.SESSION_GIT_BRANCH: place and place.git_branch,
             at.SESSION_GIT_COMMIT: place
             and place.cwd
             and around.commit_at(place.cwd, turn.started_at_ns),
@@ -207,12 +207,11 @@ def _turn(turn: Turn, around: Surroundings) -> SpanShape:
 
 def _subagent(agent: Subagent, around: Surroundings) -> SpanShape:
     """gen_ai.invoke_agent.internal, for an agent that another one launched"""
-    name = _name(agent.agent_type or "subagent")
     prompt = (Message(role="user", parts=agent.prompt),)
-    attributes = known(
+    attributes = around.known(
         {
             at.OPERATION_NAME: "invoke_agent",
-            at.AGENT_NAME: name,
+            at.AGENT_NAME: agent.agent_type or "subagent",
             at.AGENT_DESCRIPTION: agent.description and around.text(agent.description),
             at.CONVERSATION_ID: _conversation_id(agent.turn),
             at.INPUT_MESSAGES: around.json(around.messages(prompt)) if agent.prompt else None,
@@ -235,12 +234,11 @@ def _subagent(agent: Subagent, around: Surroundings) -> SpanShape:
 
 def _model_call(call: ModelCall, around: Surroundings) -> SpanShape:
     """gen_ai.client.inference, with the refinement for Anthropic's token counts"""
-    model = _model_asked(call)
-    attributes = known(
+    attributes = around.known(
         {
             at.OPERATION_NAME: "chat",
             at.PROVIDER_NAME: around.server.provider,
-            at.REQUEST_MODEL: model,
+            at.REQUEST_MODEL: _model_asked(call),
             at.CONVERSATION_ID: _conversation_id(call.turn),
             at.SERVER_ADDRESS: around.server.address,
             at.SERVER_PORT: around.server.port,
@@ -290,12 +288,11 @@ def _was_streamed(call: ModelCall) -> bool | None:
 
 
 def _model_asked(call: ModelCall) -> str | None:
-    model = call.requested_model or (call.request and call.request.model) or call.model
-    return model and _name(model)
+    return call.requested_model or (call.request and call.request.model) or call.model
 
 
 def _call_name(model: str | None) -> str:
-    return f"chat {model}" if model else "chat"
+    return f"chat {_name(model)}" if model else "chat"
 
 
 def _name(said: str) -> str:
@@ -360,12 +357,11 @@ def _usage(call: ModelCall) -> dict[str, Value | None]:
 def _tool_call(tool: ToolCall, around: Surroundings) -> SpanShape:
     """gen_ai.execute_tool.internal; `mcp.*` where the tool is an MCP server's"""
     agent = tool.owner.agent_type if isinstance(tool.owner, Subagent) else AGENT_NAME
-    agent = agent and _name(agent)
     server = tool.name.split("__")[1] if tool.name.startswith("mcp__") else None
-    attributes = known(
+    attributes = around.known(
         {
             at.OPERATION_NAME: "execute_tool",
-            at.TOOL_NAME: _name(tool.name),
+            at.TOOL_NAME: tool.name,
             at.TOOL_TYPE: "function",
             at.TOOL_CALL_ID: tool.key,
             at.AGENT_NAME: agent,
@@ -410,16 +406,16 @@ def _shape(
     links: tuple[NodeId, ...] = (),
 ) -> SpanShape:
     started_at_ns, ended_at_ns = times[0], times[1] or times[0]
-    begun = start_of(node)
+    begun = around.named(start_of(node))
     events = events or []
     error: str | None = None
     if failure is not None:
-        attributes = {at.ERROR_TYPE: clean(failure.type), **attributes}
+        attributes = {**around.known({at.ERROR_TYPE: failure.type}), **attributes}
         error = around.error(
             failure.message or failure.type,
             "tool_results" if isinstance(node, ToolCall) else "answers",
         )
-        told = known({at.EXCEPTION_TYPE: failure.type, at.EXCEPTION_MESSAGE: error})
+        told = around.known({at.EXCEPTION_TYPE: failure.type, at.EXCEPTION_MESSAGE: error})
         events.append(ShapeEvent(name="exception", at_ns=ended_at_ns, attributes=told))
     return SpanShape(
         id=id_of(node),

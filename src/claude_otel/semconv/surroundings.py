@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
-from claude_otel.content import ContentKind, ContentRules, prepare, prepare_text
+from claude_otel.content import ContentKind, ContentRules, prepare, prepare_text, redact
 from claude_otel.model.nodes import ToolCall
 from claude_otel.model.parts import JSON, Message, Part, Text, ToolResult, ToolUse, text_of
 from claude_otel.semconv.messages import input_messages, output_messages, system_instructions
+from claude_otel.semconv.shape import SpanStart, Value, known
 
 _ERROR_BYTES: Final = 4096
 _WITHHELD: Final = "[withheld]"
@@ -56,6 +57,18 @@ class Surroundings:
         """`text` that may leave: clean, redacted, within the budget."""
         budget_bytes = min(budget_bytes or self.rules.attribute_bytes, self.rules.attribute_bytes)
         return prepare_text(text, budget_bytes=budget_bytes, patterns=self.rules.patterns)
+
+    def known(self, values: dict[str, Value | None]) -> dict[str, Value]:
+        """The attributes that are known, without secrets, the user's own kinds included."""
+        return known(values, self.rules.patterns)
+
+    def named(self, start: SpanStart) -> SpanStart:
+        """`start` without what the user takes for a secret besides."""
+        return replace(
+            start,
+            name=redact(start.name, self.rules.patterns),
+            attributes=self.known({**start.attributes}),
+        )
 
     def messages(self, messages: Sequence[Message]) -> list[JSON]:
         """What was asked, as the user's own function leaves it."""

@@ -1,0 +1,128 @@
+"""Secrets in a file of keys (`.env`, the output of `env`), whatever their names are.
+
+Known by its form, not by its path: the text travels from a tool's result into the next messages,
+where nothing says any more what was read. Two lines of `NAME=value` in a row are such a file. In it
+each value is masked that is not plainly harmless: a word, a number, a path, an address, a version.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from claude_otel.content.token_shapes import PLACEHOLDER, Found
+
+_LONGEST_NAME = 64
+_LONGEST_VALUE = 4096
+# How far a line may be from the one before: blank lines and comments.
+_FARTHEST = 400
+
+_NAME_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
+# What a line of it begins with: a reader's number, a diff's sign, `export`. The line before may be
+# escaped (JSON in a text), and its n is no letter of the name.
+_LINE_BEGINS = re.compile(
+    r"(?:^|\n|\\n|[\"'])(?:[ \t]{0,8}\d{1,6}(?:[→\t:-]|\\t))?[ \t+-]{0,8}"
+    r"(?:export |set |ENV |ARG )?$"
+)
+_REACH = 32
+_NAME = re.compile(r"[A-Z][A-Z0-9_]*$")
+_VALUE = re.compile(
+    rf"(?P<quote>\\{{0,3}}[\"'])?"
+    rf"(?P<value>(?(quote)(?:(?!(?P=quote))[^\n]){{0,{_LONGEST_VALUE}}}"
+    rf"|[^\s\"'`\\]{{0,{_LONGEST_VALUE}}}))"
+)
+_REST_OF_LINE = re.compile(r"(?:\\(?!n)|[^\n\\]){0,200}")
+_LINE_END = re.compile(r"\\n|\n")
+_NOTHING = re.compile(r"[ \t\r]*(?:\d{1,6}(?:[→\t:-]|\\t))?[ \t+-]*(?:#.*)?")
+
+_TELLING_NAME = re.compile(r"(?:^|_)(?:PIN|PIN_?CODE|SALT|PEPPER|OTP|SEED|PASSCODE)$")
+_HARMLESS_NAME = re.compile(
+    r"(?:^|_)(?:SHA\d*|MD5|HASH|COMMIT|DIGEST|CHECKSUM|REV|REVISION|VERSION|TAG|BUILD|ID|UUID|GUID"
+    r"|HOST|HOSTNAME|ADDRESS|IMAGE|MODEL|REGION|ARN|PATH|DIR|FILE|DATE|TIME|TERM|COLORS|ARCH|FLAGS"
+    r"|CONNECTION|CLIENT|SOCK|DISPLAY|NAME|USER|LANG|LOCALE)$|^LC_|^DOCKER_|^LS_"
+)
+# A word, a number, a version, `x86_64-linux-gnu`, `db1:5432`, 30s: pieces none of which is a key.
+_HARMLESS = re.compile(r"(?:[A-Za-z]*\d{0,3}|\d+[A-Za-z]{0,3}|[A-Za-z0-9]{1,4})")
+_BETWEEN_PIECES = re.compile(r"[-_.:,/+@=]+")
+_PATH_OR_URL = re.compile(r"arn:|~?\.{0,2}/|[A-Za-z][A-Za-z0-9+.-]{1,20}://|[A-Za-z]:\\")
+_CODE = re.compile(r"[(){}<>|;$`\[]|\d{4}-\d\d-\d\d")
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """`NAME=value`: where the line begins and ends, where the value stands."""
+
+    start: int
+    name: str
+    value_start: int
+    value_end: int
+    end: int
+
+
+def secrets_in_files_of_keys(text: str) -> Iterator[Found]:
+    """Yield the values that are not plainly harmless, in two or more such lines in a row."""
+    before: _Line | None = None
+    is_told = False
+    for line in _lines(text):
+        belongs = before is not None and _follows(text, before, line)
+        if belongs and before is not None and not is_told:
+            yield from _secret_of(text, before)
+        if belongs:
+            yield from _secret_of(text, line)
+        before, is_told = line, belongs
+
+
+def _lines(text: str) -> Iterator[_Line]:
+    at = text.find("=")
+    while at >= 0:
+        line = _line_at(text, at) if text[at - 1 : at] in _NAME_CHARACTERS else None
+        if line:
+            yield line
+        at = text.find("=", max(at + 1, line.value_end if line else 0))
+
+
+def _line_at(text: str, at: int) -> _Line | None:
+    name = _NAME.search(text, max(0, at - _LONGEST_NAME), at)
+    if not name:
+        return None
+    reach = max(0, name.start() - _REACH)
+    begins = _LINE_BEGINS.search(text[reach : name.start()])
+    if not begins or (reach and not begins[0]):
+        return None
+    value = _VALUE.match(text, at + 1)
+    if not value:
+        return None
+    rest = _REST_OF_LINE.match(text, value.end())
+    return _Line(
+        start=reach + begins.start(),
+        name=name[0],
+        value_start=value.start("value"),
+        value_end=value.end("value"),
+        end=rest.end() if rest else value.end(),
+    )
+
+
+def _follows(text: str, before: _Line, line: _Line) -> bool:
+    gap = line.start - before.end
+    if gap > _FARTHEST:
+        return False
+    return gap <= 0 or all(
+        _NOTHING.fullmatch(between) for between in _LINE_END.split(text[before.end : line.start])
+    )
+
+
+def _secret_of(text: str, line: _Line) -> Iterator[Found]:
+    if _is_secret(line.name, text[line.value_start : line.value_end]):
+        yield Found(start=line.value_start, end=line.value_end, kind="secret", rank=0)
+
+
+def _is_secret(name: str, value: str) -> bool:
+    judged = value[:128]
+    if PLACEHOLDER.fullmatch(judged) or "[redacted:" in value or " " in judged:
+        return False
+    if _PATH_OR_URL.match(judged) or _CODE.search(judged):
+        return False
+    if _TELLING_NAME.search(name):
+        return len(value) >= 4
+    if len(value) < 8 or _HARMLESS_NAME.search(name):
+        return False
+    return not all(_HARMLESS.fullmatch(piece) for piece in _BETWEEN_PIECES.split(judged))
