@@ -15,6 +15,8 @@ from otlp_receiver import OtlpReceiver
 from programs import mlflow_store, run_program, traces_in
 from traced_app import tokens_of
 
+from claude_otel.content_rules import HOOK, rules_of
+from claude_otel.model.parts import Media, Text, Thinking, ToolResult
 from claude_otel.testing import (
     ClaudeHome,
     Failure,
@@ -47,6 +49,23 @@ def run(*command: str, cwd: Path, **environ: str) -> str:
 def test_an_agent_is_tested_with_the_fixtures_of_this_package(tmp_path: Path) -> None:
     told = run("-m", "pytest", "-q", str(EXAMPLES / "test_an_agent.py"), cwd=tmp_path)
     assert "2 passed" in told
+
+
+def test_a_redaction_hook_changes_texts_and_results_and_leaves_images_out() -> None:
+    hook = rules_of({HOOK: f"{EXAMPLES / 'redaction_hook.py'}:redact"}).hook
+    assert hook is not None
+    result = ToolResult(id="t", content="CUST-1 is CUST-22")
+    assert [
+        hook(Text(text="Ask CUST-7."), "prompts"),
+        hook(result, "tool_results"),
+        hook(Media(modality="image", data="QUJD"), "prompts"),
+        hook(Thinking(text="CUST-7"), "thinking"),
+    ] == [
+        Text(text="Ask [customer]."),
+        ToolResult(id="t", content="[customer] is [customer]"),
+        None,
+        Thinking(text="CUST-7"),
+    ]
 
 
 def test_the_spans_of_any_application_arrive_in_mlflow(tmp_path: Path) -> None:
