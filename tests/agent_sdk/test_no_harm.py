@@ -98,8 +98,6 @@ ONLY_BY_THE_REAL_CLI = (
     (session_record, "section"),
     (session_record, "text"),
     (connection, "subagent_start"),
-    (recording, "_has_worked"),
-    (recording, "start_of"),
     (wrappers, "_hear_errors"),
 )
 # Called at the beginning and the end of a program, not while it uses the SDK; or what itself
@@ -117,7 +115,8 @@ NOT_WHILE_IT_RUNS = {
     "TracingThread": ("__init__", "wait", "_owe", "_forget", "_run", "_drive", "_end"),
     "connection": ("stamped", "stamp_of", "_left_open"),
     "prompts": ("is_command",),  # the connection's own, tried there
-    "recording": ("_lives", "end_as_the_sdk_will"),
+    # Of turns that nobody asked for: `test_whose_turn.py` has them.
+    "recording": ("_lives", "end_as_the_sdk_will", "_has_worked", "start_of"),
     "wrappers": ("_class_of", "_own"),
 }
 # Every function of ours that they use: their own, those of sources and conventions.

@@ -73,7 +73,8 @@ def test_while_theirs_are_on_the_receiver_has_what_the_user_chose(
     assert {scope for scope, _ in spans} == told_by
     for scope, call in ((THEIRS, "claude_code.llm_request"), (OURS, "chat")):
         assert spans[scope, call] == (len(calls) if scope in told_by else 0)
-    status = installation.cli("status")
+    # Where nobody has chosen, nothing of ours goes anywhere: that needs the user.
+    status = installation.cli("status", code=0 if choice else 1)
     assert ("Claude Code sends traces of its own to localhost" in status) == (said is not None)
     assert said is None or said in status
 
