@@ -97,7 +97,6 @@ ONLY_BY_THE_REAL_CLI = (
     (session_record, "parts_of"),
     (session_record, "section"),
     (session_record, "text"),
-    (connection, "subagent_start"),
     (wrappers, "_hear_errors"),
 )
 # Called at the beginning and the end of a program, not while it uses the SDK; or what itself
@@ -113,7 +112,8 @@ NOT_WHILE_IT_RUNS = {
     "Connection": ("is_over", "launched_in"),
     "Claims": ("__init__",),
     "TracingThread": ("__init__", "wait", "_owe", "_forget", "_run", "_drive", "_end"),
-    "connection": ("stamped", "stamp_of", "_left_open"),
+    # Of an agent whose first frame comes before its record: by chance.
+    "connection": ("stamped", "stamp_of", "_left_open", "subagent_start"),
     "prompts": ("is_command",),  # the connection's own, tried there
     # Of turns that nobody asked for: `test_whose_turn.py` has them.
     "recording": ("_lives", "end_as_the_sdk_will", "_has_worked", "start_of"),
