@@ -390,8 +390,8 @@ MEGABYTE = 1_000_000
 )
 def test_a_megabyte_of_the_worst_text_comes_to_an_end(unit: str) -> None:
     text = unit * (MEGABYTE // len(unit))
-    # Quadratic time would run into the test's time limit.
-    assert MASK.sub("", redact(text)) is not None
+    # Quadratic time would run into the test's time limit. What is left is of the text.
+    assert set(MASK.sub("", redact(text))) <= set(text)
 
 
 def test_a_json_value_under_a_telling_key_is_masked_whole() -> None:
