@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 from claude_agent_sdk import Transport
 from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
+from sniffio import current_async_library
 
 Frame = dict[str, Any]
 SESSION = "5e551011-0000-4000-8000-000000000001"
@@ -76,6 +77,7 @@ class ScriptedCli(Transport):
             self.blocked.set()
             await anyio.sleep_forever()
         if step["type"] == "control_request":
+            await _all_is_read()
             self._unanswered = self._answers[step["request_id"]] = anyio.Event()
         return step
 
@@ -97,6 +99,13 @@ class ScriptedCli(Transport):
     def _end(self) -> None:
         self._is_over = True
         self._news.set()
+
+
+async def _all_is_read() -> None:
+    """Trio takes tasks that are ready in an order of chance: a callback could be heard before
+    the message that came first, so what was said is read to its end before anything is asked."""
+    if current_async_library() == "trio":
+        await anyio.wait_all_tasks_blocked()
 
 
 class ScriptedCliHere(ScriptedCli, SubprocessCLITransport):

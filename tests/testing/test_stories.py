@@ -18,6 +18,8 @@ from claude_otel.testing.stories import PRINT_STORIES
 
 # Here the program is cut off in a call; what it then counts of it is its own estimate.
 CUT = {"interrupted_call", "interrupted_and_resumed", "broken_stream", "killed_call", "killed"}
+# Here it counts the call that broke if it had read the answer's head when the connection died.
+COUNTS_BY_CHANCE = {"lost_connection"}
 
 # Per story: (script, outcome, status, stop reason) of each call, in the order of their arrival;
 # for calls of subagents, which interleave, sorted.
@@ -157,7 +159,7 @@ def test_the_api_is_asked_what_the_story_says(name, played):
     assert {call.session_id for call in calls} == sessions
 
 
-@pytest.mark.parametrize("name", sorted(set(PRINT_STORIES) - CUT))
+@pytest.mark.parametrize("name", sorted(set(PRINT_STORIES) - CUT - COUNTS_BY_CHANCE))
 def test_the_clis_own_totals_equal_the_log(name, played):
     runs, calls = played(name)
 
