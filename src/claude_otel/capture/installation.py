@@ -9,6 +9,7 @@ the settings file and replaces it at once. How hooks are put into a text is
 import difflib
 import json
 import os
+import shlex
 import stat
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from claude_otel.capture import hook, mlflow_setup, registration
 from claude_otel.capture.mlflow_setup import MlflowSetup
@@ -30,6 +31,9 @@ from claude_otel.settings import DataFolder, StateFolder, check_delivery, record
 from claude_otel.state_folder import write_private
 
 Scope = Literal["user", "project", "local"]
+SCOPES: Final[tuple[Scope, ...]] = ("user", "project", "local")
+"""As Claude Code reads them: a later one wins."""
+
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -68,6 +72,11 @@ def settings_file_of(scope: Scope, directory: Path, config_dir: Path) -> Path:
         return config_dir / "settings.json"
     name = "settings.json" if scope == "project" else "settings.local.json"
     return directory / ".claude" / name
+
+
+def scope_arguments(scope: Scope, directory: Path) -> str:
+    """A scope as the user writes it after `claude-otel setup`, quoted for a shell."""
+    return "--user" if scope == "user" else f"--{scope} {shlex.quote(str(directory))}"
 
 
 def plan_setup(

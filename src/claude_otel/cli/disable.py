@@ -1,11 +1,18 @@
 """`claude-otel disable`: take the hooks out of one scope's settings file."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from claude_otel import settings
-from claude_otel.capture.installation import Scope, carry_out, is_registered, plan_disable
+from claude_otel.capture.installation import (
+    SCOPES,
+    Scope,
+    carry_out,
+    is_registered,
+    plan_disable,
+)
 from claude_otel.cli.scope import Target, target_of, target_options
 
 _EXAMPLES = """\b
@@ -52,7 +59,4 @@ def command(
 
 
 def _others(target: Target) -> list[Target]:
-    scopes: tuple[Scope, ...] = ("local", "project", "user")
-    return [
-        Target(scope=scope, directory=target.directory) for scope in scopes if scope != target.scope
-    ]
+    return [replace(target, scope=scope) for scope in reversed(SCOPES) if scope != target.scope]

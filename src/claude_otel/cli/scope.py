@@ -1,6 +1,5 @@
 """The folder and scope that `setup` and `disable` are about."""
 
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -10,7 +9,7 @@ from typing import Any, TypeVar, cast
 import click
 
 from claude_otel import settings
-from claude_otel.capture.installation import Scope, settings_file_of
+from claude_otel.capture.installation import SCOPES, Scope, scope_arguments, settings_file_of
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -34,10 +33,8 @@ class Target:
 
     @property
     def arguments(self) -> str:
-        """As the user would write it after a command, quoted for a shell."""
-        if self.scope == "user":
-            return "--user"
-        return f"--{self.scope} {shlex.quote(str(self.directory))}"
+        """As the user would write it after a command."""
+        return scope_arguments(self.scope, self.directory)
 
 
 def target_options(command: _F) -> _F:
@@ -78,12 +75,8 @@ def target_options(command: _F) -> _F:
 
 
 def _one_of(*, user: bool, project: bool, local: bool) -> Scope | None:
-    scopes: tuple[tuple[Scope, bool], ...] = (
-        ("user", user),
-        ("project", project),
-        ("local", local),
-    )
-    named: list[Scope] = [scope for scope, is_named in scopes if is_named]
+    chosen: dict[Scope, bool] = {"user": user, "project": project, "local": local}
+    named: list[Scope] = [scope for scope in SCOPES if chosen[scope]]
     if len(named) > 1:
         both = " and ".join(f"--{scope}" for scope in named)
         raise click.UsageError(f"Choose one of {both}, and run the command once for each.")

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from claude_otel import settings
 from claude_otel.cli.tree import duration_text, one_line, output
-from claude_otel.worker.health import DestinationHealth, Health, ServedSession, health
+from claude_otel.worker.health import Health, health
+from claude_otel.worker.liveness import DestinationHealth, ServedSession
 
 # Proxies and certificates are in the JSON.
 _PREFIXES_SHOWN = ("OTEL_", "MLFLOW_", "DATABRICKS_", "CLAUDE_OTEL_")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,14 @@ from typing import Any, Literal, cast
 
 from claude_otel import native_telemetry, settings
 from claude_otel.capture import hook
-from claude_otel.capture.installation import Scope, is_registered, is_up_to_date, settings_file_of
+from claude_otel.capture.installation import (
+    SCOPES,
+    Scope,
+    is_registered,
+    is_up_to_date,
+    scope_arguments,
+    settings_file_of,
+)
 from claude_otel.destinations import (
     Ignored,
     content_text,
@@ -26,20 +32,12 @@ from claude_otel.destinations import (
     selected_exporters,
 )
 from claude_otel.diagnostics import ConfigurationError
-from claude_otel.export import ledger_view
 from claude_otel.settings import Configuration
-from claude_otel.state_folder import DataFolder, StateFolder, WorkerFolder
-from claude_otel.worker import lock
+from claude_otel.state_folder import DataFolder, StateFolder
+from claude_otel.worker import liveness
 from claude_otel.worker.checking import mistakes_of
-from claude_otel.worker.flushing import has_something_to_deliver, what_was_said
-from claude_otel.worker.report import read_report
+from claude_otel.worker.liveness import DestinationHealth, UnservedSession, WorkerHealth
 
-_SCOPES: tuple[Scope, ...] = ("user", "project", "local")
-# A hook's starter needs a moment: no reason to alarm anybody.
-_STARTING_S = 5.0
-# A worker reports every second; one that has not for so long hangs.
-_SILENT_S = 30.0
-_RECENT_NS = 24 * 3600 * 1_000_000_000
 _TAIL_LINES = 5
 _SWITCHES = ("OTEL_SDK_DISABLED", "CLAUDE_OTEL_DISABLED", "OTEL_TRACES_EXPORTER")
 
@@ -73,52 +71,6 @@ class Value:
     name: str
     value: str
     source: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServedSession:
-    session_id: str
-    turns: int
-    claude_pid: int | None
-    has_ended: bool
-    is_settled: bool
-    problems: tuple[str, ...]
-    unrecognized: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerHealth:
-    """A worker that lives. `silent_s`: how long it has not reported."""
-
-    key: str
-    pid: int | None
-    silent_s: float
-    sessions: tuple[ServedSession, ...]
-    log: Path
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DestinationHealth:
-    """What a destination has come to. `waiting` and `failures` are those of living workers."""
-
-    name: str
-    waiting: int
-    delivered: int
-    rejected: int
-    dropped_by_receiver: int
-    corrections_withheld: int
-    failures: int
-    last_success_at_ns: int | None
-    last_error: str | None
-    last_error_at_ns: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnservedSession:
-    """`why`: what its starter or its worker said last; None when they were ended unheard."""
-
-    session_id: str
-    why: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,11 +108,11 @@ def health(state: StateFolder, data: DataFolder, directory: Path) -> Health:
     problems += _switched_off(directory, config_dir)
     problems += _folder_problems(state)
     destinations, values, ignored, off = _configuration(state, data, directory, problems)
-    workers = tuple(_workers(state))
-    delivery = tuple(_delivery(state, problems))
-    unserved = tuple(_unserved(state))
-    problems += _running_problems(workers, delivery, unserved)
-    problems += _hook_failures(state)
+    workers = tuple(liveness.workers(state))
+    delivery = tuple(liveness.delivery(state, problems))
+    unserved = tuple(liveness.unserved(state))
+    problems += liveness.problems_of(workers, delivery, unserved)
+    problems += liveness.hook_failures(state)
     return Health(
         directory=directory,
         registrations=registrations,
@@ -173,7 +125,7 @@ def health(state: StateFolder, data: DataFolder, directory: Path) -> Health:
         workers=workers,
         delivery=delivery,
         unserved=unserved,
-        unrecognized=_unrecognized(state),
+        unrecognized=liveness.unrecognized(state),
         log=state.log,
         log_tail=_tail(state.log) if unserved else (),
         problems=tuple(dict.fromkeys(problems)),
@@ -191,7 +143,7 @@ def _registrations(
     problems: list[str],
 ) -> Iterator[Registration]:
     seen: set[str] = set()
-    for scope in _SCOPES:
+    for scope in SCOPES:
         file = settings_file_of(scope, directory, config_dir)
         real = os.path.realpath(file)  # Path.resolve raises for a link to itself
         if real in seen:
@@ -225,26 +177,22 @@ def _registration_problems(
     if not registrations:
         yield f"Claude Code is not traced in {directory}: claude-otel setup {_quoted(directory)}"
         return
-    last = max(registrations, key=lambda one: _SCOPES.index(one.scope))
+    last = max(registrations, key=lambda one: SCOPES.index(one.scope))
     if len(registrations) > 1:
         files = " and ".join(str(one.file) for one in registrations)
         yield (
             f"The hooks are registered in {files}, so every hook runs twice (no span is doubled). "
-            f"Take one out: claude-otel disable {_arguments(last.scope, directory)}"
+            f"Take one out: claude-otel disable {scope_arguments(last.scope, directory)}"
         )
-    again = f"claude-otel setup {_arguments(last.scope, directory)}"
+    again = f"claude-otel setup {scope_arguments(last.scope, directory)}"
     if standing != "current":
         yield f"The hook's copy {data.hook} is {standing}. Install it again: {again}"
     for one in registrations:
         if not one.is_current:
             yield (
                 f"{one.file} registers the hooks of another installation or version. "
-                f"Bring it up to date: claude-otel setup {_arguments(one.scope, directory)}"
+                f"Bring it up to date: claude-otel setup {scope_arguments(one.scope, directory)}"
             )
-
-
-def _arguments(scope: Scope, directory: Path) -> str:
-    return "--user" if scope == "user" else f"--{scope} {_quoted(directory)}"
 
 
 def _quoted(path: Path) -> str:
@@ -254,7 +202,7 @@ def _quoted(path: Path) -> str:
 
 def _switched_off(directory: Path, config_dir: Path) -> Iterator[str]:
     managed = settings.managed_settings_dir() / "managed-settings.json"
-    files = [settings_file_of(scope, directory, config_dir) for scope in _SCOPES]
+    files = [settings_file_of(scope, directory, config_dir) for scope in SCOPES]
     for file in dict.fromkeys((managed, *files)):
         said = _json(file) if os.path.isfile(file) else {}
         if said.get("disableAllHooks") is True:
@@ -335,14 +283,7 @@ def _switches_off(value: Value) -> bool:
         return False  # said with the problems
 
 
-# -- what runs -------------------------------------------------------------------------------
-
-
-def _unrecognized(state: StateFolder) -> dict[str, int]:
-    try:
-        return ledger_view.unrecognized(state.ledger)
-    except ConfigurationError:
-        return {}  # what is wrong with the ledger is said with the deliveries
+# -- our own folder ---------------------------------------------------------------------------
 
 
 def _folder_problems(state: StateFolder) -> Iterator[str]:
@@ -354,161 +295,6 @@ def _folder_problems(state: StateFolder) -> Iterator[str]:
                 f"{folder} cannot be read and written, so nothing can be captured. "
                 f"See to its permissions: chmod u+rwx {_quoted(folder)}"
             )
-
-
-def _workers(state: StateFolder) -> Iterator[WorkerHealth]:
-    for folder in state.workers():
-        if not _is_held(folder.lock):
-            continue
-        report = read_report(folder) or {}
-        sessions: dict[str, dict[str, Any]] = report.get("sessions", {})
-        yield WorkerHealth(
-            key=folder.key,
-            pid=report.get("pid"),
-            silent_s=_silent_s(folder, report),
-            sessions=tuple(
-                ServedSession(
-                    session_id=session_id,
-                    turns=told["turns"],
-                    claude_pid=told["claude_pid"],
-                    has_ended=told["has_ended"],
-                    is_settled=told["is_settled"],
-                    problems=tuple(told["problems"]),
-                    unrecognized=told["unrecognized"],
-                )
-                for session_id, told in sessions.items()
-            ),
-            log=folder.log,
-        )
-
-
-def _silent_s(folder: WorkerFolder, report: dict[str, Any]) -> float:
-    try:
-        since_ns = report.get("at_ns") or folder.environ.stat().st_mtime_ns
-    except OSError:
-        return 0.0
-    return max(0.0, (time.time_ns() - since_ns) / 1e9)
-
-
-def _is_held(path: Path) -> bool:
-    try:
-        return lock.is_held(path)
-    except OSError:
-        return False
-
-
-def _delivery(state: StateFolder, problems: list[str]) -> Iterator[DestinationHealth]:
-    try:
-        counts = ledger_view.counts_by_destination(state.ledger)
-    except ConfigurationError as error:
-        problems.append(str(error))
-        counts = {}
-    reports = [
-        told
-        for folder in state.workers()
-        if _is_held(folder.lock)
-        for told in (read_report(folder) or {}).get("destinations", {}).values()
-    ]
-    for name in sorted({*counts, *(told["destination"] for told in reports)}):
-        live = [told for told in reports if told["destination"] == name]
-        known = counts.get(name)
-        said = next((told["last_error"] for told in live if told["failures"]), None)
-        yield DestinationHealth(
-            name=name,
-            waiting=sum(told["waiting"] for told in live),
-            delivered=known.delivered if known else 0,
-            rejected=known.rejected if known else 0,
-            dropped_by_receiver=known.dropped_by_receiver if known else 0,
-            corrections_withheld=known.corrections_withheld if known else 0,
-            failures=max((told["failures"] for told in live), default=0),
-            last_success_at_ns=known.last_success_at_ns if known else None,
-            last_error=said or (known.last_error if known else None),
-            last_error_at_ns=known.last_error_at_ns if known else None,
-        )
-    problems += _recent_rejections(state)
-
-
-def _recent_rejections(state: StateFolder) -> Iterator[str]:
-    """Those of the last day: what was refused longer ago nobody can mend by now."""
-    try:
-        found = ledger_view.rejections(state.ledger)
-    except ConfigurationError:
-        return  # said already
-    recent = [one for one in found if time.time_ns() - one.at_ns < _RECENT_NS]
-    for name in dict.fromkeys(one.destination for one in recent):
-        reasons = [one.reason for one in recent if one.destination == name]
-        yield (
-            f"{name} has refused {len(reasons)} of the last day's spans for good: {reasons[0]}. "
-            "Everything else is delivered; see to the reason there"
-        )
-
-
-def _hook_failures(state: StateFolder) -> Iterator[str]:
-    """Of the last day, whether the worker still lives or not."""
-    for folder in state.workers():
-        report = read_report(folder) or {}
-        failures: dict[str, int] = report.get("hook_failures", {})
-        if failures and time.time_ns() - report["at_ns"] < _RECENT_NS:
-            told = ", ".join(f"{what} {count:,} times" for what, count in failures.items())
-            yield (
-                f"The redaction hook {told}; what it was given then was withheld. Correct the "
-                f"function of CLAUDE_OTEL_REDACTION_HOOK; {folder.log} says on what it failed"
-            )
-
-
-def _unserved(state: StateFolder) -> Iterator[UnservedSession]:
-    for folder in state.sessions():
-        try:
-            age_s = time.time() - folder.spool.stat().st_mtime
-        except OSError:
-            continue
-        if age_s < _STARTING_S or not has_something_to_deliver(folder):
-            continue
-        if not _is_held(folder.alive_lock) and not _is_about_to_be_served(
-            state, folder.worker_key()
-        ):
-            yield UnservedSession(session_id=folder.session_id, why=what_was_said(state, folder))
-
-
-def _is_about_to_be_served(state: StateFolder, key: str | None) -> bool:
-    """A living worker looks for its sessions ten times a second."""
-    return key is not None and _is_held(state.worker(key).lock)
-
-
-def _running_problems(
-    workers: Iterable[WorkerHealth],
-    delivery: Iterable[DestinationHealth],
-    unserved: Iterable[UnservedSession],
-) -> Iterator[str]:
-    for worker in workers:
-        if worker.silent_s > _SILENT_S:
-            yield (
-                f"Worker {worker.key} (process {worker.pid}) has not reported for "
-                f"{worker.silent_s:.0f} s. Look at {worker.log}; ending it loses nothing"
-            )
-        for session in worker.sessions:
-            if session.turns:  # before the first prompt there is no transcript
-                for problem in session.problems:
-                    yield (
-                        f"Session {session.session_id}: {problem}. What the hooks told is "
-                        "delivered; make the file readable and the rest follows"
-                    )
-    for one in delivery:
-        if one.failures:
-            yield (
-                f"{one.waiting:,} spans wait for {one.name}: {(one.last_error or '').rstrip('.')}. "
-                "They stay here and are sent when it answers; to try now: claude-otel flush"
-            )
-        if one.dropped_by_receiver:
-            yield (
-                f"{one.name} said that it dropped {one.dropped_by_receiver:,} spans of batches "
-                "that it accepted; look at its own log"
-            )
-    for session in unserved:
-        why = (session.why or "").rstrip(".")
-        if "claude-otel flush" not in why:
-            why += ". Then: claude-otel flush" if why else "claude-otel flush"
-        yield f"Session {session.session_id} waits and no worker serves it: {why}"
 
 
 def _tail(log: Path) -> tuple[str, ...]:
