@@ -13,13 +13,16 @@ from claude_otel.capture.mlflow_setup import PLUGIN
 from claude_otel.settings import recorded
 
 RETIRED = "mlflow autolog claude stop-hook"
+WENT_TO = (
+    "MLflow's own tracing went to http://mlflow:5000. That is taken out, and spans go where you "
+    "have said; to have them there, name all places in one setup: -u URI --otlp URL, or "
+    "--config FILE\n"
+)
 
 
 @pytest.fixture
-def user(user: User, monkeypatch: pytest.MonkeyPatch) -> User:
+def user(user: User) -> User:
     """One whose project MLflow traces: variables and an old hook for all, the plugin for one."""
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
-        monkeypatch.delenv(name, raising=False)
     user.shared.parent.mkdir()
     hooks = {"Stop": [{"hooks": [{"type": "command", "command": RETIRED}]}]}
     user.shared.write_text(json.dumps({"model": "opus", "hooks": hooks}))
@@ -76,10 +79,49 @@ def test_what_the_user_says_now_comes_before_what_mlflow_had(user: User) -> None
     }
 
     setup_environment_config(user.shared, "http://mlflow:5000", "7")
-    user.says("setup", "-y", "--move-mlflow", "-u", "http://elsewhere:5000")
+    said = user.says("setup", "-y", "--move-mlflow", "-u", "http://elsewhere:5000")
     assert recorded(user.state, user.project) == {
         "MLFLOW_TRACKING_URI": "http://elsewhere:5000"
     } | {"MLFLOW_EXPERIMENT_NAME": "mine"}
+    assert f"Note: {WENT_TO}" in said
+
+
+def test_a_receiver_that_setup_recorded_before_stays_beside_mlflow(user: User) -> None:
+    user.says("setup", "-y", "--otlp", "http://collector:4318")
+    said = user.says("setup", "-y", "--move-mlflow")
+    assert recorded(user.state, user.project) == {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
+        "MLFLOW_TRACKING_URI": "http://mlflow:5000",
+        "MLFLOW_EXPERIMENT_ID": "7",
+    }
+    assert "  MLflow at http://mlflow:5000, experiment 7, content: full (" in said
+    assert "  OTLP at http://collector:4318, content: none (" in said
+    assert WENT_TO not in said
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        (["-u", "http://mine:5000"], []),
+        (["--config", "otel.yaml"], []),
+        ([], ["--otlp", "http://collector:4318"]),
+        ([], ["--config", "otel.yaml"]),
+    ],
+)
+def test_where_the_user_has_named_a_place_mlflows_is_told_and_not_recorded(
+    user: User, before: list[str], now: list[str]
+) -> None:
+    (user.project / "otel.yaml").write_text(
+        "file_format: '1.1'\ntracer_provider: {processors: [{batch: {exporter: {console: {}}}}]}"
+    )
+    user.says("setup", "-y", "--keep-mlflow", *before)
+    said = user.says("setup", "-y", "--move-mlflow", *now)
+    assert not get_tracing_status(user.shared).enabled
+    assert f"Note: {WENT_TO}" in said
+    (value,) = recorded(user.state, user.project).values()
+    assert value == {"otel.yaml": str(user.project / "otel.yaml")}.get(
+        (before + now)[1], (before + now)[1]
+    )
 
 
 def test_disable_gives_the_local_file_back_without_mlflows_part(user: User) -> None:
@@ -111,7 +153,6 @@ def test_at_a_terminal_it_is_explained_and_asked(user: User, answer: str, moved:
         stdin=theirs,
         capture_output=True,
         text=True,
-        timeout=60,
     )
     os.close(ours)
     os.close(theirs)

@@ -1,6 +1,7 @@
 """What `setup` says of MLflow's own tracing, and asks: both at once trace each turn twice."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -8,20 +9,22 @@ import click
 
 from claude_otel import settings
 from claude_otel.capture.installation import (
+    SCOPES,
     Plan,
     Scope,
     find_mlflow,
     is_tracked_by_git,
     plan_without_mlflow,
-    settings_file_of,
 )
 from claude_otel.capture.mlflow_setup import MARKETPLACE, PLUGIN, SWITCH, MlflowSetup
 from claude_otel.cli.scope import Target
+from claude_otel.declarative import CONFIG_FILE
+from claude_otel.destinations import ADDRESSES
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.settings import StateFolder
 
 Found = Mapping[Path, MlflowSetup]
-_SCOPES: Final[tuple[Scope, ...]] = ("local", "project", "user")
+_ADDRESS: Final = "MLFLOW_TRACKING_URI"
 
 
 def find(target: Target) -> Found:
@@ -42,28 +45,44 @@ def _found_in(file: Path) -> MlflowSetup | None:
         return None
 
 
-def destination(found: Found, values: Mapping[str, str]) -> dict[str, str]:
-    """Where it delivers to, where `values` (what the user says now) do not say it.
+def destination(
+    found: Found, *, said: Mapping[str, str], before: Mapping[str, str]
+) -> dict[str, str]:
+    """What to record, so that spans go on to where it delivers; nothing where that is decided.
 
-    The first file that names an address names the experiment too.
+    It is by a place in `said`, which the user says now and which stands for all, and by a file
+    or an MLflow in `before`, which an earlier setup recorded. Another place in `before` stays
+    beside MLflow's: until now both had each turn.
     """
-    said = {name.rpartition("_")[0] for name in values}
-    for setup in found.values():
-        if "MLFLOW_TRACKING_URI" in setup.destination:
-            found_there = setup.destination.items()
-            return {k: v for k, v in found_there if k.rpartition("_")[0] not in said}
-    return {}
+    its = _its_destination(found)
+    if not its or any(name in said for name in (CONFIG_FILE, *ADDRESSES)):
+        return {}
+    if CONFIG_FILE in before or _ADDRESS in before:
+        return {}
+    experiment_is_said = any(name.startswith("MLFLOW_EXPERIMENT_") for name in said)
+    kept = {name: value for name, value in before.items() if name in ADDRESSES}
+    return kept | {k: v for k, v in its.items() if k == _ADDRESS or not experiment_is_said}
 
 
-def is_wanted_out(found: Found, choice: bool | None, *, asks: bool) -> bool:
-    """Whether the user wants it out: the option says so, or they do when asked."""
+def _its_destination(found: Found) -> dict[str, str]:
+    """The first file that names an address names the experiment too."""
+    named = (each.destination for each in found.values())
+    return next((its for its in named if _ADDRESS in its), None) or {}
+
+
+def is_wanted_out(found: Found, choice: bool | None, *, asks: bool, goes_on: bool) -> bool:
+    """Whether the user wants it out: the option says so, or they do when asked.
+
+    `goes_on`: its address and experiment would be recorded.
+    """
     if not found or choice is not None:
         return bool(found) and choice is True
     if not asks:
         return False
     for line in explained(found):
         click.echo(line)
-    return click.confirm("Take it out and go on with its address and experiment?", default=True)
+    question = "Take it out and go on with its address and experiment?"
+    return click.confirm(question if goes_on else "Take it out?", default=True)
 
 
 def explained(found: Found) -> list[str]:
@@ -94,9 +113,16 @@ def explained(found: Found) -> list[str]:
     return lines
 
 
-def notes(target: Target, found: Found, *, moved: bool) -> list[str]:
-    """What the user should know afterwards."""
+def notes(target: Target, found: Found, *, moved: bool, recorded: Mapping[str, str]) -> list[str]:
+    """What the user should know afterwards; `recorded` of where spans go."""
     said: list[str] = []
+    address = _its_destination(found).get(_ADDRESS)
+    if moved and address and recorded.get(_ADDRESS) != address:
+        said.append(
+            f"MLflow's own tracing went to {settings.mask(_ADDRESS, address)}. That is taken out, "
+            "and spans go where you have said; to have them there, name all places in one setup: "
+            "-u URI --otlp URL, or --config FILE"
+        )
     if found and not moved:
         said += [
             *explained(found),
@@ -104,7 +130,7 @@ def notes(target: Target, found: Found, *, moved: bool) -> list[str]:
         ]
     for file, setup in found.items() if moved else ():
         if setup.plugin is not None:
-            scope = next(s for s in _SCOPES if _file(target, s) == file)
+            scope = next(s for s in reversed(SCOPES) if _file(target, s) == file)
             commands = [f"claude plugin uninstall {PLUGIN} --scope {scope}"]
             if setup.marketplace:
                 commands.append(f"claude plugin marketplace remove {MARKETPLACE}")
@@ -125,5 +151,4 @@ def plans(target: Target, found: Found, state: StateFolder) -> list[Plan]:
 
 
 def _file(target: Target, scope: Scope) -> Path:
-    config_dir = settings.claude_config_dir(settings.own_environment())
-    return settings_file_of(scope, target.directory, config_dir)
+    return replace(target, scope=scope).settings_file

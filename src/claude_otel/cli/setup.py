@@ -52,8 +52,8 @@ Examples:
 @click.option(
     "--move-mlflow/--keep-mlflow",
     default=None,
-    help="Take MLflow's own tracing out and go on with its address, or leave it. "
-    "At a terminal it is asked.",
+    help="Take MLflow's own tracing out and go on with its address, unless you have named an "
+    "MLflow or a file, or leave it. At a terminal it is asked.",
 )
 @click.option("--dry-run", is_flag=True, help="Show the change and make none.")
 @click.option("-y", "--non-interactive", is_flag=True, help="Ask nothing.")
@@ -98,12 +98,14 @@ def command(
         "CLAUDE_OTEL_CONTENT": content,
     }
     values = {name: value for name, value in said.items() if value}
-    found = from_mlflow.find(target)
-    moves = from_mlflow.is_wanted_out(found, move_mlflow, asks=asks)
-    if moves and not (tracking_uri or otlp):
-        values |= from_mlflow.destination(found, values)
-    notes += from_mlflow.notes(target, found, moved=moves)
     state, data = settings.state_folder(), settings.data_folder()
+    before = settings.recorded(state, target.project)
+    found = from_mlflow.find(target)
+    its = from_mlflow.destination(found, said=values, before=before)
+    moves = from_mlflow.is_wanted_out(found, move_mlflow, asks=asks, goes_on=bool(its))
+    if moves:
+        values |= its
+    notes += from_mlflow.notes(target, found, moved=moves, recorded=before | values)
     plan = plan_setup(
         target.settings_file,
         project=target.project,
@@ -112,7 +114,7 @@ def command(
         data=data,
         without_mlflow=moves,
     )
-    notes += _left(settings.recorded(state, target.project), plan)
+    notes += _left(before, plan)
     others: list[Plan] = from_mlflow.plans(target, found, state) if moves else []
     if dry_run:
         _show_dry_run([plan, *others], notes, as_json=as_json)
