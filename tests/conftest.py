@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,36 @@ from claude_otel.export.ledger import Ledger
 settings.register_profile("busy machines", deadline=None)
 settings.load_profile("busy machines")
 
+# Nothing that this machine's user has set decides what a test sees; all servers are on loopback.
+_OF_THE_USER = (
+    "OTEL_",
+    "MLFLOW_",
+    "DATABRICKS_",
+    "CLAUDE",
+    "ANTHROPIC_",
+    "AWS_",
+    "TRACE",
+    "BAGGAGE",
+)
+for _name in list(os.environ):
+    if _name.startswith(_OF_THE_USER) or _name.lower().endswith("_proxy"):
+        del os.environ[_name]
+
 # Before anybody imports MLflow: it makes no calls of its own.
 os.environ["MLFLOW_MODEL_CATALOG_URI"] = ""
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_of_one_test_in_the_next() -> Iterator[None]:
+    """MLflow keeps the address that it was given, in the environment too."""
+    before = dict(os.environ)
+    yield
+    if mlflow := sys.modules.get("mlflow"):
+        mlflow.set_tracking_uri(None)
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """An HTTP server on loopback, in a thread of this process. What it answers is its owner's."""
 
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,10 +28,21 @@ class Answer(NamedTuple):
     body: bytes = b""
 
 
-class Loopback:
-    """Listens from the start, on a free port unless one is given, until it is closed."""
+def hold_port() -> socket.socket:
+    """Bind a free port and listen to nobody: who connects is refused, and no one else is given it.
 
-    def __init__(self, answer: Callable[[Request], Answer], *, port: int = 0) -> None:
+    A server that reuses addresses, as most do, may listen there all the same, and stop again.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    return held
+
+
+class Loopback:
+    """Listens from the start, on a free port that is its own until it is closed."""
+
+    def __init__(self, answer: Callable[[Request], Answer]) -> None:
         class Handler(BaseHTTPRequestHandler):
             def answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -51,19 +63,32 @@ class Loopback:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self._server.daemon_threads = True
-        self.port = self._server.server_port
+        self._handler = Handler
+        self._held = hold_port()
+        self.port: int = self._held.getsockname()[1]
         self.uri = f"http://127.0.0.1:{self.port}"
+        self._server: ThreadingHTTPServer | None = None
+        self.start()
+
+    def start(self) -> None:
+        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), self._handler)
+        self._server.daemon_threads = True
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(_POLL_S,), daemon=True
         )
         self._thread.start()
 
+    def stop(self) -> None:
+        """Be away, as a server that is down: who connects is refused until `start`."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join()
+            self._server = None
+
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self.stop()
+        self._held.close()
 
     def __enter__(self) -> "Loopback":
         return self

@@ -4,8 +4,12 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from claude_otel.state_folder import DataFolder, StateFolder
 
@@ -49,7 +53,6 @@ class User:
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            timeout=60,
         )
 
     def says(self, *arguments: str, **environ: str) -> str:
@@ -65,9 +68,38 @@ class User:
         assert "Traceback" not in done.stderr
         return done.stderr
 
+    def run_until(
+        self, is_so: Callable[[str], bool], *arguments: str
+    ) -> "subprocess.CompletedProcess[str]":
+        """The first answer that `is_so`: workers take their time on a busy machine."""
+        for _ in range(40):
+            done = self.run(*arguments)
+            if is_so(done.stdout):
+                return done
+        raise AssertionError(f"{arguments} at last:\n{done.stdout}\n{done.stderr}")
+
+    def waits_for_hooks(self) -> None:
+        """`claude -p` ends without its asynchronous hooks, and what they write may come later."""
+        hook = str(self.data.hook)
+        wait_until(
+            lambda: (
+                not any(
+                    hook in (process.info["cmdline"] or ())
+                    for process in psutil.process_iter(["cmdline"])
+                )
+            )
+        )
+
     def git(self, *arguments: str) -> None:
         command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
-        subprocess.run(command, cwd=self.project, check=True, capture_output=True)
+        environ = {**self.environ, "GIT_CONFIG_NOSYSTEM": "1"}
+        subprocess.run(command, cwd=self.project, env=environ, check=True, capture_output=True)
+
+
+def wait_until(is_so: Callable[[], Any]) -> None:
+    """For as long as the test may run: how long it takes is the machine's matter."""
+    while not is_so():
+        time.sleep(0.05)
 
 
 def hooks_of(file: Path) -> dict[str, Any]:

@@ -106,8 +106,9 @@ def _marketplace(folder: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content))
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(repository)]
+    environ = {"HOME": str(folder), "PATH": os.defpath, "GIT_CONFIG_NOSYSTEM": "1"}
     for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "A plugin"]):
-        subprocess.run([*git, *arguments], check=True)
+        subprocess.run([*git, *arguments], check=True, env=environ)
     return repository
 
 
@@ -119,6 +120,5 @@ def _run(user: User, *command: str) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=150,
     )
     assert done.returncode == 0, done.stdout + done.stderr

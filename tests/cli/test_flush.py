@@ -3,15 +3,16 @@
 import json
 import os
 import subprocess
-import time
 
-from installed_cli import User
-from traced_user import SESSION, Receiver, TracedUser
+from installed_cli import User, wait_until
+from traced_user import SESSION, TracedUser
 
 from claude_otel.export.ledger_view import rejections
 from claude_otel.worker.report import read_report
 
 ARRIVED = "Everything that is final has arrived.\n"
+# It ends as soon as nothing is left to wait for.
+LONG_FLUSH = ("flush", "--timeout", "120")
 
 
 def spans_by_show(user: User) -> list[tuple[str, str]]:
@@ -31,7 +32,7 @@ def test_without_a_session_there_is_nothing_to_deliver(user: User) -> None:
 def test_after_flush_the_destination_has_what_show_shows(traced: TracedUser) -> None:
     traced.plays("foreground_subagent")
     # On a fast day the worker was quicker than we asked.
-    assert traced.says("flush") in (ARRIVED, "There is nothing to deliver.\n")
+    assert traced.says(*LONG_FLUSH) in (ARRIVED, "There is nothing to deliver.\n")
     assert sorted(traced.receiver.ids) == spans_by_show(traced)
     assert len(traced.receiver.ids) == 8
 
@@ -40,31 +41,27 @@ def test_a_session_that_nobody_serves_gets_a_worker(traced: TracedUser) -> None:
     traced.keeps_workers_away()
     traced.plays("plain_answer")
     assert (traced.receiver.ids, traced.state.workers()) == ([], [])
-    assert traced.says("flush") == ARRIVED
+    assert traced.says(*LONG_FLUSH) == ARRIVED
     assert sorted(traced.receiver.ids) == spans_by_show(traced)
 
 
 def test_a_destination_that_is_down_is_named_and_gets_all_when_it_is_back(
     traced: TracedUser,
 ) -> None:
-    port = int(traced.receiver.uri.rpartition(":")[2])
-    traced.receiver.close()
+    traced.receiver.stop()
     traced.plays("plain_answer")
-    done = traced.run("flush", "--timeout", "6")
-    assert done.returncode == 1
-    first, *missing, last = done.stdout.splitlines()
-    assert (first, last) == (
-        "Not everything has arrived:",
-        "It stays here and is tried again. For the whole picture: claude-otel status",
-    )
     uri = traced.receiver.uri
-    assert missing == [
+    told = [
+        "Not everything has arrived:",
         f"  2 spans for otlp {uri}: no answer from {uri}/v1/traces: ConnectionError. "
-        "Start the receiver or correct OTEL_EXPORTER_OTLP_ENDPOINT."
+        "Start the receiver or correct OTEL_EXPORTER_OTLP_ENDPOINT.",
+        "It stays here and is tried again. For the whole picture: claude-otel status",
     ]
+    done = traced.run_until(lambda said: said.splitlines() == told, "flush", "--timeout", "3")
+    assert done.returncode == 1
 
-    traced.receiver = Receiver(port)
-    assert traced.says("flush") == ARRIVED
+    traced.receiver.start()
+    assert traced.says(*LONG_FLUSH) == ARRIVED
     assert sorted(traced.receiver.ids) == spans_by_show(traced)
 
 
@@ -72,7 +69,7 @@ def test_what_a_destination_refuses_for_good_has_not_arrived(traced: TracedUser)
     traced.keeps_workers_away()
     traced.plays("plain_answer")
     traced.receiver.status = 400
-    done = traced.run("flush", "--json")
+    done = traced.run(*LONG_FLUSH, "--json")
     told = json.loads(done.stdout)
     assert (done.returncode, told["all_arrived"], told["sessions"]) == (1, False, 1)
     assert sorted(one["what"] for one in told["missing"]) == [
@@ -86,11 +83,10 @@ def test_what_a_destination_refuses_for_good_has_not_arrived(traced: TracedUser)
 def test_what_was_refused_before_flush_was_asked_has_not_arrived(traced: TracedUser) -> None:
     traced.receiver.status = 400
     traced.plays("plain_answer")
-    until_s = time.monotonic() + 60
-    while traced.state.session(SESSION).spool.exists() or refusals(traced) != 2:
-        assert time.monotonic() < until_s
-        time.sleep(0.1)  # the worker was quick: nothing is left of the session
-    done = traced.run("flush", "--json")
+    spool = traced.state.session(SESSION).spool
+    # The worker was quick: nothing is left of the session.
+    wait_until(lambda: not spool.exists() and len(rejections(traced.state.ledger)) == 2)
+    done = traced.run(*LONG_FLUSH, "--json")
     told = json.loads(done.stdout)
     assert (done.returncode, told["all_arrived"], told["sessions"]) == (1, False, 0)
     assert sorted(one["what"] for one in told["missing"]) == [
@@ -101,16 +97,12 @@ def test_what_was_refused_before_flush_was_asked_has_not_arrived(traced: TracedU
     assert traced.run("status").returncode == 1
 
 
-def refusals(user: TracedUser) -> int:
-    return len(rejections(user.state.ledger))
-
-
 def test_what_a_receiver_drops_of_a_batch_that_it_took_has_not_arrived(traced: TracedUser) -> None:
     traced.keeps_workers_away()
     traced.plays("plain_answer")
-    traced.receiver.is_away_once = True  # so that both spans wait, and go in one batch
+    traced.receiver.takes_from = 2  # both go in one batch
     traced.receiver.drops = 1
-    done = traced.run("flush")
+    done = traced.run(*LONG_FLUSH)
     first, *missing, last = done.stdout.splitlines()
     where = f"otlp {traced.receiver.uri}"
     assert (done.returncode, first, missing, last) == (
@@ -129,7 +121,7 @@ def test_what_a_receiver_drops_of_a_batch_that_it_took_has_not_arrived(traced: T
 def test_a_configuration_that_cannot_be_used_is_said_at_once(traced: TracedUser) -> None:
     traced.keeps_workers_away()
     traced.plays("plain_answer", OTEL_EXPORTER_OTLP_PROTOCOL="smoke")
-    done = traced.run("flush", "--timeout", "50", "--json")
+    done = traced.run(*LONG_FLUSH, "--json")
     assert (done.returncode, json.loads(done.stdout)) == (
         1,
         {
@@ -147,7 +139,7 @@ def test_a_configuration_that_cannot_be_used_is_said_at_once(traced: TracedUser)
         },
     )
     assert "--unset OTEL_EXPORTER_OTLP_PROTOCOL" in missing_by_status(traced)
-    assert traced.says("flush", "--unset", "OTEL_EXPORTER_OTLP_PROTOCOL") == ARRIVED
+    assert traced.says(*LONG_FLUSH, "--unset", "OTEL_EXPORTER_OTLP_PROTOCOL") == ARRIVED
     assert sorted(traced.receiver.ids) == spans_by_show(traced)
 
 
@@ -157,10 +149,10 @@ def test_a_variable_that_a_worker_cannot_begin_with_is_unset_for_what_waits(
     traced.keeps_workers_away()
     name = "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"
     traced.plays("plain_answer", **{name: "abc"})
-    done = traced.run("flush")
+    done = traced.run(*LONG_FLUSH)
     assert done.returncode == 1
     assert f"to deliver it without: claude-otel flush --unset {name}\n" in done.stdout
-    assert traced.says("flush", "--unset", name) == ARRIVED
+    assert traced.says(*LONG_FLUSH, "--unset", name) == ARRIVED
     assert sorted(traced.receiver.ids) == spans_by_show(traced)
 
 
@@ -172,9 +164,11 @@ def missing_by_status(user: TracedUser) -> str:
 def test_a_wrong_destination_is_corrected_for_a_session_that_waits(traced: TracedUser) -> None:
     traced.says("setup", "--otlp", "http://127.0.0.1:9")
     traced.plays("plain_answer")
-    assert traced.run("flush", "--timeout", "4").returncode == 1
+    no_answer = "no answer from http://127.0.0.1:9/"
+    done = traced.run_until(lambda said: no_answer in said, "flush", "--timeout", "3")
+    assert done.returncode == 1
     traced.says("setup", "--otlp", traced.receiver.uri)
-    assert traced.says("flush") == ARRIVED
+    assert traced.says(*LONG_FLUSH) == ARRIVED
     assert sorted(traced.receiver.ids) == spans_by_show(traced)
 
 
@@ -182,7 +176,10 @@ def test_a_destination_of_the_sessions_own_environment_stays_and_its_spans_can_b
     traced: TracedUser,
 ) -> None:
     traced.plays("plain_answer", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
-    done = traced.run("flush", "--timeout", "4", "--json")
+    done = traced.run_until(
+        lambda said: "to let its spans go" in said and said.count('"what"') == 1,
+        *("flush", "--timeout", "3", "--json"),
+    )
     (missing,) = json.loads(done.stdout)["missing"]
     (worker,) = traced.state.workers()
     report = read_report(worker)

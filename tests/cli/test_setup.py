@@ -373,7 +373,6 @@ def test_at_a_terminal_a_tracked_file_can_be_avoided(
         stdin=theirs,
         capture_output=True,
         text=True,
-        timeout=60,
     )
     os.close(ours)
     os.close(theirs)

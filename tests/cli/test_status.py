@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from installed_cli import User
+from installed_cli import User, wait_until
 from traced_user import SESSION, TracedUser
 
 from claude_otel.testing import ScriptedApi, start_claude
@@ -201,8 +201,8 @@ def test_a_state_folder_that_is_no_folder_is_a_finding(user: User, tmp_path: Pat
 
 
 def test_what_was_delivered_is_counted_without_a_word_to_the_network(traced: TracedUser) -> None:
-    traced.plays("plain_answer", CLAUDE_OTEL_WORKER_IDLE_S="60")
-    traced.says("flush")
+    traced.plays("plain_answer", CLAUDE_OTEL_WORKER_IDLE_S="600")
+    traced.says("flush", "--timeout", "120")
     asked = traced.receiver.requests
     status = told(traced)
     assert traced.receiver.requests == asked
@@ -222,10 +222,10 @@ def test_what_was_delivered_is_counted_without_a_word_to_the_network(traced: Tra
 
 
 def test_a_destination_that_is_down_needs_the_user(traced: TracedUser) -> None:
-    traced.receiver.close()
+    traced.receiver.stop()
     traced.plays("plain_answer")
-    traced.run("flush", "--timeout", "6")
     uri = traced.receiver.uri
+    wait_until(lambda: "  * 2 spans wait for" in traced.run("status").stdout)
     assert problems(traced) == [
         f"2 spans wait for otlp {uri}: no answer from {uri}/v1/traces: ConnectionError. "
         "Start the receiver or correct OTEL_EXPORTER_OTLP_ENDPOINT. They stay here and are "
@@ -237,8 +237,8 @@ def test_a_session_that_nobody_serves_is_named_with_what_its_starter_said(
     traced: TracedUser,
 ) -> None:
     traced.plays("plain_answer", OTEL_EXPORTER_OTLP_PROTOCOL="smoke")
-    spool = traced.state.session(SESSION).spool
-    os.utime(spool, (time.time() - 60, time.time() - 60))
+    wait_until(lambda: traced.state.log.exists() and SESSION in traced.state.log.read_text())
+    os.utime(traced.state.session(SESSION).spool, (1, 1))  # long ago
     status = told(traced)
     said = "OTEL_EXPORTER_OTLP_PROTOCOL=smoke: unknown; use http/protobuf or grpc"
     why = (
@@ -254,10 +254,7 @@ def test_a_session_that_nobody_serves_is_named_with_what_its_starter_said(
 def test_a_session_whose_worker_was_killed_is_named(traced: TracedUser) -> None:
     traced.keeps_workers_away()
     traced.plays("plain_answer")
-    spool = traced.state.session(SESSION).spool
-    while b'"SessionEnd"' not in spool.read_bytes():  # its hook may outlive `claude`
-        time.sleep(0.05)
-    os.utime(spool, (time.time() - 6, time.time() - 6))
+    os.utime(traced.state.session(SESSION).spool, (1, 1))  # long ago
     assert problems(traced) == [
         f"Session {SESSION} waits and no worker serves it: claude-otel flush"
     ]
@@ -292,16 +289,18 @@ def test_a_transcript_that_cannot_be_read_is_named(traced: TracedUser) -> None:
     ):
         claude.send_prompt("Hello")
         claude.next_frame("result")
-        assert traced.says("flush") == "Everything that is final has arrived.\n"
+        arrived = "Everything that is final has arrived.\n"
+        assert traced.says("flush", "--timeout", "120") == arrived
         transcript = traced.claude.transcript(SESSION)
         transcript.rename(transcript.with_suffix(".away"))
         transcript.mkdir()
         problem = f"{transcript} cannot be read: Is a directory"
-        done = traced.run("flush", "--timeout", "2", "--json")
-        assert (done.returncode, json.loads(done.stdout)["missing"]) == (
-            1,
-            [{"what": f"session {SESSION}", "why": problem}],
+        missing = [{"what": f"session {SESSION}", "why": problem}]
+        done = traced.run_until(
+            lambda said: json.loads(said)["missing"] == missing,
+            *("flush", "--timeout", "2", "--json"),
         )
+        assert done.returncode == 1
         assert problems(traced) == [
             f"Session {SESSION}: {problem}. What the hooks told is delivered; make the file "
             "readable and the rest follows"
@@ -411,7 +410,7 @@ def test_a_redaction_hook_that_fails_is_told(traced: TracedUser, tmp_path: Path)
         CLAUDE_OTEL_REDACTION_HOOK=f"{hook}:f",
         CLAUDE_OTEL_CONTENT="full",
     )
-    traced.run("flush")
+    traced.run("flush", "--timeout", "120")
     (problem,) = problems(traced)
     assert problem.startswith("The redaction hook ")
     assert "raised KeyError " in problem

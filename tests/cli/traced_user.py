@@ -26,24 +26,25 @@ SESSION = "0a000000-0000-4000-8000-000000000001"
 class Receiver(Loopback):
     """Takes spans, answers `status`, and says that it dropped `drops` of each batch.
 
-    `ids`: (trace id, span id) of each span that came.
+    Batches of fewer than `takes_from` spans it wants again later. `ids`: (trace id, span id) of
+    each span that came.
     """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self) -> None:
         self.status = 200
-        self.is_away_once = False
+        self.takes_from = 1
         self.drops = 0
         self.requests = 0
         self.ids: list[tuple[str, str]] = []
-        super().__init__(self._answer, port=port)
+        super().__init__(self._answer)
 
     def _answer(self, request: Request) -> Answer:
         self.requests += 1
-        if self.is_away_once:
-            self.is_away_once = False
+        ids = list(ids_of(request.body))
+        if len(ids) < self.takes_from:
             return Answer(status=503)
         if self.status == 200:
-            self.ids += ids_of(request.body)
+            self.ids += ids
         partial = ExportTracePartialSuccess(rejected_spans=self.drops)
         return Answer(
             status=self.status,
@@ -92,6 +93,7 @@ class TracedUser(User):
         chosen = STORIES[story]()
         with ScriptedApi(chosen.scenario) as api:
             (run,) = play_story(chosen, api=api, home=self.claude, session_id=SESSION, env=environ)
+        self.waits_for_hooks()
         return run
 
     def keeps_workers_away(self) -> None:

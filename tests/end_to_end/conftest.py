@@ -4,7 +4,6 @@ One installation for all stories: its worker delivers to an OTLP receiver and to
 an MLflow store at once. What a story sent is read back from both.
 """
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +12,6 @@ import pytest
 from installation import Installation, Played
 
 from claude_otel.testing.stories import STORIES
-
-os.environ["MLFLOW_MODEL_CATALOG_URI"] = ""
-os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 
 @pytest.fixture(scope="session")

@@ -81,7 +81,6 @@ class Installation:
         }
 
     def __enter__(self) -> "Installation":
-
         self.cli("setup", "--user", "-y")
         return self
 
@@ -96,16 +95,30 @@ class Installation:
 
     def cli(self, *arguments: str, code: int = 0) -> str:
         """Run `claude-otel` as this user; what it printed."""
-        done = subprocess.run(
+        done = self._cli(*arguments)
+        assert done.returncode == code, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def cli_until(self, words: str, *arguments: str) -> str:
+        """What a command prints that finds something wrong, once it says these words.
+
+        On a busy machine a worker takes its time until it can say them.
+        """
+        for _ in range(60):
+            done = self._cli(*arguments)
+            if words in done.stdout:
+                assert done.returncode == 1, done.stdout
+                return done.stdout
+        raise AssertionError(f"never {words!r}; at last:\n{done.stdout}\n{done.stderr}")
+
+    def _cli(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
             [str(self._python), "-m", "claude_otel.cli", *arguments],
             env=self.process_environment(),
             cwd=self.home.project,
             capture_output=True,
             text=True,
-            timeout=90,
         )
-        assert done.returncode == code, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
 
     def process_environment(self) -> dict[str, str]:
         return {

@@ -46,13 +46,13 @@ class ReceivedSpan:
 class OtlpReceiver(Loopback):
     """Answers 200 unless `status` says otherwise."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self) -> None:
         self.status = 200
         self.spans: list[ReceivedSpan] = []
         self.bodies: list[bytes] = []
         self.metrics: list[ExportMetricsServiceRequest] = []
         self.headers: list[Mapping[str, str]] = []
-        super().__init__(self._answer, port=port)
+        super().__init__(self._answer)
 
     def _answer(self, request: Request) -> Answer:
         self.headers.append(request.headers)

@@ -106,7 +106,7 @@ instrumentation/development: {{python: {{claude_otel: {{content: full, baggage_k
             env={"OTEL_CONFIG_FILE": str(file), "BAGGAGE": f"who={TOKEN}"},
         )
     installation.wait_until_delivered()
-    installation.cli("flush", "--timeout", "30")
+    installation.cli("flush", "--timeout", "150")
 
     exported = {
         "OTLP over HTTP": b"".join(installation.receiver.bodies),
@@ -158,7 +158,7 @@ def test_values_of_variables_are_shown_masked(installation: Installation) -> Non
     story = STORIES["plain_answer"]()
     with ScriptedApi(story.scenario) as api:
         play_story(story, api=api, home=installation.home, env=environment)
-    told = installation.cli("flush", "--timeout", "2", code=1)
+    told = installation.cli_until("ConnectionError", "flush", "--timeout", "2")
     told += installation.cli("status", code=1) + installation.cli("status", "--json", code=1)
     for worker in installation.state.workers():
         told += worker.log.read_text() + worker.status.read_text()

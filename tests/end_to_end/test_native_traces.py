@@ -24,6 +24,8 @@ def switched_on(installation: Installation, **more: str) -> None:
         "CLAUDE_CODE_ENHANCED_TELEMETRY_BETA": "1",
         "OTEL_TRACES_EXPORTER": "otlp",
         "OTEL_TRACES_EXPORT_INTERVAL": "200",
+        # What it has not sent by then is lost, and the machine may be busy.
+        "CLAUDE_CODE_OTEL_SHUTDOWN_TIMEOUT_MS": "60000",
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
         "OTEL_EXPORTER_OTLP_ENDPOINT": installation.receiver.uri,
         **more,

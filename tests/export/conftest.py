@@ -1,6 +1,5 @@
 """Real destinations: an MLflow store, an MLflow server, an OTLP receiver."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,14 +10,7 @@ from stores import MlflowServer
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in list(os.environ):
-        if name.startswith(("OTEL_", "DATABRICKS_")) or name in (
-            "MLFLOW_TRACKING_URI",
-            "MLFLOW_EXPERIMENT_ID",
-            "MLFLOW_EXPERIMENT_NAME",
-        ):
-            monkeypatch.delenv(name)
+def _folders_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CLAUDE_OTEL_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("CLAUDE_OTEL_STATE_DIR", str(tmp_path / "state"))
 
@@ -37,10 +29,8 @@ def mlflow_server(
     folder = tmp_path_factory.mktemp("server")
     database = folder / "server.db"
     shutil.copy(empty_mlflow_store, database)
-    server = MlflowServer(folder, f"sqlite:///{database}")
-    server.start()
-    yield server
-    server.kill()
+    with MlflowServer(folder, f"sqlite:///{database}") as server:
+        yield server
 
 
 @pytest.fixture(params=["sqlite", "server"])

@@ -215,7 +215,7 @@ def test_what_a_dead_destination_did_not_take_is_counted_as_lost_with_advice(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setenv("OTEL_BSP_EXPORT_TIMEOUT", "1000")
+    monkeypatch.setenv("OTEL_BSP_EXPORT_TIMEOUT", "3000")
     provider = _provider()
     for _ in range(600):  # more than one batch
         provider.get_tracer("an application").start_span("chat m").end()

@@ -1,7 +1,6 @@
 """Nothing is lost, nothing is doubled, and a dead destination holds up no other."""
 
 import logging
-import socket
 import subprocess
 import sys
 import threading
@@ -27,8 +26,12 @@ from claude_otel.export.ledger import Ledger
 from claude_otel.export.ledger_view import Dropped, partial_drops
 from claude_otel.export.outcome import Outcome
 from claude_otel.export.pipeline import destinations
+from loopback import hold_port
 
 Deliver = Callable[..., Delivery]
+
+# It ends as soon as nothing is left to wait for; the machine may be busy.
+LONG_S = 150
 
 
 @pytest.fixture
@@ -72,15 +75,26 @@ class Gate:
 
     def _send(self, spans: Sequence[ReadableSpan]) -> Outcome:
         self.reached.set()
-        assert self.opened.wait(30)
+        assert self.opened.wait(LONG_S)
         self.batches.append([span.name for span in spans])
         return Outcome(delivered=True)
 
 
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """An address at which nobody listens."""
+    with hold_port() as held:
+        yield f"http://127.0.0.1:{held.getsockname()[1]}"
+
+
+def wait_until(is_so: Callable[[], object]) -> None:
+    """For as long as the test may run: how long it takes is the machine's matter."""
+    while not is_so():
+        time.sleep(0.01)
+
+
+def failures(delivery: Delivery) -> int:
+    return sum(health.failures for health in delivery.health().values())
 
 
 def test_what_is_offered_arrives_and_is_acknowledged(
@@ -90,7 +104,7 @@ def test_what_is_offered_arrives_and_is_acknowledged(
 
     delivery.offer(emitted(turn(0xA1)))
     delivery.offer(emitted(chat(0xA1, span_id=2)))
-    result = delivery.flush(20)
+    result = delivery.flush(LONG_S)
 
     assert (result.all_delivered, result.waiting, result.rejected) == (True, 0, 0)
     assert delivery.acknowledged("session-1")
@@ -103,13 +117,13 @@ def test_what_a_destination_has_is_not_sent_again_even_after_a_restart(
     first = deliver(otlp(ledger))
     for _ in range(3):
         first.offer(emitted(turn(0xA2)))
-    assert first.flush(20).all_delivered
+    assert first.flush(LONG_S).all_delivered
     first.close()
 
     second = deliver(otlp(ledger))
     second.offer(emitted(turn(0xA2)))
 
-    assert second.flush(20).all_delivered
+    assert second.flush(LONG_S).all_delivered
     assert otlp_receiver.names == ["invoke_agent claude-code"]
 
 
@@ -119,12 +133,12 @@ def test_a_correction_goes_only_where_it_replaces(
     delivery = deliver(otlp(ledger), to_mlflow(sqlite_uri, ledger, "corrections"))
     delivery.offer(emitted(turn(0xA3)))
     delivery.offer(emitted(chat(0xA3, span_id=2, tokens=(10, 1))))
-    assert delivery.flush(60).all_delivered
+    assert delivery.flush(LONG_S).all_delivered
 
     delivery.offer(emitted(chat(0xA3, span_id=2, tokens=(10, 5)), is_correction=True))
     delivery.offer(emitted(chat(0xA3, span_id=2, tokens=(10, 5)), is_correction=True))
 
-    result = delivery.flush(60)
+    result = delivery.flush(LONG_S)
     assert result.all_delivered
     assert sorted(otlp_receiver.names) == ["chat claude-sonnet-4-5", "invoke_agent claude-code"]
     withheld = {
@@ -149,16 +163,17 @@ def test_a_receiver_that_comes_back_gets_everything(
     for number in range(5):
         delivery.offer(emitted(chat(0xA4, span_id=number + 2)))
 
-    assert delivery.flush(30).all_delivered
+    assert delivery.flush(LONG_S).all_delivered
     assert otlp_receiver.names == ["chat claude-sonnet-4-5"] * 5
 
 
 def test_flushing_a_dead_destination_says_what_waits_and_why(
-    monkeypatch: pytest.MonkeyPatch, ledger: Ledger, deliver: Deliver
+    monkeypatch: pytest.MonkeyPatch, ledger: Ledger, deliver: Deliver, nobody: str
 ) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{closed_port()}")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", nobody)
     delivery = deliver(otlp(ledger))
     delivery.offer(emitted(turn(0xA5)))
+    wait_until(lambda: failures(delivery))
 
     result = delivery.flush(1)
 
@@ -173,14 +188,15 @@ def test_flushing_a_dead_destination_says_what_waits_and_why(
 
 
 def test_a_dead_destination_holds_up_no_other(
-    otlp_receiver: OtlpReceiver, ledger: Ledger, deliver: Deliver
+    otlp_receiver: OtlpReceiver, ledger: Ledger, deliver: Deliver, nobody: str
 ) -> None:
-    dead = to_mlflow(f"http://127.0.0.1:{closed_port()}", ledger, "dead")
-    delivery = deliver(dead, otlp(ledger))
+    delivery = deliver(to_mlflow(nobody, ledger, "dead"), otlp(ledger))
 
     for number in range(250):
         delivery.offer(emitted(tool(0xA6, span_id=number + 2)))
-    result = delivery.flush(5)
+    wait_until(lambda: len(otlp_receiver.names) == 250)
+    wait_until(lambda: min(health.waiting for health in delivery.health().values()) == 0)
+    result = delivery.flush(0)
 
     assert {name.split()[0]: h.waiting for name, h in result.destinations.items()} == {
         "mlflow": 250,
@@ -200,7 +216,7 @@ def test_one_bad_span_is_set_aside_and_the_rest_arrives(
     for number in range(40):
         name = "Poison" if number == 17 else "Bash"
         delivery.offer(emitted(tool(0xA7, span_id=number + 2, name=name)))
-    result = delivery.flush(30)
+    result = delivery.flush(LONG_S)
 
     place = next(name for name in result.destinations if name.startswith("otlp"))
     counts = result.destinations[place].counts
@@ -229,9 +245,7 @@ def test_a_span_at_which_a_receiver_always_fails_does_not_keep_the_others_back(
         name = "Poison" if number == 0 else "Bash"
         delivery.offer(emitted(tool(0xA8, span_id=number + 2, name=name)))
 
-    deadline = time.monotonic() + 30
-    while delivery.health()["gate"].waiting > 1 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: delivery.health()["gate"].waiting == 1)
 
     assert sorted(name for batch in gate.batches for name in batch) == ["execute_tool Bash"] * 39
     assert delivery.health()["gate"].waiting == 1
@@ -248,7 +262,7 @@ def test_what_a_receiver_drops_of_a_batch_it_took_is_counted(
     otlp_receiver.answers = [(200, {}, answer)]
 
     delivery.offer(emitted(turn(0xA9)))
-    result = delivery.flush(20)
+    result = delivery.flush(LONG_S)
 
     place = next(name for name in result.destinations if name.startswith("otlp"))
     assert ledger.rejections(place) == [
@@ -268,12 +282,12 @@ def test_what_a_receiver_drops_of_several_has_not_all_been_delivered(
     gate = Dropping()
     delivery = deliver(gate.destination)
     delivery.offer(emitted(turn(0xB6)))
-    assert gate.reached.wait(20)
+    assert gate.reached.wait(LONG_S)
     for number in range(3):
         delivery.offer(emitted(tool(0xB6, span_id=number + 2)))
     gate.opened.set()
 
-    result = delivery.flush(20)
+    result = delivery.flush(LONG_S)
 
     counts = ledger.counts("gate")
     assert [len(batch) for batch in gate.batches] == [1, 3]
@@ -309,7 +323,7 @@ def test_spans_that_do_not_fit_in_memory_are_let_go_and_named_for_replay(
     before = delivery.flush(0)
     replay_while_full = delivery.sessions_to_replay()
     gate.opened.set()
-    drained = delivery.flush(20)
+    drained = delivery.flush(LONG_S)
     replay = delivery.sessions_to_replay()
     rounds = 0
     while replay and rounds < 30:
@@ -317,7 +331,7 @@ def test_spans_that_do_not_fit_in_memory_are_let_go_and_named_for_replay(
         for span in story:
             if emitted(span).session_id in replay:
                 delivery.offer(emitted(span))
-        drained = delivery.flush(20)
+        drained = delivery.flush(LONG_S)
         replay = delivery.sessions_to_replay()
 
     assert before.to_replay == {"session-0", "session-1"}
@@ -334,13 +348,13 @@ def test_a_newer_version_takes_the_place_of_one_that_waits(
     gate = Gate()
     delivery = deliver(gate.destination)
     delivery.offer(emitted(turn(0xAB)))
-    assert gate.reached.wait(20)
+    assert gate.reached.wait(LONG_S)
 
     delivery.offer(emitted(tool(0xAB, span_id=2, name="Old")))
     delivery.offer(emitted(tool(0xAB, span_id=2, name="New")))
     gate.opened.set()
 
-    assert delivery.flush(20).all_delivered
+    assert delivery.flush(LONG_S).all_delivered
     assert gate.batches == [["invoke_agent claude-code"], ["execute_tool New"]]
 
 
@@ -351,13 +365,13 @@ def test_a_correction_of_what_is_on_its_way_waits_for_its_answer(
     gate = Gate(accepts_corrections=accepts_corrections)
     delivery = deliver(gate.destination)
     delivery.offer(emitted(tool(0xB0, span_id=2, name="Old")))
-    assert gate.reached.wait(20)
+    assert gate.reached.wait(LONG_S)
 
     delivery.offer(emitted(tool(0xB0, span_id=2, name="Old")))
     delivery.offer(emitted(tool(0xB0, span_id=2, name="New")))
     gate.opened.set()
 
-    assert delivery.flush(20).all_delivered
+    assert delivery.flush(LONG_S).all_delivered
     counts = delivery.health()["gate"].counts
     assert counts is not None
     assert (gate.batches, counts.corrections_withheld) == (
@@ -392,7 +406,7 @@ def test_large_spans_go_in_several_requests(
     for number in range(9):
         delivery.offer(emitted(tool(0xAC, span_id=number + 2, result="x" * 900_000)))
 
-    assert delivery.flush(30).all_delivered
+    assert delivery.flush(LONG_S).all_delivered
     assert len(otlp_receiver.names) == 9
     assert max(request.ByteSize() for request in otlp_receiver.requests) < 2_200_000
 
@@ -403,14 +417,15 @@ def test_a_loop_that_is_closed_leaves_the_rest_to_the_next(
     otlp_receiver.answers = [(503, {"Retry-After": "3600"}, b"")]
     first = deliver(otlp(ledger))
     first.offer(emitted(turn(0xAD)))
-    asked_to_wait = first.flush(0.5)
+    wait_until(lambda: failures(first))
+    asked_to_wait = first.flush(0)
     first.close()
 
     second = deliver(otlp(ledger))
     second.offer(emitted(turn(0xAD)))
 
     assert (asked_to_wait.all_delivered, asked_to_wait.waiting) == (False, 1)
-    assert second.flush(20).all_delivered
+    assert second.flush(LONG_S).all_delivered
     assert otlp_receiver.names == ["invoke_agent claude-code"]
 
 
@@ -421,12 +436,12 @@ def test_a_receiver_that_asks_for_a_pause_of_centuries_is_asked_again_in_minutes
     delivery = deliver(otlp(ledger))
     delivery.offer(emitted(turn(0xB3)))
     before_ns = time.time_ns()
-    delivery.flush(1)
+    wait_until(lambda: failures(delivery))
 
     (health,) = delivery.health().values()
 
     assert health.next_attempt_at_ns is not None
-    assert 0 < health.next_attempt_at_ns - before_ns < 400 * 10**9
+    assert before_ns < health.next_attempt_at_ns < time.time_ns() + 301 * 10**9
     assert "answered 503" in str(health.last_error)
 
 
@@ -442,9 +457,9 @@ def test_a_lane_outlives_whatever_a_destination_does(ledger: Ledger, deliver: De
     gate.opened.set()
     delivery = deliver(gate.destination)
     delivery.offer(emitted(turn(0xB4)))
-    assert gate.reached.wait(20)
+    assert gate.reached.wait(LONG_S)
 
-    assert delivery.flush(20).all_delivered
+    assert delivery.flush(LONG_S).all_delivered
     assert gate.batches == [["invoke_agent claude-code"]]
 
 
@@ -458,7 +473,7 @@ def test_an_error_that_is_no_valid_text_is_kept_all_the_same(
     delivery = deliver(Odd().destination)
     delivery.offer(emitted(turn(0xB5)))
 
-    result = delivery.flush(20)
+    result = delivery.flush(LONG_S)
 
     assert (result.waiting, result.rejected) == (0, 1)
     assert [reason for *_, reason in ledger.rejections("gate")] == ["half a character \ufffd"]
@@ -470,15 +485,15 @@ def test_what_arrives_while_the_loop_is_closed_is_not_sent_again(
     gate = Gate()
     first = deliver(gate.destination)
     first.offer(emitted(turn(0xB2)))
-    assert gate.reached.wait(20)
+    assert gate.reached.wait(LONG_S)
     first.close(timeout_s=0)
     gate.opened.set()
-    first.close(timeout_s=20)
+    first.close(timeout_s=LONG_S)
 
     second = deliver(gate.destination)
     second.offer(emitted(turn(0xB2)))
 
-    assert second.flush(20).all_delivered
+    assert second.flush(LONG_S).all_delivered
     assert gate.batches == [["invoke_agent claude-code"]]
 
 
@@ -488,7 +503,7 @@ def test_a_server_that_is_killed_and_started_again_loses_nothing(
     trace_id = 0xAE
     delivery = deliver(to_mlflow(mlflow_server.uri, ledger, "killed"))
     delivery.offer(emitted(chat(trace_id, span_id=2)))
-    assert delivery.flush(30).all_delivered
+    assert delivery.flush(LONG_S).all_delivered
 
     mlflow_server.kill()
     for number in range(5):
@@ -496,7 +511,7 @@ def test_a_server_that_is_killed_and_started_again_loses_nothing(
     delivery.offer(emitted(turn(trace_id)))
     while_down = delivery.flush(1)
     mlflow_server.start()
-    afterwards = delivery.flush(60)
+    afterwards = delivery.flush(LONG_S)
 
     mlflow.set_tracking_uri(mlflow_server.uri)
     trace = mlflow.get_trace(f"tr-{trace_id:032x}")
@@ -521,7 +536,7 @@ ledger = Ledger(Path(sys.argv[1]))
 delivery = Delivery(ledger, destinations([OtlpSetting(content="full")], ledger), logging.root)
 for number in range(120):
     delivery.offer(emitted(tool(0xAF, span_id=number + int(sys.argv[3]))))
-print(delivery.flush(60).all_delivered)
+print(delivery.flush(150).all_delivered)
 """
 
 

@@ -1,13 +1,9 @@
-"""Servers that several files use. MLflow makes no calls of its own while it is read here."""
+"""Servers that several files use."""
 
-import os
 from collections.abc import Iterator
 
 import pytest
 from stores import MlflowServer, PostgresCluster
-
-os.environ["MLFLOW_MODEL_CATALOG_URI"] = ""
-os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,12 @@ Played by `test_seed_program.py` on a server and by `matrix.py` on every store a
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from claude_otel.testing import STORIES, Scenario, Story, ToolUse, Usage, reply
 from claude_otel.testing.calls import Call
-from claude_otel.testing.story import Step
+from claude_otel.testing.story import Step, bash
 
 _ANSWERS_A_TURN = 32
 _TOOLS_AN_ANSWER = 12
@@ -23,6 +24,15 @@ def late_subagent(after_s: float = 10.5) -> Story:
     first, *rest = script.replies
     slow = replace(script, replies=(replace(first, delay_s=after_s), *rest))
     return replace(story, name="late_subagent", scenario=replace(story.scenario, subagents=(slow,)))
+
+
+def held_subagent(until: Path) -> Story:
+    """A background subagent that goes on when there is a file."""
+    story = STORIES["background_subagent"]()
+    (script,) = story.scenario.subagents
+    waits = reply(bash(f"while [ ! -e '{until}' ]; do sleep 0.1; done"))
+    held = replace(script, replies=(waits, *script.replies))
+    return replace(story, name="held", scenario=replace(story.scenario, subagents=(held,)))
 
 
 def five_batches() -> Story:

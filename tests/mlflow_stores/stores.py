@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+
+from loopback import hold_port
 
 _SERVER_STARTS_WITHIN_S = 120
 ADMIN = ("admin", "-".join(("the", "admin", "of", "a", "test")))
@@ -46,9 +47,8 @@ class MlflowServer:
         self.store_uri = store_uri
         self._python = python
         self._authentication = authentication
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
+        self._held = hold_port()  # also while it is down: it comes back at the same address
+        self._port: int = self._held.getsockname()[1]
         self.uri = f"http://127.0.0.1:{self._port}"
         self._log = folder / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -105,6 +105,7 @@ class MlflowServer:
         trace: TracebackType | None,
     ) -> None:
         self.kill()
+        self._held.close()
 
     def _answers(self) -> bool:
         try:

@@ -42,7 +42,6 @@ def begin(state: StateFolder, **environ: str) -> tuple[int, dict[str, Any], str]
     done = subprocess.run(
         [sys.executable, "-I", "-m", "claude_otel.worker.run", str(state.path), KEY],
         env={"HOME": str(state.path), "PATH": os.defpath, **environ},
-        timeout=60,
     )
     report = read_report(folder)
     assert report is not None
@@ -65,12 +64,13 @@ def test_a_variable_that_cannot_be_read_is_reported_and_hooks_wait_a_minute(
     state: StateFolder, name: str, value: str, said: str
 ) -> None:
     ours, other = a_session_of(state, KEY), a_session_of(state, "another")
+    before_s = time.time()
     code, report, log = begin(state, **{name: value})
     assert (code, report["is_alive"]) == (1, False)
     assert said in report["error"]
     assert name in report["error"]
     assert said.strip(" .;") in log
-    assert 50 < ours.alive_lock.stat().st_mtime - time.time() < 61
+    assert before_s + 60 < ours.alive_lock.stat().st_mtime < time.time() + 60
     assert other.alive_lock.stat().st_mtime <= time.time()
     assert ours.spool.exists()
     assert not is_held(state.worker(KEY).lock)
@@ -154,7 +154,7 @@ def test_a_worker_whose_state_folder_is_deleted_ends_and_brings_nothing_back(
         if is_made_anew:
             folder.path.mkdir(parents=True)
             folder.lock.touch()
-        _, said = worker.communicate(timeout=30)
+        _, said = worker.communicate()
     finally:
         worker.kill()
     assert (worker.returncode, said) == (0, b"")

@@ -84,7 +84,7 @@ class Played:
         message |= {"stop_reason": "end_turn", "usage": usage}
         self.record(at_s, type="assistant", uuid=f"a{number}", message=message)
 
-    def serve(self, until: Callable[[], object], within_s: float = 20) -> None:
+    def serve(self, until: Callable[[], object], within_s: float = 120) -> None:
         deadline = time.monotonic() + within_s
         while not until():
             assert time.monotonic() < deadline, [(s.kind, s.key) for s in self.delivery.spans]
@@ -230,9 +230,7 @@ def test_what_a_failing_ledger_kept_back_is_told_once_it_works_again(tmp_path: P
     played.answer(now - 7, 1)
     played.hook(now - 6, GONE, "SessionEnd", reason="other")
     raised = 0
-    deadline = time.monotonic() + 30
     while not played.delivery.keys("turn"):
-        assert time.monotonic() < deadline
         try:
             played.served.step()
         except ConfigurationError:

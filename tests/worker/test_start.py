@@ -79,7 +79,7 @@ class Machine:
 
     def said(self, session: SessionFolder) -> dict[str, object]:
         """What the worker of the session says of itself."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             if session.worker.exists():
                 folder = self.state.worker(session.worker.read_text()).path
@@ -96,7 +96,7 @@ class Machine:
 
 
 def ended(process: subprocess.Popen[bytes]) -> int:
-    process.communicate(timeout=60)
+    process.communicate()
     return process.returncode
 
 
@@ -163,9 +163,7 @@ def test_of_many_starters_at_once_one_becomes_the_worker(machine: Machine) -> No
     sessions = [machine.session(f"s{n}", environ={}) for n in range(8)]
     started = [machine.start(session) for session in sessions]
     machine.said(sessions[0])
-    deadline = time.monotonic() + 60
     while sum(process.poll() is None for process in started) > 1:
-        assert time.monotonic() < deadline
         time.sleep(0.05)
     assert len(machine.workers()) == 1
     assert len({session.worker.read_text() for session in sessions}) == 1
@@ -196,6 +194,7 @@ def test_a_setting_that_cannot_be_used_is_logged_and_hooks_wait_a_minute(
     machine: Machine,
 ) -> None:
     session = machine.session(environ={"CLAUDE_OTEL_CONTENT": "some"})
+    before_s = time.time()
     assert ended(machine.start(session)) == 0
     assert (
         "ERROR session s is not traced: CLAUDE_OTEL_CONTENT=some: 'some' is unknown; use none, "
@@ -203,7 +202,7 @@ def test_a_setting_that_cannot_be_used_is_logged_and_hooks_wait_a_minute(
     ) in machine.log()
     assert "Traceback" not in machine.log()
     assert stat.S_IMODE(machine.state.log.stat().st_mode) == 0o600
-    assert 50 < session.alive_lock.stat().st_mtime - time.time() < 61
+    assert before_s + 60 < session.alive_lock.stat().st_mtime < time.time() + 60
     assert not is_held(session.alive_lock)
     assert session.spool.exists()
 
@@ -234,9 +233,7 @@ def test_what_hooks_write_while_a_session_is_switched_off_is_not_kept_either(
     session = machine.session(environ={"OTEL_TRACES_EXPORTER": "none"})
     session.worker.write_text("of an earlier configuration")
     process = machine.start(session)
-    deadline = time.monotonic() + 30
     while not session.off.exists() or session.spool.exists():
-        assert time.monotonic() < deadline
         time.sleep(0.001)
     session.spool.write_text("17 1 {}\n")
     session.environ.write_text("OTEL_EXPORTER_OTLP_HEADERS=authorization=secret")
