@@ -11,29 +11,48 @@ from typing import Any
 
 from .acts import Act, Answered, Appeared, Close, Paused, Press, Recorded, See, Still, Type
 from .replies import COLD, MORE, WARM, counts_files, has_files_counted
-from .scenario import Pause, Scenario, ToolUse, reply
+from .scenario import Pause, Scenario, ToolUse, Usage, reply
 from .story import Step, Story, bash
 
 _EXIT = Type("/exit")
 _DIALOG = See("Do you want to proceed")
 
 
-def _session(name: str, *acts: Act, main: tuple[Any, ...], **options: Any) -> Story:
+def _session(
+    name: str, *acts: Act, main: tuple[Any, ...], leaving: Act | None = _EXIT, **options: Any
+) -> Story:
+    """`leaving` None: the last of `acts` ends the process."""
     scenario = Scenario(main=main, subagents=options.pop("subagents", ()))
-    return Story(name=name, scenario=scenario, steps=(Step(acts=acts),), **options)
+    steps = (Step(acts=acts if leaving is None else (*acts, leaving)),)
+    return Story(name=name, scenario=scenario, steps=steps, **options)
+
+
+def _until(sign: str) -> tuple[Act, ...]:
+    """Wait until `sign` is on the screen, and Claude has nothing more to do."""
+    return (See(sign), Still())
+
+
+def _ask(prompt: str, sign: str) -> tuple[Act, ...]:
+    return (Type(prompt), *_until(sign))
+
+
+def _between(name: str, *acts: Act, usage: Usage) -> Story:
+    """Something done between two prompts; `usage`: of the second answer."""
+    return _session(
+        name,
+        *_ask("one", "First answer"),
+        *acts,
+        *_ask("two", "Second answer"),
+        main=(reply("First answer.", usage=COLD), reply("Second answer.", usage=usage)),
+    )
 
 
 def typed_prompts() -> Story:
     """Two prompts, then /exit."""
     return _session(
         "typed_prompts",
-        Type("What is 6 times 7?"),
-        See("42 it is"),
-        Still(),
-        Type("Say it with a tool."),
-        See("forty-two"),
-        Still(),
-        _EXIT,
+        *_ask("What is 6 times 7?", "42 it is"),
+        *_ask("Say it with a tool.", "forty-two"),
         main=(
             reply("42 it is.", usage=COLD),
             reply(bash("echo 42"), usage=WARM),
@@ -48,7 +67,6 @@ def _asked(name: str, *choice: Act, answer: str, **options: Any) -> Story:
         Type("Write a file."),
         _DIALOG,
         *choice,
-        _EXIT,
         main=(reply(bash("touch asked", "Write a file"), usage=COLD), reply(answer, usage=WARM)),
         allowed_tools=(),
         **options,
@@ -58,15 +76,13 @@ def _asked(name: str, *choice: Act, answer: str, **options: Any) -> Story:
 def permission_allowed() -> Story:
     """A dialog, answered yes."""
     return _asked(
-        "permission_allowed", Press("1"), See("It is written"), Still(), answer="It is written."
+        "permission_allowed", Press("1"), *_until("It is written"), answer="It is written."
     )
 
 
 def permission_denied() -> Story:
     """A dialog, answered no with Esc: the turn ends there."""
-    return _asked(
-        "permission_denied", Press("escape"), See("nterrupted|rejected"), Still(), answer="-"
-    )
+    return _asked("permission_denied", Press("escape"), *_until("nterrupted|rejected"), answer="-")
 
 
 def permission_always() -> Story:
@@ -76,9 +92,7 @@ def permission_always() -> Story:
         Type("Run it twice."),
         _DIALOG,
         Press("2"),
-        See("Both were run"),
-        Still(),
-        _EXIT,
+        *_until("Both were run"),
         main=(
             reply(bash("python3 -c 'print(1)'", "Count"), usage=COLD),
             reply(bash("python3 -c 'print(2)'", "Count"), usage=WARM),
@@ -95,12 +109,8 @@ def escaped_call() -> Story:
         Type("Take your time."),
         Paused(),
         Press("escape"),
-        See("nterrupted"),
-        Still(),
-        Type("Be quick."),
-        See("Quick"),
-        Still(),
-        _EXIT,
+        *_until("nterrupted"),
+        *_ask("Be quick.", "Quick"),
         main=(
             reply("I begin", Pause(10), "and go on.", usage=COLD),
             reply("Quick.", usage=WARM),
@@ -115,9 +125,7 @@ def escaped_tool() -> Story:
         Type("Wait."),
         Appeared("started"),
         Press("escape"),
-        See("nterrupted"),
-        Still(),
-        _EXIT,
+        *_until("nterrupted"),
         main=(
             reply("I wait.", bash("touch started; sleep 20", "Wait"), usage=COLD),
             reply("Done.", usage=WARM),
@@ -127,37 +135,12 @@ def escaped_tool() -> Story:
 
 def typed_compact() -> Story:
     """/compact between two prompts."""
-    return _session(
-        "typed_compact",
-        Type("one"),
-        See("First answer"),
-        Still(),
-        Type("/compact"),
-        See("ompacted"),
-        Still(),
-        Type("two"),
-        See("Second answer"),
-        Still(),
-        _EXIT,
-        main=(reply("First answer.", usage=COLD), reply("Second answer.", usage=MORE)),
-    )
+    return _between("typed_compact", Type("/compact"), *_until("ompacted"), usage=MORE)
 
 
 def typed_clear() -> Story:
     """/clear begins another session in the same process."""
-    return _session(
-        "typed_clear",
-        Type("one"),
-        See("First answer"),
-        Still(),
-        Type("/clear"),
-        Still(),
-        Type("two"),
-        See("Second answer"),
-        Still(),
-        _EXIT,
-        main=(reply("First answer.", usage=COLD), reply("Second answer.", usage=COLD)),
-    )
+    return _between("typed_clear", Type("/clear"), Still(), usage=COLD)
 
 
 def background_while_typing() -> Story:
@@ -168,12 +151,8 @@ def background_while_typing() -> Story:
         See("asked for it"),
         Type("Meanwhile, what is", submit=False),
         Answered(5),
-        See("no files"),
-        Still(),
-        Type(" 6 times 7?"),
-        See("42 it is"),
-        Still(),
-        _EXIT,
+        *_until("no files"),
+        *_ask(" 6 times 7?", "42 it is"),
         main=(
             has_files_counted(background=True),
             reply("I have asked for it.", usage=WARM),
@@ -190,10 +169,7 @@ def queued_prompt() -> Story:
         "queued_prompt",
         Type("Wait a little."),
         Appeared("started"),
-        Type("And say hello."),
-        See("Hello"),
-        Still(),
-        _EXIT,
+        *_ask("And say hello.", "Hello"),
         main=(
             reply(bash("touch started; sleep 3", "Wait"), usage=COLD),
             reply("Hello.", usage=WARM),
@@ -207,10 +183,7 @@ def queued_for_later() -> Story:
         "queued_for_later",
         Type("Talk."),
         Paused(),
-        Type("And then?"),
-        See("Then this"),
-        Still(),
-        _EXIT,
+        *_ask("And then?", "Then this"),
         main=(
             reply("I talk", Pause(2), "and talk.", usage=COLD),
             reply("Then this.", usage=WARM),
@@ -225,9 +198,7 @@ def plan_approved() -> Story:
         Type("Plan it, then do it."),
         See("Would you like to proceed|Ready to code|Exit plan mode"),
         Press("1"),
-        See("It is done"),
-        Still(),
-        _EXIT,
+        *_until("It is done"),
         main=(
             reply(ToolUse("ExitPlanMode", {"plan": "1. Say hello."}), usage=COLD),
             reply(bash("echo hello"), usage=WARM),
@@ -239,19 +210,7 @@ def plan_approved() -> Story:
 
 def mode_switched() -> Story:
     """Shift-Tab between two prompts: edits are accepted from then on."""
-    return _session(
-        "mode_switched",
-        Type("one"),
-        See("First answer"),
-        Still(),
-        Press("shift-tab"),
-        See("accept edits on"),
-        Type("two"),
-        See("Second answer"),
-        Still(),
-        _EXIT,
-        main=(reply("First answer.", usage=COLD), reply("Second answer.", usage=WARM)),
-    )
+    return _between("mode_switched", Press("shift-tab"), See("accept edits on"), usage=WARM)
 
 
 def bash_mode() -> Story:
@@ -259,44 +218,23 @@ def bash_mode() -> Story:
     return _session(
         "bash_mode",
         Press("!"),
-        Type("echo by hand"),
-        See("by hand"),
-        Still(),
-        Type("What did it say?"),
-        See("It said"),
-        Still(),
-        _EXIT,
+        *_ask("echo by hand", "by hand"),
+        *_ask("What did it say?", "It said"),
         main=(reply("Noted.", usage=COLD), reply("It said so.", usage=WARM)),
     )
 
 
 def branched() -> Story:
     """/branch goes on in a copy of the session."""
-    return _session(
-        "branched",
-        Type("one"),
-        See("First answer"),
-        Still(),
-        Type("/branch"),
-        Still(),
-        Type("two"),
-        See("Second answer"),
-        Still(),
-        _EXIT,
-        main=(reply("First answer.", usage=COLD), reply("Second answer.", usage=WARM)),
-    )
+    return _between("branched", Type("/branch"), Still(), usage=WARM)
 
 
 def rewound() -> Story:
     """Esc Esc goes back to before the last prompt; what it used stays used."""
     return _session(
         "rewound",
-        Type("one"),
-        See("First answer"),
-        Still(),
-        Type("two"),
-        See("Second answer"),
-        Still(),
+        *_ask("one", "First answer"),
+        *_ask("two", "Second answer"),
         Press("escape", "escape"),
         See("Rewind|Jump to"),
         Press("up", "enter"),
@@ -304,10 +242,7 @@ def rewound() -> Story:
         Press("enter"),
         Still(),
         Press("ctrl-c"),
-        Type("three"),
-        See("Third answer"),
-        Still(),
-        _EXIT,
+        *_ask("three", "Third answer"),
         main=(
             reply("First answer.", usage=COLD),
             reply("Second answer.", usage=WARM),
@@ -318,33 +253,19 @@ def rewound() -> Story:
 
 def switched_model() -> Story:
     """/model between two prompts; newer versions ask whether the cache may be lost."""
-    return _session(
-        "switched_model",
-        Type("one"),
-        See("First answer"),
-        Still(),
-        Type("/model sonnet"),
-        Still(),
-        Press("enter"),
-        Still(),
-        Type("two"),
-        See("Second answer"),
-        Still(),
-        _EXIT,
-        main=(reply("First answer.", usage=COLD), reply("Second answer.", usage=COLD)),
-    )
+    acts = (Type("/model sonnet"), Still(), Press("enter"), Still())
+    return _between("switched_model", *acts, usage=COLD)
 
 
 def sent_to_background() -> Story:
     """/background: a copy of the session goes on in a process of its own, the terminal is free."""
     return _session(
         "sent_to_background",
-        Type("one"),
-        See("First answer"),
-        Still(),
+        *_ask("one", "First answer"),
         Type("/background And go on."),
         Answered(2),
         Recorded("Second answer."),
+        leaving=None,
         main=(reply("First answer.", usage=COLD), reply("Second answer.", usage=WARM)),
     )
 
@@ -353,10 +274,9 @@ def left_by_ctrl_d() -> Story:
     """Ctrl-D twice on an empty line."""
     return _session(
         "left_by_ctrl_d",
-        Type("What is 6 times 7?"),
-        See("42 it is"),
-        Still(),
+        *_ask("What is 6 times 7?", "42 it is"),
         Press("ctrl-d", "ctrl-d"),
+        leaving=None,
         main=(reply("42 it is.", usage=COLD),),
     )
 
@@ -368,6 +288,7 @@ def terminal_closed() -> Story:
         Type("Wait."),
         Appeared("started"),
         Close(),
+        leaving=None,
         main=(
             reply("I wait.", bash("touch started; sleep 20", "Wait"), usage=COLD),
             reply("Done.", usage=WARM),
