@@ -28,9 +28,9 @@ from claude_otel.sources.transcript import (
     RECORDS,
     events_from_agent_meta,
     events_from_line,
-    notification,
     time_ns,
 )
+from claude_otel.sources.user_records import notification
 
 AT = "2026-11-23T12:00:00.250Z"
 AT_NS = 1_795_435_200_250_000_000

@@ -1,6 +1,6 @@
 """What a session is made of: turns, model calls, tool calls, subagents.
 
-A node is filled by `session.py` and `conversation.py` while its facts arrive and
+A node is filled by `session.py` and the files that it names while its facts arrive and
 handed out, by reference, when it is closed: read it at once. Two nodes are the same
 only if they are one object. Times are Unix
 nanoseconds; None is "not known", never 0 or "".
@@ -153,6 +153,10 @@ class Turn:
         if self.record_id is not None:
             return self.record_id
         return f"prompt:{self.prompt_id or self.session_id}"
+
+    def is_called(self, *names: str | None) -> None:
+        """Records of this turn have these names."""
+        self.names.update(filter(None, names))
 
     @property
     def usage(self) -> Usage:

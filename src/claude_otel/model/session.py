@@ -1,7 +1,7 @@
 """The state machine: facts in, closed nodes out.
 
-Here: what each fact means for its turn or call, and when to ask what is over.
-Of tool calls: `tool_calls.py`; of agents: `subagents.py`.
+Here: what each fact means for its turn, and when to ask what is over.
+Of model calls: `model_calls.py`; of tool calls: `tool_calls.py`; of agents: `subagents.py`.
 Whether something is over, and how it ended: `ending.py`, and nowhere else. Whose it is:
 `belonging.py`. Which answer belongs to which request: `conversation.py`. What the CLI's
 own totals leave over: `statement.py`. What overtook its record: `early.py`. Which turn a
@@ -27,15 +27,14 @@ from claude_otel.model.early import Early
 from claude_otel.model.ending import PATIENCE_NS, Ending
 from claude_otel.model.heard import Heard
 from claude_otel.model.hooks import note_hook
+from claude_otel.model.model_calls import ModelCalls
 from claude_otel.model.nodes import (
     Closed,
     Failure,
-    ModelCall,
     Node,
-    Subagent,
     Turn,
 )
-from claude_otel.model.parts import Message, ToolUse
+from claude_otel.model.parts import Message
 from claude_otel.model.statement import Statements
 from claude_otel.model.subagents import Subagents
 from claude_otel.model.tool_calls import ToolCalls
@@ -67,6 +66,7 @@ class Session:
         self._early = Early()
         self._subagents = Subagents(self._whose, self._ending)
         self._tools = ToolCalls(self._whose, self._ending, self._early, self._subagents)
+        self._calls = ModelCalls(self._whose, self._ending, self._early, self._tools)
         self._heard = Heard()
         self.unrecognized: dict[str, int] = {}
         self._since_ns = since_ns
@@ -101,10 +101,10 @@ class Session:
         self._join_heard()
         closed = self._tell_residual()
         self._take_unnamed_stops()
-        for call in self._open_calls():
+        for call in self._calls.open:
             if call.stop_reason is not None and self._ending.rested(call.touched_ns):
                 closed += self._ending.close_call(call)
-        for call in self._late_calls():
+        for call in self._calls.late:
             if self._ending.rested(call.touched_ns):
                 call.owner.is_dirty = True
         for tool in list(self._whose.open_tools.values()):
@@ -136,7 +136,7 @@ class Session:
     @property
     def is_idle(self) -> bool:
         """Nothing is open, so nothing would be lost by forgetting this session's facts."""
-        waiting = self._whose.open_tools or self._compactions.waiting or self._late_calls()
+        waiting = self._whose.open_tools or self._compactions.waiting or self._calls.late
         return not waiting and not any(
             not node.is_closed or node.is_dirty
             for node in (*self.turns, *self._whose.agents.values())
@@ -160,7 +160,7 @@ class Session:
         """Nothing waits for the clock: what is open is still being worked on."""
         if any(tool.ended_at_ns is not None for tool in self._whose.open_tools.values()):
             return False
-        if any(call.stop_reason is not None for call in self._open_calls()) or self._late_calls():
+        if any(call.stop_reason is not None for call in self._calls.open) or self._calls.late:
             return False
         waiting = [*self.turns, *self._whose.agents.values()]
         return not self._held and not any(
@@ -183,11 +183,12 @@ class Session:
             case ev.RequestShape() | ev.RequestMessage():
                 self._whose.conversation(event.agent_id).stores(event)
             case ev.RequestSent():
-                return self._on_request(event)
+                return self._calls.asked(event)
             case ev.ModelResponded():
-                return self._on_response(event)
+                self._residual_is_stale |= self.stated is not None
+                return self._calls.answered(event)
             case ev.RequestFailed():
-                return self._on_failure(event)
+                return self._calls.failed(event)
             case ev.InputAdded():
                 self._whose.conversation(event.agent_id).says(event.message)
                 if event.is_summary:
@@ -202,7 +203,7 @@ class Session:
             case ev.CommandReturned():
                 turn = self._whose.named(event.prompt_id) or self._whose.reading
                 if turn is not None and turn.is_command:
-                    self._name(turn, event.record_id)
+                    turn.is_called(event.record_id)
                     self._ending.touch(turn, event.at_ns)
                     self._ending.stop(turn, "completed", event.at_ns, is_read=True)
             case ev.AnswerCutOff():
@@ -306,7 +307,7 @@ class Session:
         self._begins_again(event.at_ns)
         previous, self._whose.reading = self._whose.reading, turn
         turn.record_id = event.record_id
-        self._name(turn, event.record_id, event.run_id)
+        turn.is_called(event.record_id, event.run_id)
         self._keep_told_key(turn)
         turn.started_at_ns = event.at_ns
         turn.origin, turn.source = event.origin or turn.origin, event.source or turn.source
@@ -332,7 +333,7 @@ class Session:
         turn = self._whose.reading if event.is_kept else self._whose.turn_of_denial(event)
         if turn is None:
             return
-        self._name(turn, event.record_id)
+        turn.is_called(event.record_id)
         if not event.is_kept:
             self._ending.has_transcript = True
             self._begins_again(event.at_ns)
@@ -344,64 +345,11 @@ class Session:
         self._ending.touch(turn, event.at_ns)
         self._ending.stop(turn, "denied", event.at_ns, is_read=True)
 
-    @staticmethod
-    def _name(turn: Turn, *names: str | None) -> None:
-        turn.names.update(filter(None, names))
-
     def _keep_told_key(self, turn: Turn) -> None:
         """What left under its hook's name, before its record was read, stays under it."""
         if turn.told_key is None and turn.submitted_at_ns is not None and turn.prompt_id:
             key = f"prompt:{turn.prompt_id}"
             turn.told_key = key if self._was_told(key) else None
-
-    def _on_request(self, event: ev.RequestSent) -> list[Closed]:
-        owner, turn = self._whose.owner(event.agent_id, event.at_ns)
-        self._ending.reopen(owner, event.at_ns)
-        self._ending.touch(owner, event.at_ns)
-        final = self._whose.conversation(event.agent_id).sends(event, owner, turn)
-        return [c for call in final for c in self._ending.close_call(call)]
-
-    def _on_response(self, event: ev.ModelResponded) -> list[Closed]:
-        self._ending.has_transcript = True
-        key = self._ending.call_key(event.message_id)
-        if key in self._ending.closed_calls:
-            return []
-        owner, turn = self._whose.owner(event.agent_id, event.at_ns)
-        conversation = self._whose.conversation(event.agent_id)
-        call = conversation.responds(event, owner, turn)
-        call.key, call.touched_ns = key, self._now_ns
-        if (first := self._early.of_call(event.message_id)) is not None:
-            call.first_chunk_ms = first.after_ms
-        self._residual_is_stale = self.stated is not None
-        self._ending.touch(owner, event.at_ns)
-        if isinstance(owner, Turn):
-            self._name(owner, event.record_id)
-        if isinstance(owner, Subagent):
-            owner.has_calls = True
-        owner.answer = conversation.last_answer or owner.answer
-        for part in event.parts:
-            if isinstance(part, ToolUse):
-                tool = self._whose.tool(part.id, part.name, event.agent_id, event.at_ns)
-                self._whose.take_over(tool, owner, turn)
-                tool.name, tool.input = part.name, part.input
-                tool.requested_at_ns = event.at_ns
-                self._whose.match_asks()
-                for fact in self._early.of_tool(part.id):
-                    self._tools.learned(part.id, fact)
-        return [
-            c for earlier in conversation.followed(call) for c in self._ending.close_call(earlier)
-        ]
-
-    def _on_failure(self, event: ev.RequestFailed) -> list[Closed]:
-        owner, turn = self._whose.owner(event.agent_id, event.at_ns)
-        self._ending.touch(owner, event.at_ns)
-        if isinstance(owner, Turn):
-            self._name(owner, event.record_id)
-        failed = self._whose.conversation(event.agent_id).fails(event, owner, turn)
-        if event.is_final:
-            owner.failure = Failure(type=event.error_type, message=event.message)
-            self._ending.stop(owner, "failed", event.at_ns, is_read=True)
-        return [c for call in failed for c in self._ending.close_call(call)]
 
     def _on_hook(self, event: ev.HookRan) -> None:
         if event.tool_use_id is not None:
@@ -435,7 +383,7 @@ class Session:
         owner, _ = self._whose.owner(event.agent_id, event.at_ns)
         owner.failure = Failure(type="interrupted")
         if isinstance(owner, Turn):
-            self._name(owner, event.record_id)
+            owner.is_called(event.record_id)
         self._ending.touch(owner, event.at_ns)
         for tool in self._whose.open_tools.values():
             tool.was_stopped = tool.was_stopped or tool.owner is owner
@@ -443,13 +391,13 @@ class Session:
 
     def residual(self) -> Usage | None:
         """What the last stated totals hold beyond the calls known: what left no record."""
-        return self._statements.residual(self._open_calls())
+        return self._statements.residual(self._calls.open)
 
     def _tell_residual(self) -> list[Closed]:
         if not self._residual_is_stale:
             return []
         self._residual_is_stale = False
-        told = self._statements.tell(self._open_calls(), self._compactions.waiting)
+        told = self._statements.tell(self._calls.open, self._compactions.waiting)
         self._compactions.waiting = [c for c in self._compactions.waiting if c not in told]
         return [closed for call in told for closed in self._ending.close_call(call)]
 
@@ -457,15 +405,6 @@ class Session:
         talk = self._whose.conversation(None)
         for turn, stop in self._unnamed.of(self.turns, talk.last_text, self._now_ns, read_until_ns):
             self._ending.stop(turn, "completed", stop.at_ns, text=stop.last_text)
-
-    def _open_calls(self) -> list[ModelCall]:
-        talks = self._whose.conversations.values()
-        return [call for talk in talks for call in talk.open_calls.values()]
-
-    def _late_calls(self) -> list[ModelCall]:
-        """Calls that were read after their turn was told, and that nothing else ends."""
-        talks = self._whose.conversations.values()
-        return [call for talk in talks for call in talk.unended if call.owner.is_closed]
 
     # -- whose is it ---------------------------------------------------------------
 
@@ -481,7 +420,7 @@ class Session:
 
     def _close_all(self) -> list[Closed]:
         closed = [c for call in self._compactions.rest() for c in self._ending.close_call(call)]
-        for call in self._late_calls():
+        for call in self._calls.late:
             call.owner.is_dirty = True
         for tool in self._whose.open_tools.values():
             tool.is_placed = True  # no other turn will be read

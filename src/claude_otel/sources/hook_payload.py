@@ -12,7 +12,7 @@ from typing import Final
 from claude_otel.model import events as ev
 from claude_otel.sources.blocks import Raw, json_of, object_of, parts_of, section, text, whole
 from claude_otel.sources.fields import unknown_hook_fields
-from claude_otel.sources.transcript import notification
+from claude_otel.sources.user_records import notification
 
 IGNORED: Final[dict[str, str]] = {
     "Notification": "a notice to the user; dialogs come as PermissionRequest",
