@@ -40,3 +40,40 @@ def test_results_that_came_among_the_blocks_of_their_answer_are_asked_once_and_w
 
     assert (asked_first.inputs, asked_first.history_offset) == ((prompt,), 0)
     assert (asked_second.inputs, asked_second.history_offset) == ((results,), 2)
+
+
+def test_an_answer_that_is_written_down_before_its_request_is_the_answer_to_it():
+    """One that came at once; results that were read in between belong to the next request."""
+    turn = Turn(record_id="prompt", session_id="session", started_at_ns=0)
+    talk = Conversation(agent_id=None)
+    prompt = _said("user", Text(text="Fix it."))
+    talk.says(prompt)
+    call = talk.responds(
+        ModelResponded(at_ns=3, message_id="msg_1", request_ref="first", parts=(READ,)), turn, turn
+    )
+    talk.says(_said("user", READ_RESULT))
+    request = RequestSent(at_ns=2, id="first", keep=0, tail=("p",))
+
+    assert talk.sends(request, turn, turn) == []
+
+    assert (call.request, call.inputs, call.history_offset) == (request, (prompt,), 0)
+    assert (call.started_at_ns, call.start_source) == (2, "api-request")
+    assert talk.sends(RequestSent(at_ns=4, id="second", keep=2), turn, turn) == [call]
+    talk.forget(call)
+    second = talk.responds(
+        ModelResponded(at_ns=5, message_id="msg_2", request_ref="second"), turn, turn
+    )
+    assert second.inputs == (_said("user", READ_RESULT),)
+    assert talk.ends(turn, 6, "completed") == [second]
+
+
+def test_a_request_that_is_written_down_after_its_answer_was_told_makes_no_call():
+    turn = Turn(record_id="prompt", session_id="session", started_at_ns=0)
+    talk = Conversation(agent_id=None)
+    answer = ModelResponded(
+        at_ns=3, message_id="msg_1", request_ref="first", stop_reason="end_turn"
+    )
+    talk.forget(talk.responds(answer, turn, turn))
+
+    assert talk.sends(RequestSent(at_ns=2, id="first", keep=0), turn, turn) == []
+    assert talk.ends(turn, 4, "completed") == []

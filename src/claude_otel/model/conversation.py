@@ -2,12 +2,14 @@
 
 Requests, answers and what was said in between come in the order of the agent's
 transcript. Everything about when a model call starts, what it was asked and
-when it is final is decided here; whose call it is, in `session.py`.
+when it is final is decided here; whose call it is, in `belonging.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from claude_otel.model.events import (
     ModelResponded,
@@ -53,6 +55,8 @@ class Conversation:
     _used: set[str] = field(default_factory=set[str])
     _scheduled: set[str] = field(default_factory=set[str])
     _shape_told: tuple[str, str] | None = None
+    # Answers read before their request, by its id (an answer at once overtakes it); None: told.
+    _early: dict[str, ModelCall | None] = field(default_factory=dict[str, "ModelCall | None"])
 
     def says(self, message: Message) -> None:
         """The next request will carry `message`; results of one answer become one message."""
@@ -89,9 +93,17 @@ class Conversation:
 
     def sends(self, request: RequestSent, owner: Turn | Subagent, turn: Turn) -> list[ModelCall]:
         """Take a request; return the calls that it makes final (it follows them)."""
-        final = [*self._give_up(None, request.at_ns, SUPERSEDED), *self.open_calls.values()]
-        self._sees_requests, self.last_stop_reason = True, None
-        inputs = self._inputs_of(request)
+        final = self._give_up(None, request.at_ns, SUPERSEDED)
+        self._sees_requests = True
+        if request.id in self._early:
+            answered = self._early.pop(request.id)
+            if answered is not None:
+                final += takewhile(lambda call: call is not answered, self.open_calls.values())
+                self._asked_late(answered, request)
+            return final
+        final += self.open_calls.values()
+        self.last_stop_reason = None
+        inputs = self._inputs_of(request, self._said)
         self._said = list(inputs)
         self._pending[request.id] = _Pending(
             owner=owner,
@@ -110,6 +122,8 @@ class Conversation:
         if call is None:
             call = self._open(record, owner, turn)
             self.open_calls[record.message_id] = call
+            if call.request is None and call.request_ref is not None:
+                self._early[call.request_ref] = call
         self._fill(call, record)
         self.last_fact_ns = max(self.last_fact_ns, record.at_ns)
         return call
@@ -211,6 +225,8 @@ class Conversation:
         """`call` is closed: nothing more is added to it here."""
         if call.message_id is not None:
             self.open_calls.pop(call.message_id, None)
+        if call.request_ref in self._early:
+            self._early[call.request_ref] = None
 
     # -- parts of the above ---------------------------------------------------
 
@@ -267,7 +283,17 @@ class Conversation:
             start_source=start_source,
             ended_at_ns=record.at_ns,
             message_id=record.message_id,
+            request_ref=record.request_ref,
         )
+
+    def _asked_late(self, call: ModelCall, request: RequestSent) -> None:
+        """The request of an answer that was read before it; what was said since is not its."""
+        call.request, call.inputs = request, self._inputs_of(request, call.inputs)
+        call.history_offset = max(0, request.keep + len(request.tail) - len(call.inputs))
+        call.shape = self._shape_of(request, call.turn)
+        if request.at_ns:
+            call.started_at_ns = min(request.at_ns, call.ended_at_ns)
+            call.start_source = "api-request"
 
     def _fill(self, call: ModelCall, record: ModelResponded) -> None:
         if record.record_id is not None and record.record_id in call.record_ids:
@@ -293,27 +319,27 @@ class Conversation:
             self.last_text = text
             self.last_answer = tuple(part for part in call.parts if isinstance(part, Text))
 
-    def _inputs_of(self, request: RequestSent) -> tuple[Message, ...]:
-        """What is new in `request`: results and prompts said since, and stored messages.
+    def _inputs_of(self, request: RequestSent, said: Sequence[Message]) -> tuple[Message, ...]:
+        """What is new in `request`: results and prompts `said` since, and stored messages.
 
         A hash of `tail` without a stored message is one that the transcript holds
-        itself: the previous answer (not input), a result or a prompt (in `_said`).
+        itself: the previous answer (not input), a result or a prompt (in `said`).
         Both are stored all the same where the transcript has them in pieces, results
         of parallel tools among the blocks of the answer that called them.
         """
         stored = [m for h in request.tail if (m := self._messages.pop(h, None)) is not None]
-        results = {p.id for m in self._said for p in m.parts if isinstance(p, ToolResult)}
+        results = {p.id for m in said for p in m.parts if isinstance(p, ToolResult)}
         stored = [m for m in stored if not results.intersection(_called_by(m))]
         again = "\n".join(text_of(m.parts) for m in stored if m.role == "user")
         answered = {p.id for m in stored for p in m.parts if isinstance(p, ToolResult)}
-        said = [
+        new = [
             left
-            for m in self._said
+            for m in said
             if not (w := text_of(m.parts).strip()) or w not in again
             for left in (_without_results(m, answered),)
             if left.parts
         ]
-        return (*said, *stored)
+        return (*new, *stored)
 
     def _shape_of(self, request: RequestSent, turn: Turn) -> RequestShape | None:
         shape = self._shapes.get(request.shape_hash or "")

@@ -170,6 +170,7 @@ class ModelCall:
 
     `key` is the message id, or the request's id where no answer came.
     `history_offset`: how many messages the request held before `inputs`.
+    `request_ref`: the request's id, as the answer's records name it.
     `shape` is given where system prompt or tools are new to this agent's turn.
     `output_is_unknown`: the answer was whole, but only the tokens of its input were told.
     `is_compaction`: it summed the conversation up; `usage` is what the CLI's totals tell.
@@ -188,6 +189,7 @@ class ModelCall:
     start_source: StartSource
     ended_at_ns: int
     message_id: str | None = None
+    request_ref: str | None = None
     request_id: str | None = None
     model: str | None = None
     requested_model: str | None = None
