@@ -2,10 +2,12 @@
 
 import json
 import re
+from pathlib import Path
 
 from installed_cli import User
 from recorded_sessions import put_session
 
+GOLDEN = Path(__file__).parents[1] / "golden"
 ID = "0a000000-0000-4000-8000-000000000001"
 OTHER_ID = "0a000000-0000-4000-8000-000000000002"
 
@@ -86,6 +88,27 @@ invoke_agent claude-code                      108 ms  11,212       0      85  $0
 Session {ID}
 1 turn, 1 model call, 1 tool call: 11,212 tokens in (0 from the cache, 11,200 into it), 85 out, \
 $0.0577
+Claude Code has stated no total of its own (yet).
+{transcript}
+"""
+    )
+
+
+def test_an_output_that_an_early_version_did_not_write_down_is_not_counted_as_none(
+    user: User,
+) -> None:
+    transcript = put_session(user, str(GOLDEN / "max_tokens" / "2.1.19"), ID)
+    assert shown(user) == (
+        f"""\
+                                      time   input  cached  output  cost  status
+Turn 1 of 1  2026-11-23 11:59:59  Write a long text.
+invoke_agent claude-code            4.51 s  11,212       0                unfinished
+├─ chat claude-sonnet-4-5-20250929  2.28 s  11,212       0                ok
+└─ chat claude-sonnet-4-5-20250929  2.13 s                                unfinished
+
+Session {ID}
+1 turn, 2 model calls: 11,212 tokens in (0 from the cache, 11,200 into it), output not known, \
+cost not known
 Claude Code has stated no total of its own (yet).
 {transcript}
 """

@@ -76,7 +76,7 @@ def fallbacks(story: Story, spans: Spans) -> Counter[str]:
             told[f"call's start: {source}"] += 1
         if kind == "tool_call" and source != "measured":
             told[f"tool's start: {source}"] += 1
-        if attributes.get(at.USAGE_INCOMPLETE):
+        if kind == "model_call" and attributes.get(at.USAGE_INCOMPLETE):
             told[_incomplete(attributes)] += 1
         if kind == "turn" and at.SESSION_RESIDUAL in attributes:
             told["residual stated"] += 1

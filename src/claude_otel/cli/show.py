@@ -263,6 +263,7 @@ def _summary(session: ShownSession) -> list[Text]:
     names = [span.name.partition(" ")[0] for span in session.spans]
     cost = "cost not known" if session.cost is None else dollars_text(session.cost.total_usd)
     usage = session.usage
+    out = "output not known" if session.output_is_unknown else f"{usage.output_tokens:,} out"
     counts = (
         (session.turns, "turn"),
         (names.count("chat"), "model call"),
@@ -274,7 +275,7 @@ def _summary(session: ShownSession) -> list[Text]:
         Text(
             f"{', '.join(_many(count, noun) for count, noun in counts if count)}: "
             f"{usage.input_tokens:,} tokens in ({usage.cache_read_input_tokens:,} from the cache, "
-            f"{usage.cache_write_input_tokens:,} into it), {usage.output_tokens:,} out, {cost}"
+            f"{usage.cache_write_input_tokens:,} into it), {out}, {cost}"
         ),
         *_agreement(session),
     ]

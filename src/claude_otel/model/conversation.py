@@ -145,6 +145,7 @@ class Conversation:
         failed = self._give_up(None, record.at_ns, failure)
         if not record.was_sent:
             self._used |= set(self.open_calls)
+            self._ended_by(record.stop_reason)
         if not failed and record.record_id is not None and self._is_unheard_of(record):
             failed = [
                 ModelCall(
@@ -162,6 +163,13 @@ class Conversation:
             ]
         self.last_fact_ns = max(self.last_fact_ns, record.at_ns)
         return failed
+
+    def _ended_by(self, stop_reason: str | None) -> None:
+        """Early versions say of an answer only afterwards that it was cut or refused."""
+        if stop_reason is not None and self.open_calls and not self._states_ends:
+            call = self.open_calls[next(reversed(self.open_calls))]
+            call.stop_reason = self.last_stop_reason = stop_reason
+            call.output_is_unknown = True
 
     def _is_unheard_of(self, record: RequestFailed) -> bool:
         """Versions that record no requests: their last failure is an attempt of its own.

@@ -12,7 +12,6 @@ from typing import Final
 from claude_otel.model.belonging import SETTLE_NS, Belonging
 from claude_otel.model.events import PermissionModeSet
 from claude_otel.model.nodes import (
-    CallUsage,
     Closed,
     Failure,
     ModelCall,
@@ -114,16 +113,10 @@ class Ending:
             call.owner.has_closed_work = True
         if call.outcome is None:
             call.outcome = "completed" if call.stop_reason is not None else "abandoned"
-        if call.usage is not None and call.stop_reason is None and not call.is_compaction:
+        counted = call.counted
+        if call.usage is not None and (counted is None or counted.output_is_unknown):
             call.turn.cut_off_calls += 1
-        if call.usage is not None and call.stop_reason is not None:
-            counted = CallUsage(
-                model=call.model,
-                usage=call.usage,
-                at_ns=call.started_at_ns,
-                speed=call.speed,
-                inference_geo=call.inference_geo,
-            )
+        if counted is not None:
             call.turn.usage_by_call[call.key] = counted
             if call.turn.is_closed and isinstance(call.owner, Subagent):
                 call.owner.late_calls.append(counted)

@@ -181,7 +181,8 @@ class RequestFailed(Event):
     """A request came to nothing. `is_final`: Claude Code gave up and said so.
 
     `was_sent` False: no request failed. The prompt was too long to be sent, or the answer before
-    came whole but was no good (2.1.19 does not write down how that one ended).
+    came whole but was no good: `stop_reason` says how that one ended, which 2.1.19 does not write
+    down with it.
     `error_type` is low in cardinality: the HTTP status as text, or a word.
     """
 
@@ -189,6 +190,7 @@ class RequestFailed(Event):
     message: str | None = None
     is_final: bool = False
     was_sent: bool = True
+    stop_reason: str | None = None
     record_id: str | None = None
 
 

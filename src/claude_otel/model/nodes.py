@@ -8,7 +8,7 @@ nanoseconds; None is "not known", never 0 or "".
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from claude_otel.model.events import (
@@ -57,13 +57,17 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallUsage:
-    """What a price depends on: model, tokens, day, speed and place."""
+    """What a price depends on: model, tokens, day, speed and place.
+
+    `output_is_unknown`: `usage` is that of the input alone, so there is no price.
+    """
 
     model: str | None
     usage: Usage
     at_ns: int
     speed: str | None = None
     inference_geo: str | None = None
+    output_is_unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +167,11 @@ class Turn:
         """The sum over the turn's model calls, its subagents' included."""
         return sum((call.usage for call in self.usage_by_call.values()), Usage())
 
+    @property
+    def output_is_unknown(self) -> bool:
+        """Of one of its calls, so of their sum."""
+        return any(call.output_is_unknown for call in self.usage_by_call.values())
+
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class ModelCall:
@@ -209,6 +218,23 @@ class ModelCall:
     record_ids: set[str] = field(default_factory=set[str])
     touched_ns: int = 0
     is_closed: bool = False
+
+    @property
+    def counted(self) -> CallUsage | None:
+        """What of it counts in sums: nothing of an answer that was cut off."""
+        is_untold = self.output_is_unknown and self.outcome == "completed"
+        was_whole = self.stop_reason is not None or self.is_compaction or is_untold
+        if self.usage is None or not was_whole:
+            return None
+        told = replace(self.usage, output_tokens=0, thinking_tokens=None)
+        return CallUsage(
+            model=self.model,
+            usage=told if self.output_is_unknown else self.usage,
+            at_ns=self.started_at_ns,
+            speed=self.speed,
+            inference_geo=self.inference_geo,
+            output_is_unknown=self.output_is_unknown,
+        )
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

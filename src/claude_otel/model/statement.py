@@ -115,15 +115,9 @@ class Statements:
         # Without a stated baseline the totals began with the file's first line.
         began = [turn for turn in turns if self._baseline is None or self._is_reported(turn)]
         whole = {
-            call.key: CallUsage(
-                model=call.model,
-                usage=call.usage,
-                at_ns=call.started_at_ns,
-                speed=call.speed,
-                inference_geo=call.inference_geo,
-            )
+            call.key: counted
             for call in open_calls
-            if call.turn in turns and call.stop_reason and call.usage
+            if call.turn in turns and (counted := call.counted) is not None
         }
         return {key: use for turn in began for key, use in turn.usage_by_call.items()} | whole
 

@@ -58,7 +58,8 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     at.COST_INPUT_USD: "Of it, the input's.",
     at.COST_OUTPUT_USD: "Of it, the output's.",
     at.USAGE_CACHE_WRITE_1H: "Of the cache's writes, those that live for an hour.",
-    at.USAGE_INCOMPLETE: "`true` where the answer was cut off, or its end was not told.",
+    at.USAGE_INCOMPLETE: "`true` where the answer was cut off, or its end was not told; on a turn: "
+    "where nobody told the output of one of its calls.",
     at.USAGE_WEB_SEARCHES: "How often the provider itself searched the web, which it charges for.",
     at.USAGE_WEB_FETCHES: "How often the provider itself fetched a page.",
     at.USAGE_PARTIAL_INPUT: "Input tokens of an answer that was cut off.",
@@ -82,7 +83,8 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     at.TURN_OUTCOME: "`completed`, `failed`, `denied` (by a hook), `interrupted`, `cancelled`, "
     "`closed_early` or `abandoned`.",
     at.TURN_INPUT_TOKENS: f"Sum over the turn's calls, subagents included{_WHEN}.",
-    at.TURN_OUTPUT_TOKENS: f"Sum over the turn's calls, subagents included{_WHEN}.",
+    at.TURN_OUTPUT_TOKENS: f"Sum over the turn's calls, subagents included{_WHEN}; absent where "
+    "one's is not known.",
     at.TURN_CACHE_READ: f"Sum over the turn's calls, subagents included{_WHEN}.",
     at.TURN_CACHE_WRITE: f"Sum over the turn's calls, subagents included{_WHEN}.",
     at.TURN_COST_USD: f"Sum of the calls' prices{_WHEN}; absent where one is not known.",

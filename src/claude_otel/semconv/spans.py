@@ -109,11 +109,12 @@ def late_in(agent: Subagent) -> dict[str, Value]:
     if not agent.late_calls:
         return {}
     usage, cost = sum((call.usage for call in agent.late_calls), Usage()), _sum(agent.late_calls)
+    is_unknown = any(call.output_is_unknown for call in agent.late_calls)
     return known(
         {
             at.TURN_LATE_MODEL_CALLS: len(agent.late_calls),
             at.TURN_LATE_INPUT_TOKENS: usage.input_tokens,
-            at.TURN_LATE_OUTPUT_TOKENS: usage.output_tokens,
+            at.TURN_LATE_OUTPUT_TOKENS: None if is_unknown else usage.output_tokens,
             at.TURN_LATE_CACHE_READ: usage.cache_read_input_tokens,
             at.TURN_LATE_CACHE_WRITE: usage.cache_write_input_tokens,
             at.TURN_LATE_COST_USD: cost and cost.total_usd,
@@ -138,6 +139,8 @@ def _sum(calls: Iterable[CallUsage]) -> Cost | None:
 
 
 def _cost(call: CallUsage) -> Cost | None:
+    if call.output_is_unknown:
+        return None
     return cost_of(
         call.model or "",
         call.usage,
@@ -180,7 +183,9 @@ def _turn(turn: Turn, around: Surroundings) -> SpanShape:
             at.TURN_MODEL_CALLS: usage and len(turn.usage_by_call),
             at.TURN_TOOL_CALLS: len(turn.tool_use_ids),
             at.TURN_INPUT_TOKENS: usage and usage.input_tokens,
-            at.TURN_OUTPUT_TOKENS: usage and usage.output_tokens,
+            at.TURN_OUTPUT_TOKENS: usage
+            and (None if turn.output_is_unknown else usage.output_tokens),
+            at.USAGE_INCOMPLETE: turn.output_is_unknown or None,
             at.TURN_CACHE_READ: usage and usage.cache_read_input_tokens,
             at.TURN_CACHE_WRITE: usage and usage.cache_write_input_tokens,
             at.TURN_COST_USD: cost and cost.total_usd,
@@ -313,39 +318,29 @@ def _usage(call: ModelCall) -> dict[str, Value | None]:
     """Usage and cost. Of an answer that was cut off only the input is known, and kept apart:
     sums over `gen_ai.usage.*` are sums of whole answers, as the CLI's own totals are.
     """
-    usage = call.usage
+    usage, counted = call.usage, call.counted
     if usage is None:
         return {at.USAGE_INCOMPLETE: True} if call.is_compaction else {}
-    if call.output_is_unknown and call.outcome == "completed":
-        return {
-            at.USAGE_INCOMPLETE: True,
-            at.USAGE_INPUT_TOKENS: usage.input_tokens,
-            at.USAGE_CACHE_READ: usage.cache_read_input_tokens,
-            at.USAGE_CACHE_WRITE: usage.cache_write_input_tokens,
-            at.USAGE_CACHE_WRITE_1H: usage.cache_write_1h_input_tokens or None,
-        }
-    if call.stop_reason is None and not call.is_compaction:
+    if counted is None:
         return {
             at.USAGE_INCOMPLETE: True,
             at.USAGE_PARTIAL_INPUT: usage.input_tokens,
             at.USAGE_PARTIAL_CACHE_READ: usage.cache_read_input_tokens,
             at.USAGE_PARTIAL_CACHE_WRITE: usage.cache_write_input_tokens,
         }
-    known = CallUsage(
-        model=call.model,
-        usage=usage,
-        at_ns=call.started_at_ns,
-        speed=call.speed,
-        inference_geo=call.inference_geo,
-    )
-    cost = _cost(known)
-    return {
+    told: dict[str, Value | None] = {
         at.USAGE_INPUT_TOKENS: usage.input_tokens,
         at.USAGE_CACHE_READ: usage.cache_read_input_tokens,
         at.USAGE_CACHE_WRITE: usage.cache_write_input_tokens,
+        at.USAGE_CACHE_WRITE_1H: usage.cache_write_1h_input_tokens or None,
+    }
+    if counted.output_is_unknown:
+        return {at.USAGE_INCOMPLETE: True, **told}
+    cost = _cost(counted)
+    return {
+        **told,
         at.USAGE_OUTPUT_TOKENS: usage.output_tokens,
         at.USAGE_REASONING: usage.thinking_tokens,
-        at.USAGE_CACHE_WRITE_1H: usage.cache_write_1h_input_tokens or None,
         at.USAGE_WEB_SEARCHES: usage.web_search_requests or None,
         at.USAGE_WEB_FETCHES: usage.web_fetch_requests or None,
         at.COST_USD: cost and cost.total_usd,

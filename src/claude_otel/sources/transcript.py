@@ -130,6 +130,7 @@ def _assistant(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
             is_final=not (is_cut and text(raw, "error") is None),
             # Older versions do not say; what is too long they find out from the API.
             was_sent=text(raw, "madeBy") in (None, "model") and not (is_cut or is_refused),
+            stop_reason="max_tokens" if is_cut else "refusal" if is_refused else None,
             record_id=text(raw, "uuid"),
         )
         return

@@ -59,7 +59,8 @@ class ShownSpan:
 class ShownSession:
     """A session's spans by start time, and how its sums agree with the CLI's own.
 
-    `cost` is None when one call has no known price. `stated_usd` is the CLI's
+    `cost` is None when one call has no known price. `output_is_unknown`: `usage` lacks the
+    output of a call whose record was written before its end. `stated_usd` is the CLI's
     `cost-state` total, `residual` what that holds beyond the spans (calls that
     leave no record); both None where the transcript states no total.
     """
@@ -69,6 +70,7 @@ class ShownSession:
     spans: tuple[ShownSpan, ...]
     turns: int
     usage: Usage
+    output_is_unknown: bool
     cost: Cost | None
     stated_usd: float | None
     residual: Usage | None
@@ -91,6 +93,7 @@ def shown_session(transcript: Path) -> ShownSession:
         spans=_spans(closed),
         turns=len(turns),
         usage=sum((turn.usage for turn in turns), Usage()),
+        output_is_unknown=any(turn.output_is_unknown for turn in turns),
         cost=_sum(cost_of_turn(turn) for turn in turns if turn.usage_by_call),
         stated_usd=session.stated.total_cost_usd if session.stated else None,
         residual=session.residual(),
