@@ -203,6 +203,8 @@ def _sums(story: Story, readings: list[Reading]) -> Iterator[str]:
         if stated is None:
             continue
         calls = [s["attributes"] for s in _of_kind(reading.spans, "model_call")]
+        if b"<command-name>/branch<" in session.transcript:  # counts from nothing in its copy
+            calls = [c for c in calls if c[at.CONVERSATION_ID] == session.session_id]
         residuals = [
             json.loads(s["attributes"].get(at.SESSION_RESIDUAL, "{}"))
             for s in _of_kind(reading.spans, "turn")

@@ -195,6 +195,11 @@ class RequestFailed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Branched(Event):
+    """`/branch` made this session a copy of another; its process counts from nothing again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerCutOff(Event):
     """The connection broke in the middle of the latest answer; its records look complete."""
 

@@ -271,6 +271,8 @@ class Session:
             case ev.CostStated():
                 self._statements.take(event, self.turns)
                 self._residual_is_stale = True
+            case ev.Branched():
+                self._statements.begin(self.turns)
             case ev.PermissionModeSet():
                 self._ending.permission_mode = event.mode
                 if event.at_ns:

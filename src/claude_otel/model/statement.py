@@ -28,10 +28,18 @@ class Statements:
         self._is_reported = is_reported
         self._baseline: CostStated | None = None
         self._made: list[tuple[CostStated, list[Turn]]] = []
+        self._copied: set[Turn] = set()
+
+    def begin(self, turns: list[Turn]) -> None:
+        """The totals begin here: turns whose records were read are in those of another session.
+
+        Not so where a new process forks (`--fork-session`): it goes on from its parent's totals.
+        """
+        self._copied |= {turn for turn in turns if turn.record_id is not None}
 
     def take(self, stated: CostStated, turns: list[Turn]) -> None:
         # Hooks overtake the transcript: only turns whose record was read are in these totals.
-        counted = [turn for turn in turns if turn.record_id is not None]
+        counted = [t for t in turns if t.record_id is not None and t not in self._copied]
         if not any(self._is_reported(turn) for turn in counted):
             self._baseline = stated
             return

@@ -89,8 +89,12 @@ def informational_events(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
 
 
 def local_command_events(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
-    if _LOCAL_OUTPUT.match(text(raw, "content") or ""):
+    words = text(raw, "content") or ""
+    named = _COMMAND_NAME.search(words)
+    if _LOCAL_OUTPUT.match(words):
         yield _command_returned(raw, at_ns)
+    elif named is not None and named[1] == "/branch":
+        yield ev.Branched(at_ns=at_ns)
     else:
         yield ev.Ignored(at_ns=at_ns, kind="system/local_command")
 
