@@ -51,6 +51,8 @@ OTHERWISE: dict[tuple[str, str], tuple[list[str], list[str]]] = {
     ("interrupted_call", "2.1.149"): (["abandoned"], []),
     ("interrupted_tool", "2.1.149"): (["abandoned"], ["abandoned"]),
     ("broken_stream", "2.1.149"): (["failed"], []),
+    # The command waits for the prompt.
+    ("bash_mode", "2.1.149"): (["completed"], []),
     # It is summed up, or sent as it is.
     ("long_prompt", "2.1.19"): (["completed"], []),
     ("long_prompt", "2.1.149"): (["completed"], []),

@@ -227,10 +227,18 @@ def _live(session: Recorded, folder: Path, *, step: int, lag_ns: int, since: boo
 
 
 def timed(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """Each line with the time at which it can have been written: no earlier than those before."""
+    """Each line with the time at which it can have been written: no earlier than those before.
+
+    How an answer ended is told after its last block: a record that says so has waited for that.
+    """
+    lines = [(json.loads(line), line) for line in content.splitlines(keepends=True)]
+    answers = [(r.get("message", {}), time_ns(r.get("timestamp"))) for r, _ in lines]
+    last_block_ns = {message.get("id"): at_ns for message, at_ns in answers}
     latest = 0
-    for line in content.splitlines(keepends=True):
-        latest = max(latest, time_ns(json.loads(line).get("timestamp")))
+    for (message, at_ns), (_, line) in zip(answers, lines, strict=True):
+        if message.get("stop_reason") is not None:
+            at_ns = max(at_ns, last_block_ns[message["id"]])
+        latest = max(latest, at_ns)
         yield latest, line
 
 

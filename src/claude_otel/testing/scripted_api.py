@@ -223,22 +223,24 @@ class ScriptedApi:
 
 # So much of the end of its first prompt says whether two calls are of one conversation.
 _TOLD_APART_BY = 100
-# How the program asks to have a conversation summed up (2.1.330, 2.1.19). Nothing else in the
-# request differs from one of the main loop: same system prompt, same tools, no header of its own.
-_COMPACTION = (
+# How the program asks to have a conversation summed up (2.1.330, 2.1.19), or what the user might
+# type next (2.1.19). Nothing else in the request differs from one of the main loop: same system
+# prompt, same tools, no header of its own.
+_ASIDE = (
     "CRITICAL: Respond with TEXT ONLY. Do NOT call any tools.",
     "Your task is to create a detailed summary of the conversation so far",
+    "[SUGGESTION MODE:",
 )
 
 
 def is_side_call(body: Json) -> bool:
-    """Whether a call belongs to no loop: it sums up the history, or offers no tools (titles)."""
+    """Whether a call belongs to no loop: a summary, a suggestion, or no tools offered (titles)."""
     messages = cast("list[Json]", body.get("messages") or [])
     # In the middle of a turn it stands behind the results of tools, and before a reminder.
     said = [message for message in messages if message.get("role") == "user"]
     lines = _text_of(said[-1]).split("\n") if said else []
-    sums_up = any(line.startswith(_COMPACTION) for line in lines)
-    return sums_up or not body.get("tools")
+    is_aside = any(line.startswith(_ASIDE) for line in lines)
+    return is_aside or not body.get("tools")
 
 
 def _not_scripted(why: str) -> Failure:
