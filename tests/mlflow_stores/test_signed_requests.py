@@ -8,17 +8,17 @@ import hashlib
 from collections.abc import Iterator
 
 import pytest
-import requests
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from export_story import chat, turn
+from gateway import Gateway
 from mlflow import MlflowClient
 from stores import USER, MlflowServer
 
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export.mlflow import MLflowSpanExporter
-from loopback import Answer, Loopback, Request
+from loopback import Loopback, Request
 
 KEY_ID = "AKIA" + "OFATEST"
 SECRET = "-".join(("the", "secret", "of", "a", "test"))
@@ -30,22 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:Depreca
 
 @pytest.fixture
 def gateway(server_with_users: MlflowServer) -> Iterator[Loopback]:
-    def answer(request: Request) -> Answer:
-        if not is_signed(request):
-            return Answer(403, body=b'{"message": "The signature does not match."}')
-        query = f"?{request.query}" if request.query else ""
-        kept = ("content-type", "content-encoding", "x-mlflow-experiment-id")
-        told = requests.request(
-            request.method,
-            f"{server_with_users.uri}{request.path}{query}",
-            headers={name: request.headers[name] for name in kept if name in request.headers},
-            data=request.body,
-            auth=USER,
-        )
-        media_type = told.headers.get("Content-Type", "application/json")
-        return Answer(told.status_code, {"Content-Type": media_type}, told.content)
-
-    with Loopback(answer) as gateway:
+    with Gateway(server_with_users.uri, is_signed) as gateway:
         yield gateway
 
 

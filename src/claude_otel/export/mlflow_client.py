@@ -89,7 +89,8 @@ class ClientRoad:
     def _failure(self, error: Any) -> Outcome:
         told = f"the MLflow store {self._shown} said: {mask('', str(error.message))[:500]}"
         if self._experiment_id is None or error.get_http_status_code() not in REFUSED_STATUSES:
-            return unavailable(told)
+            # A 403 comes as an internal error, like anything that is no answer of MLflow's own.
+            return unavailable(f"{told}{_advice(self._uri)}")
         if not self._experiment_is_active():
             # Nothing is wrong with the spans.
             self._experiment_id = self._experiment.id
@@ -274,5 +275,6 @@ def _advice(uri: str) -> str:
         return ""
     return (
         " See that what signs the requests finds its credentials (AWS's: ~/.aws, with the package "
-        "boto3; a session of Claude Code brings none from its environment)."
+        "boto3; a session of Claude Code brings none from its environment), and that the plugin "
+        "that MLFLOW_TRACKING_AUTH names is installed beside claude-otel."
     )
