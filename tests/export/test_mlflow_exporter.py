@@ -6,14 +6,17 @@ from pathlib import Path
 import mlflow
 import pytest
 from export_story import START_NS, chat, context, text_message, tool, turn
+from gateway import Gateway
 from mlflow_reading import USAGE_OF_ONE, cost_of, delivered, read, usage_of
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.trace import Link, SpanContext, set_span_in_context
+from stores import MlflowServer
 
 from claude_otel.export.ledger import Ledger, LedgerTotals, Settled
 from claude_otel.export.mlflow import MLflowSpanExporter
 from claude_otel.export.trace_record import facts_of
+from loopback import Answer, Request
 
 
 def test_a_turn_becomes_a_whole_trace(mlflow_uri: str) -> None:
@@ -599,3 +602,31 @@ def test_in_any_application_mlflow_gets_what_the_users_own_word_leaves_it(
     assert trace.info.request_preview == "What is in here?"
     assert "the result" not in json.dumps(trace.to_dict())
     assert "[12 characters]" in json.dumps(trace.to_dict())
+
+
+@pytest.mark.parametrize(("status", "arrives_cut"), [(400, False), (413, True)])
+def test_in_any_application_a_span_that_is_refused_takes_no_other_with_it(
+    mlflow_server: MlflowServer, status: int, arrives_cut: bool
+) -> None:
+    """By a proxy, which knows nothing of spans: for what is in it, or for its size."""
+
+    def is_taken(request: Request) -> bool:
+        return request.path != "/v1/traces" or b"x" * 100_000 not in request.body
+
+    trace_id = 0xBAD0 + status
+    with Gateway(mlflow_server.uri, is_taken, refusal=Answer(status)) as proxy:
+        exporter = MLflowSpanExporter(proxy.uri, experiment_name="refused")
+        result = exporter.export(
+            [
+                turn(trace_id),
+                chat(trace_id, span_id=2),
+                tool(trace_id, span_id=3, result="x" * 200_000),
+            ]
+        )
+        exporter.shutdown()
+
+    assert result.name == ("SUCCESS" if arrives_cut else "FAILURE")
+    trace = read(mlflow_server.uri, trace_id)
+    assert (trace.info.state, trace.info.token_usage) == ("OK", USAGE_OF_ONE)
+    tools = [span for span in trace.data.spans if span.span_type == "TOOL"]
+    assert ["[cut: " in str(span.outputs) for span in tools] == ([True] if arrives_cut else [])

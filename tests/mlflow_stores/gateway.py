@@ -13,11 +13,16 @@ from loopback import Answer, Loopback, Request
 _FORWARDED = ("content-type", "content-encoding", "x-mlflow-experiment-id")
 
 
+_UNSIGNED = Answer(403, body=b'{"message": "The signature does not match."}')
+
+
 class Gateway(Loopback):
-    def __init__(self, server_uri: str, lets_in: Callable[[Request], bool]) -> None:
+    def __init__(
+        self, server_uri: str, lets_in: Callable[[Request], bool], *, refusal: Answer = _UNSIGNED
+    ) -> None:
         def answer(request: Request) -> Answer:
             if not lets_in(request):
-                return Answer(403, body=b'{"message": "The signature does not match."}')
+                return refusal
             query = f"?{request.query}" if request.query else ""
             told = requests.request(
                 request.method,

@@ -1,16 +1,24 @@
 """A place that spans go to, as the delivery loop sees it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from opentelemetry.sdk.trace import ReadableSpan
 
+from claude_otel.content import ContentKind
 from claude_otel.content_choice import ContentLevel
 from claude_otel.export.outcome import Outcome
+from claude_otel.export.projection import projected, with_less_content
+
+Send = Callable[[Sequence[ReadableSpan]], Outcome]
 
 RECEIVER_S: Final = 8.0
 """With the two seconds that a program waits for transcripts, ten."""
+
+# What is left of the content of a span that a receiver finds too large: receivers take some
+# megabytes, a proxy before them often one.
+_LEAST_CONTENT_BYTES: Final = 64 * 1024
 
 
 def _nothing() -> None:
@@ -30,6 +38,26 @@ class Destination:
     name: str
     accepts_corrections: bool
     content_level: ContentLevel
-    send: Callable[[Sequence[ReadableSpan]], Outcome]
+    send: Send
     close: Callable[[], None] = _nothing
     closes_within_s: float = RECEIVER_S
+
+
+def projecting(send: Send, level: ContentLevel, without: frozenset[ContentKind]) -> Send:
+    """`send` with a destination's share of the content, and with less for a span too large."""
+
+    def send_projected(spans: Sequence[ReadableSpan]) -> Outcome:
+        copies = [projected(span, level, without) for span in spans]
+        outcome = send(copies)
+        if not outcome.too_large or len(copies) > 1:  # of more than one each comes alone later
+            return outcome
+        cut = with_less_content(copies[0], _LEAST_CONTENT_BYTES)
+        if cut.attributes == copies[0].attributes:
+            return outcome
+        again = send([cut])
+        if not again.delivered or again.rejected_count:
+            return again
+        told = f"a span was too large; its content was cut to {_LEAST_CONTENT_BYTES:,} bytes"
+        return replace(again, error=f"{told}: {outcome.error}")
+
+    return send_projected

@@ -6,8 +6,6 @@ for http(s) and `mlflow_client.py` for the rest.
 """
 
 import logging
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +16,14 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from claude_otel import settings
 from claude_otel.content_choice import content_of
+from claude_otel.destinations import mask
 from claude_otel.diagnostics import ConfigurationError
+from claude_otel.export.application import DestinationExporter
+from claude_otel.export.destination import Destination, projecting
 from claude_otel.export.mlflow_parent import is_mlflows_trace
 from claude_otel.export.mlflow_road import Experiment, Road
 from claude_otel.export.mlflow_view import trace_id_in_mlflow
 from claude_otel.export.outcome import DELIVERED, Outcome, refused, unavailable
-from claude_otel.export.projection import projected
 from claude_otel.export.trace_record import (
     InMemoryTotals,
     SpanFacts,
@@ -35,7 +35,6 @@ from claude_otel.export.trace_record import (
 
 log = logging.getLogger("claude_otel")
 
-_EXPORT_TIMEOUT_S: Final = 10.0  # what OpenTelemetry's own exporters take
 _MLFLOWS_WAITED_FOR: Final = 100
 
 
@@ -64,29 +63,24 @@ class MLflowSpanExporter(SpanExporter):
         if experiment_id is None and experiment_name is None:
             experiment_id = own.get("MLFLOW_EXPERIMENT_ID") or None
             experiment_name = own.get("MLFLOW_EXPERIMENT_NAME") or None
-        self._content = content_of("mlflow", own)
         self._road = _road(uri, Experiment(id=experiment_id, name=experiment_name), own)
         self._totals = InMemoryTotals() if trace_totals is None else trace_totals
         self._shares_traces = trace_totals is None
         self._mlflows: dict[str, None] = {}
-        self._shutdown = threading.Event()
+        level, without = content_of("mlflow", own)
+        self._exporter = DestinationExporter(
+            Destination(
+                name=f"mlflow {mask('', uri)}",
+                accepts_corrections=True,
+                content_level=level,
+                send=projecting(self.send, level, without),
+                close=self._close,
+            )
+        )
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Deliver what MLflow is to have, trying again for some seconds; never raises."""
-        shown = [projected(span, *self._content) for span in spans]
-        deadline = time.monotonic() + _EXPORT_TIMEOUT_S
-        pause_s = 0.5
-        while not self._shutdown.is_set():
-            outcome = self.send(shown)
-            if outcome.delivered:
-                return SpanExportResult.SUCCESS
-            wait_s = outcome.retry_after_s or pause_s
-            if not outcome.retryable or time.monotonic() + wait_s > deadline:
-                log.error("%d spans did not reach MLflow: %s", len(spans), outcome.error)
-                break
-            self._shutdown.wait(wait_s)
-            pause_s *= 2
-        return SpanExportResult.FAILURE
+        return self._exporter.export(spans)
 
     def send(self, spans: Sequence[ReadableSpan]) -> Outcome:
         """Make one attempt to deliver spans of any traces, in any order; never raises.
@@ -166,9 +160,10 @@ class MLflowSpanExporter(SpanExporter):
             del self._mlflows[next(iter(self._mlflows))]
 
     def shutdown(self) -> None:
-        if not self._shutdown.is_set():
-            self._correct_mlflows()
-        self._shutdown.set()
+        self._exporter.shutdown()
+
+    def _close(self) -> None:
+        self._correct_mlflows()
         self._road.close()
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:

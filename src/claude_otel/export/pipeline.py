@@ -8,7 +8,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Final
@@ -20,8 +19,7 @@ from opentelemetry.util.types import AttributeValue
 
 from claude_otel import destinations as configured_as
 from claude_otel import settings
-from claude_otel.content import ContentKind, redact
-from claude_otel.content_choice import ContentLevel
+from claude_otel.content import redact
 from claude_otel.declarative import Declared
 from claude_otel.destinations import (
     ConsoleSetting,
@@ -34,13 +32,12 @@ from claude_otel.destinations import (
 )
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export.application import Closing, WithContent, processor_for
-from claude_otel.export.destination import RECEIVER_S, Destination
+from claude_otel.export.destination import RECEIVER_S, Destination, Send, projecting
 from claude_otel.export.foreign import ForeignExporter, installed_exporter
 from claude_otel.export.ledger import Ledger, LedgerTotals
 from claude_otel.export.mlflow import MLflowSpanExporter
 from claude_otel.export.mlflow_parent import tracking_uri_here
 from claude_otel.export.outcome import Outcome, unavailable
-from claude_otel.export.projection import projected, with_less_content
 from claude_otel.export.trace_record import TraceTotals
 
 log = logging.getLogger("claude_otel")
@@ -49,11 +46,6 @@ DEFAULT_SERVICE_NAME: Final = "claude-code"
 
 _LOCAL_STORE_S: Final = 30.0
 
-# What is left of the content of a span that a receiver finds too large: receivers take some
-# megabytes, a proxy before them often one.
-_LEAST_CONTENT_BYTES: Final = 64 * 1024
-
-Send = Callable[[Sequence[ReadableSpan]], Outcome]
 Close = Callable[[], None]
 
 
@@ -194,7 +186,7 @@ def _destination(
         # Elsewhere a span that is sent again would stand there twice.
         accepts_corrections=isinstance(setting, MlflowSetting),
         content_level=setting.content,
-        send=_projecting(send, setting.content, setting.without),
+        send=projecting(send, setting.content, setting.without),
         close=close,
         closes_within_s=_patience_s(setting),
     )
@@ -263,24 +255,6 @@ def _otlp(setting: OtlpSetting) -> tuple[Send, Close]:
 
 def _opened(file: Path) -> IO[str]:
     return open(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a", encoding="utf-8")
-
-
-def _projecting(send: Send, level: ContentLevel, without: frozenset[ContentKind]) -> Send:
-    def send_projected(spans: Sequence[ReadableSpan]) -> Outcome:
-        copies = [projected(span, level, without) for span in spans]
-        outcome = send(copies)
-        if not outcome.too_large or len(copies) > 1:  # of more than one each comes alone later
-            return outcome
-        cut = with_less_content(copies[0], _LEAST_CONTENT_BYTES)
-        if cut.attributes == copies[0].attributes:
-            return outcome
-        again = send([cut])
-        if not again.delivered or again.rejected_count:
-            return again
-        told = f"a span was too large; its content was cut to {_LEAST_CONTENT_BYTES:,} bytes"
-        return replace(again, error=f"{told}: {outcome.error}")
-
-    return send_projected
 
 
 def _unusable(error: str) -> Send:
