@@ -29,5 +29,5 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[TracedApp]:
     try:
         yield app
     finally:
-        claude_otel.flush(20)
+        claude_otel.flush(60)
         claude_otel.uninstrument()

@@ -84,7 +84,7 @@ def test_spans_between_messages_have_the_parent_that_they_would_have_without_us(
 def test_after_a_break_and_after_a_cancel_nothing_of_ours_is_current(
     app: TracedApp, tmp_path: Path
 ) -> None:
-    scenario = Scenario(main=(reply("I begin", Pause(10), "and go on."),))
+    scenario = Scenario(main=(reply("I begin", Pause(60), "and go on."),))
     currents: list[Any] = []
 
     async def breaks(api: Any, home: Any) -> None:

@@ -30,7 +30,7 @@ def test_turns_of_an_open_client_are_told_when_flush_says_so(
                 await client.query(f"prompt {number}")
                 async for _ in client.receive_response():
                     pass
-                assert await asyncio.to_thread(claude_otel.flush, 20)
+                assert await asyncio.to_thread(claude_otel.flush, 60)
                 told = finished(app)
                 assert [s.tokens for s in told if s.operation == "chat"] == [
                     tokens_of(call) for call in api.calls[:calls]
@@ -41,7 +41,7 @@ def test_turns_of_an_open_client_are_told_when_flush_says_so(
                 ] * number
             await client.query("prompt 3")
             await asyncio.to_thread(api.wait_for_pauses, 1)
-            assert await asyncio.to_thread(claude_otel.flush, 20), "it waited for what still runs"
+            assert await asyncio.to_thread(claude_otel.flush, 60), "it waited for what still runs"
             assert len(finished(app)) == len(told)
 
     with scripted(scenario, tmp_path) as (api, home):
@@ -70,7 +70,7 @@ def test_flush_says_when_its_time_ran_out_before_all_was_told(
                 pass
             assert not await asyncio.to_thread(claude_otel.flush, 0.3)
             monkeypatch.setattr(TranscriptTail, "read", read)
-            assert await asyncio.to_thread(claude_otel.flush, 20)
+            assert await asyncio.to_thread(claude_otel.flush, 60)
             assert [s.operation for s in finished(app)] == ["chat", "invoke_agent"]
 
     with scripted(Scenario(main=(reply("Done."),)), tmp_path) as (api, home):

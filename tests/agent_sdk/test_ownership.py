@@ -58,6 +58,7 @@ import asyncio, json, sys
 sys.path[:0] = {folders!r}
 from claude_agent_sdk import ClaudeSDKClient
 from traced_app import TracedApp, options_for
+from claude_otel.capture.ownership import owner_of
 from claude_otel.testing import ClaudeHome
 from pathlib import Path
 
@@ -74,9 +75,8 @@ async def main():
             await client.query(prompt)
             async for _ in client.receive_response():
                 pass
-            while not app.exporter.get_finished_spans():
+            while not any(o and o.told for o in map(owner_of, Path({owned!r}).glob("*"))):
                 await asyncio.sleep(0.05)
-            await asyncio.sleep(1.5)
 
 asyncio.run(main())
 """
@@ -92,6 +92,7 @@ def test_the_worker_tells_what_a_dead_program_had_not_told(
             folders=folders,
             root=str(installation.home.root),
             url=api.url,
+            owned=str(installation.state.path / "owned"),
             sources=SOURCES,
             env=installation.environment,
         )
@@ -102,7 +103,9 @@ def test_the_worker_tells_what_a_dead_program_had_not_told(
         }
         process = subprocess.Popen([sys.executable, "-c", program], env=environment)
         api.wait_for_pauses(1)
-        time.sleep(1.0)
+        (transcript,) = installation.home.transcripts()
+        while transcript.read_text().count('"type":"api-request"') < 2:  # the turn has begun
+            time.sleep(0.05)
         children = psutil.Process(process.pid).children()
         process.send_signal(signal.SIGKILL)
         process.wait()

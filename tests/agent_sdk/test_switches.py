@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from claude_agent_sdk import ClaudeSDKClient, PermissionResultAllow, query
-from traced_app import Told, TracedApp, options_for, roots, scripted, tokens_of
+from traced_app import UNTIL_GO, Told, TracedApp, options_for, roots, scripted, tokens_of
 
 from claude_otel.testing import Failure, Scenario, ToolUse, reply
 from claude_otel.testing.calls import Call
@@ -97,7 +97,7 @@ def test_a_model_that_the_program_sets_is_told_by_the_turn_that_it_is_for(
 ) -> None:
     """Before the first prompt, between two, and while a turn runs."""
     scenario = Scenario(
-        main=(reply("1"), reply("2"), reply(bash("sleep 0.5")), reply("3"), reply("4"))
+        main=(reply("1"), reply("2"), reply(bash(UNTIL_GO)), reply("3"), reply("4"))
     )
 
     async def run(api: Any, home: Any) -> None:
@@ -110,6 +110,7 @@ def test_a_model_that_the_program_sets_is_told_by_the_turn_that_it_is_for(
             async for message in client.receive_response():
                 if getattr(message, "model", None) == SONNET:
                     await client.set_model(None)
+                    (home.project / "go").touch()
             await ask(client, "four")
 
     with scripted(scenario, tmp_path) as (api, home):
@@ -143,7 +144,7 @@ def test_a_permission_mode_is_the_turns_and_its_changes_are_events(
     scenario = Scenario(
         main=(
             reply("1"),
-            reply(bash("sleep 0.5")),
+            reply(bash(UNTIL_GO)),
             reply("2"),
             reply(ToolUse("ExitPlanMode", {"plan": "1. Do it."})),
             reply("3"),
@@ -162,6 +163,7 @@ def test_a_permission_mode_is_the_turns_and_its_changes_are_events(
             async for message in client.receive_response():
                 if type(message).__name__ == "AssistantMessage":
                     await client.set_permission_mode("acceptEdits")
+                    (home.project / "go").touch()
             await client.set_permission_mode("plan")
             await ask(client, "three")
             await ask(client, "four")

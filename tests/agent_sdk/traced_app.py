@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,13 @@ class TracedApp:
     def instrument(self, **kwargs: Any) -> None:
         claude_otel.instrument(tracer_provider=self.provider, **kwargs)
 
+    def names_told(self) -> list[str]:
+        """Of the spans that have ended by now."""
+        return [span.name for span in self.exporter.get_finished_spans()]
+
     def spans(self) -> list[Told]:
         """All that is told by now, in the order of its start. All connections must be closed."""
-        assert claude_otel.flush(20), "the sessions were not told in time"
+        assert claude_otel.flush(60), "the sessions were not told in time"
         finished = [Told(span) for span in self.exporter.get_finished_spans()]
         for span in finished:
             assert (span.span.end_time or 0) >= (span.span.start_time or 0), span.name
@@ -123,6 +127,21 @@ class Ran:
     messages: list[Any] = field(default_factory=list)
     session_ids: list[str] = field(default_factory=list)
     errors: list[BaseException] = field(default_factory=list)
+
+
+# A command that lasts until a test says so: `(home.project / "go").touch()`.
+UNTIL_GO = "until [ -e go ]; do sleep 0.05; done"
+
+
+async def until(met: Callable[[], object]) -> None:
+    """Wait for it, however busy the machine is; pytest ends a test that waits for ever."""
+    while not met():
+        await asyncio.sleep(0.02)
+
+
+def prompts_read(home: ClaudeHome) -> int:
+    """How many prompts the CLI has read so far, by what it writes down of each at once."""
+    return sum(path.read_text().count('"operation":"enqueue"') for path in home.transcripts())
 
 
 @contextlib.contextmanager
@@ -228,4 +247,5 @@ async def _end(
     if step.end == "interrupt":
         await client.interrupt()
     else:
+        await until(lambda: home.tells_of(api.calls))
         client._transport._process.kill()  # type: ignore[union-attr]

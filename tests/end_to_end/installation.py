@@ -52,6 +52,14 @@ class Played:
         return list(last.values())
 
 
+def bytes_in(path: Path) -> bytes:
+    """Nothing once it is gone: SQLite removes its own files beside a database that closes."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
 class Installation:
     """`claude-otel setup` done for one user; leaving it ends the workers."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from export_receivers import GrpcReceiver
-from installation import Installation
+from installation import Installation, bytes_in
 from secret_corpus import corpus, kinds_left
 from test_ugly_cases import wait_for
 
@@ -131,16 +131,8 @@ instrumentation/development: {{python: {{claude_otel: {{content: full, baggage_k
         for path in folder.rglob("*")
         if path.is_file()
     ]
-    assert {str(path): left for path in ours if (left := _left(_bytes_in(path)))} == {}
+    assert {str(path): left for path in ours if (left := _left(bytes_in(path)))} == {}
     assert [path for path in ours if path.suffix != ".py" and _others_may(path)] == []
-
-
-def _bytes_in(path: Path) -> bytes:
-    """Nothing once it is gone: SQLite removes its own files beside a database that closes."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return b""
 
 
 def _others_may(path: Path) -> bool:

@@ -6,10 +6,9 @@ from installation import Installation
 
 from claude_otel.testing import Scenario, ScriptedApi, ToolUse, reply, run_claude, start_claude
 
-# Records carry whole milliseconds, and Claude Code stamps one some milliseconds after what it tells
-# of, on a busy machine many: a tool's span is held to a quarter of what its command takes.
-SLEPT_S = 1.0
-TOLERANCE_NS = int(SLEPT_S * 1e9 / 4)
+SLEPT_S = 0.4
+# Records carry whole milliseconds, of a time and of a duration.
+ROUNDED_NS = 2_000_000
 
 
 def test_tool_spans_hold_what_their_commands_say_of_their_own_time_one_after_the_other(
@@ -31,16 +30,22 @@ def test_tool_spans_hold_what_their_commands_say_of_their_own_time_one_after_the
         for span in installation.receiver.spans
         if span.operation == "execute_tool"
     }
+    # Claude Code stamps its record of an end some time after it, longer on a busy machine; so the
+    # span as a whole may be late, but is never shorter than what the command says of itself.
+    ended_at_ns = 0
     for name in ("first", "second"):
         began, ended = map(int, (installation.home.project / name).read_text().split())
         span = tools[f"toolu_{name}"]
-        assert span.started_at_ns - TOLERANCE_NS <= began
-        assert ended <= span.ended_at_ns + TOLERANCE_NS
+        assert ended <= span.ended_at_ns + ROUNDED_NS
+        assert span.ended_at_ns <= calls[1].received_at_ns
         execution_ns = span.attributes["claude.tool.execution_ms"] * 1_000_000
+        assert execution_ns + ROUNDED_NS >= ended - began
         assert span.ended_at_ns - span.started_at_ns == execution_ns
-    # Not read-only: Claude Code runs the second after the first; its wait is told apart.
+        # Not read-only: Claude Code runs the second after the first; its wait is told apart.
+        assert span.started_at_ns + ROUNDED_NS >= ended_at_ns
+        ended_at_ns = ended
     first, second = tools["toolu_first"], tools["toolu_second"]
-    assert first.ended_at_ns <= second.started_at_ns + TOLERANCE_NS
+    assert first.ended_at_ns <= second.ended_at_ns
     assert second.attributes["claude.tool.queue_ms"] >= SLEPT_S * 1000
 
     chats = [span for span in installation.receiver.spans if span.operation == "chat"]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from installation import Installation
+from installation import Installation, bytes_in
 from otlp_receiver import OtlpReceiver
 
 from claude_otel.testing import STORIES, ScriptedApi, play_story, run_claude, start_claude
@@ -146,7 +146,7 @@ def test_a_secret_that_was_said_and_run_leaves_nowhere_and_stays_in_no_file_of_o
         for path in folder.rglob("*"):
             of_claude = installation.home.root in path.parents
             if path.is_file() and not of_claude:
-                assert secret.encode() not in path.read_bytes(), path
+                assert secret.encode() not in bytes_in(path), path
 
 
 def test_two_configurations_at_once_have_two_workers_and_never_mix(
@@ -164,7 +164,7 @@ def test_two_configurations_at_once_have_two_workers_and_never_mix(
         installation.wait_until_delivered()
         assert {s.session_id for s in installation.receiver.spans} == {sessions[0]}
         assert {s.session_id for s in other.spans} == {sessions[1]}
-        assert len(installation.worker_pids()) == 2
+        wait_for(lambda: len(installation.worker_pids()) == 2, "two workers report")
     finally:
         other.close()
 

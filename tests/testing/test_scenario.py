@@ -47,6 +47,7 @@ EVERYTHING = Scenario(
             ),
             stop_reason="pause_turn",
             stop_details={"category": "x"},
+            after_main_calls=2,
             delay_s=0.1,
             gap_s=0.2,
             model="claude-other",

@@ -306,6 +306,40 @@ def test_a_client_that_hangs_up_is_noticed_while_the_reply_waits(scripted_api):
     assert post(api)[0] == 200
 
 
+def test_a_pause_ends_before_its_time_where_the_test_says_so(scripted_api):
+    api = scripted_api(Scenario(main=(reply("one", Pause(60), "two"),)))
+    said = []
+    client = threading.Thread(target=lambda: said.append(post(api, stream=True)[2]))
+    client.start()
+    api.wait_for_pauses(1, timeout_s=10)
+    assert api.calls == []
+
+    api.end_pauses()
+    client.join(10)
+
+    assert "two" in said[0]
+    assert [call.outcome for call in api.calls] == ["ok"]
+
+
+def test_an_agents_reply_waits_for_the_calls_of_the_main_loop_that_it_names(scripted_api):
+    of_agent = reply("3", after_main_calls=1)
+    api = scripted_api(
+        Scenario(main=(reply("started"),), subagents=(Script(when="Count", replies=(of_agent,)),))
+    )
+    headers = {"x-claude-code-agent-id": "a1"}
+    client = threading.Thread(
+        target=post, args=(api,), kwargs={"text": "Count", "headers": headers}
+    )
+    client.start()
+    api.wait_for_requests(1, timeout_s=10)
+
+    post(api)
+    client.join(10)
+
+    log = sorted(api.calls, key=lambda call: call.finished_at_ns)
+    assert [call.script for call in log] == ["main", "Count"]
+
+
 def test_a_server_that_is_left_hangs_up_on_its_clients():
     with ScriptedApi(Scenario(main=(reply(Pause(60), "late"),))) as api:
         failed = []

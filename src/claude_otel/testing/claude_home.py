@@ -10,12 +10,14 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import psutil
+
+from .calls import Call
 
 # No key of anybody's: it only has to look like one.
 FAKE_API_KEY = "sk-ant-api03-fake-key-for-tests-0000000000000000"
@@ -109,6 +111,12 @@ class ClaudeHome:
             return path
         folder = re.sub(r"[^A-Za-z0-9]", "-", str(self.project))
         return self.config / "projects" / folder / f"{session_id}.jsonl"
+
+    def tells_of(self, calls: Iterable[Call]) -> bool:
+        """Whether the transcripts have every answer to the main loop among `calls` by now."""
+        written = "".join(path.read_text(errors="replace") for path in self.transcripts())
+        answered = [call for call in calls if call.script == "main" and call.outcome == "ok"]
+        return all(str(call.message_id) in written for call in answered)
 
     def subagent_transcripts(self, session_id: str) -> list[Path]:
         """The transcripts of the session's subagents, by name."""

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # Seconds between looks at whether the server stops while a reply is being delayed.
 TICK_S = 0.05
+# So long a reply waits for calls of the main loop: versions that run no agent beside it make none.
+MAIN_S = 30
 
 
 class _ClientGone(Exception):
@@ -174,7 +176,9 @@ class _Handler(BaseHTTPRequestHandler):
             )
             return
         response = reply.response if isinstance(reply, BrokenStream) else reply
-        self._pause(self.server.api.answer_s + response.delay_s)
+        api = self.server.api
+        self._pause(MAIN_S, is_over=lambda: api.main_calls_over >= response.after_main_calls)
+        self._pause(api.answer_s + response.delay_s)
         progress.message_id = wire.new_id("msg")
         progress.model = response.model or progress.requested_model
         parts = wire.content_json(response.blocks)
@@ -254,13 +258,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
 
     def _scripted_pause(self, pause: Pause) -> None:
-        self.server.api.reached_pause()
-        self._pause(pause.seconds)
+        number = self.server.api.reached_pause()
+        self._pause(pause.seconds, is_over=lambda: self.server.api.has_ended(number))
 
-    def _pause(self, seconds: float) -> None:
+    def _pause(self, seconds: float, *, is_over: Callable[[], bool] = lambda: False) -> None:
         """Waits, and notices at once that the client has gone."""
         until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
+        while (left := until - time.monotonic()) > 0 and not is_over():
             readable, _, _ = select.select([self.connection], [], [], min(left, TICK_S))
             if readable:
                 if not self.connection.recv(1, socket.MSG_PEEK):

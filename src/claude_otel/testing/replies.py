@@ -21,11 +21,14 @@ def has_files_counted(*, background: bool) -> Response:
     return reply(agent(prompt, "Count files", background=background), usage=COLD)
 
 
-def counts_files(*, delay_s: float = 0.0) -> Script:
+def counts_files(*, after_main_calls: int = 0, delay_s: float = 0.0) -> Script:
+    first = reply(
+        bash("ls | wc -l"), usage=COLD, after_main_calls=after_main_calls, delay_s=delay_s
+    )
     return Script(
         when="COUNT-FILES",
         replies=(
-            reply(bash("ls | wc -l"), usage=COLD, delay_s=delay_s),
+            first,
             reply("0 files.", usage=WARM),
         ),
     )

@@ -77,7 +77,10 @@ class ServerToolUse:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Nothing on the wire for so long; a test can wait until it is reached (`wait_for_pauses`)."""
+    """Nothing on the wire for so long; a test can wait until it is reached (`wait_for_pauses`).
+
+    And end it before its time (`end_pauses`), where something else has to happen first.
+    """
 
     seconds: float
 
@@ -123,7 +126,8 @@ class Response:
     """A whole reply.
 
     `stop_reason` None is derived: `tool_use` when there is a ToolUse, else `end_turn`.
-    `delay_s` passes before the first byte, `gap_s` before the end of each block.
+    `delay_s` passes before the first byte, `gap_s` before the end of each block; the delay begins
+    once so many calls of the main loop are over (`after_main_calls`).
     `model` None answers as the model that was asked for.
     """
 
@@ -131,6 +135,7 @@ class Response:
     usage: Usage = field(default_factory=Usage)
     stop_reason: str | None = None
     stop_details: Json | None = None
+    after_main_calls: int = 0
     delay_s: float = 0.0
     gap_s: float = 0.0
     model: str | None = None

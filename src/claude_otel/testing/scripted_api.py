@@ -53,6 +53,7 @@ class ScriptedApi:
         self._main_beginnings: set[str] = set()
         self._received = 0
         self._pauses = 0
+        self._pauses_ended = 0
         self._finished: list[Call] = []
         self._other_requests: list[str] = []
         self._log: IO[str] | None = None
@@ -97,6 +98,11 @@ class ScriptedApi:
         with self._changed:
             self._scenario = scenario
             self._cursors.clear()
+
+    def end_pauses(self) -> None:
+        """Ends every Pause that has been reached by now: what follows it is sent at once."""
+        with self._changed:
+            self._pauses_ended = self._pauses
 
     # --- what it did ---
 
@@ -166,10 +172,21 @@ class ScriptedApi:
             self._changed.notify_all()
             return self._received - 1
 
-    def reached_pause(self) -> None:
+    def reached_pause(self) -> int:
+        """Which one it is, counted from 1."""
         with self._changed:
             self._pauses += 1
             self._changed.notify_all()
+            return self._pauses
+
+    @property
+    def main_calls_over(self) -> int:
+        with self._changed:
+            return sum(call.script == "main" for call in self._finished)
+
+    def has_ended(self, pause: int) -> bool:
+        with self._changed:
+            return pause <= self._pauses_ended
 
     def finish(self, call: Call) -> None:
         with self._changed:

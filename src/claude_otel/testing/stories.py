@@ -81,7 +81,7 @@ def background_subagent() -> Story:
         has_files_counted(background=True),
         reply("I have asked for it.", usage=WARM),
         reply("There are no files.", usage=MORE),
-        subagents=(counts_files(delay_s=1.0),),
+        subagents=(counts_files(after_main_calls=2, delay_s=1.0),),
     )
 
 

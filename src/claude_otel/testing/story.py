@@ -7,7 +7,7 @@ Never here: particular stories (stories.py, demo_story.py).
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -101,22 +101,28 @@ def _run_step(step: Step, api: ScriptedApi, options: Any, timeout_s: float) -> C
     with start_claude(cast(str, step.prompts[0]), **options) as process:
         process.close_input()
         if step.end_at_file is not None:
-            _wait_for_file(options.get("project", options["home"].project) / step.end_at_file)
+            path = options.get("project", options["home"].project) / step.end_at_file
+            _wait_until(path.exists, f"{path} did not appear: did the tool run?")
         else:
             api.wait_for_pauses(before + 1)
         time.sleep(CLIENT_READS_S)
         if step.end == "interrupt":
             process.interrupt()
         else:
+            # What it was answered it writes down in its own time, and would not any more.
+            _wait_until(
+                lambda: options["home"].tells_of(api.calls),
+                "the transcript did not tell of every answer",
+            )
             process.kill()
         return process.wait(timeout_s=timeout_s)
 
 
-def _wait_for_file(path: Any, *, timeout_s: float = 30) -> None:
+def _wait_until(met: Callable[[], bool], else_say: str, *, timeout_s: float = 60) -> None:
     until = time.monotonic() + timeout_s
-    while not path.exists():
+    while not met():
         if time.monotonic() > until:
-            raise TimeoutError(f"{path} did not appear within {timeout_s} s: did the tool run?")
+            raise TimeoutError(f"Within {timeout_s} s {else_say}")
         time.sleep(0.02)
 
 

@@ -160,7 +160,7 @@ def background_while_typing() -> Story:
             reply("There are no files.", usage=MORE),
             reply("42 it is.", usage=MORE),
         ),
-        subagents=(counts_files(delay_s=1.5),),
+        subagents=(counts_files(after_main_calls=2, delay_s=1.5),),
     )
 
 
