@@ -31,7 +31,7 @@ from watched_programs import (
 
 import claude_otel
 from claude_otel import emit_live
-from claude_otel.capture.agent_sdk import connection, recording, session_record, wrappers
+from claude_otel.capture.agent_sdk import connection, recording, session_record, taps, wrappers
 from claude_otel.capture.agent_sdk import prompts as prompts_taken
 from claude_otel.capture.agent_sdk.connection import Connection
 from claude_otel.capture.agent_sdk.prompts import Prompts
@@ -97,7 +97,7 @@ ONLY_BY_THE_REAL_CLI = (
     (session_record, "parts_of"),
     (session_record, "section"),
     (session_record, "text"),
-    (wrappers, "_hear_errors"),
+    (wrappers, "hear_errors"),
 )
 # Called at the beginning and the end of a program, not while it uses the SDK; or what itself
 # is the border that our failures do not pass.
@@ -120,7 +120,7 @@ NOT_WHILE_IT_RUNS = {
     "wrappers": ("_class_of", "_own"),
 }
 # Every function of ours that they use: their own, those of sources and conventions.
-MODULES = (connection, prompts_taken, recording, session_record, wrappers, emit_live)
+MODULES = (connection, prompts_taken, recording, session_record, taps, wrappers, emit_live)
 OF_THE_MODEL = ("feed", "settle", "finish")
 
 

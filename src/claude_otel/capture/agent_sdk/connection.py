@@ -1,8 +1,8 @@
 """One connection to the CLI, seen while it happens, from the program's own tasks.
 
 Here: which turn runs, whose tool a handler is, what is current for a callback, and the
-moments that nobody writes down. Every method is called from the wrappers of
-`instrumentor.py`, is cheap and never raises. What needs time is `recording.py`'s.
+moments that nobody writes down. Every method is called from `wrappers.py` and
+`taps.py`, is cheap and never raises. What needs time is `recording.py`'s.
 """
 
 from __future__ import annotations

@@ -12,8 +12,6 @@ import sys
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
-from contextvars import ContextVar
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
@@ -24,9 +22,16 @@ from opentelemetry import context as otel_context
 from opentelemetry.context import Context, attach, detach
 
 from claude_otel.capture.agent_sdk.connection import Connection, stamp_of, stamped
+from claude_otel.capture.agent_sdk.ends import (
+    cancelled,
+    closed_early,
+    failed,
+    hear_errors,
+    is_cancel,
+)
+from claude_otel.capture.agent_sdk.taps import Asked, Messages, TappedTransport, opening
 from claude_otel.diagnostics import log
 from claude_otel.diagnostics import telemetry_must_not_break_the_host as guarded
-from claude_otel.model import events as ev
 
 Async: TypeAlias = Callable[..., Awaitable[Any]]
 Open: TypeAlias = Callable[[Mapping[str, str], bool, bool], Connection]
@@ -36,9 +41,6 @@ its session is kept in a store."""
 _INTERNAL: Final = "claude_agent_sdk._internal"
 _TRANSPORT: Final = f"{_INTERNAL}.transport.subprocess_cli"
 _MCP_1: Final = "mcp.server.lowlevel.server"
-_STDERR_CHARACTERS: Final = 4096
-# Which connection is being opened: `Query` and the transport are made deep inside of it.
-_opening: ContextVar[Connection | None] = ContextVar("claude_otel_opening", default=None)
 
 
 class Wrappers:
@@ -109,7 +111,7 @@ class Wrappers:
         """`query()`: all of one connection; its first turn begins with its first step."""
         messages = wrapped(*args, **kwargs)
         given = self._given(("prompt", "options", "transport"), args, kwargs)
-        return _Messages(messages, lambda: self._opened(given, given.get("prompt")), self._lost)
+        return Messages(messages, lambda: self._opened(given, given.get("prompt")), self._lost)
 
     async def _connect(self, wrapped: Async, client: Any, args: Any, kwargs: Any) -> Any:
         given: dict[str, Any] = {
@@ -120,7 +122,7 @@ class Wrappers:
         connection = self._opened(given, prompt)
         if connection is None:
             return await wrapped(*args, **kwargs)
-        token = _opening.set(connection)
+        token = opening.set(connection)
         try:
             opened = await wrapped(*args, **kwargs)
             connection.is_open = True
@@ -129,7 +131,7 @@ class Wrappers:
             self._lost(connection, error)
             raise
         finally:
-            _opening.reset(token)
+            opening.reset(token)
 
     def _opened(self, given: Mapping[str, Any], prompt: object) -> Connection | None:
         with self._guarded("opening a connection"):
@@ -147,18 +149,18 @@ class Wrappers:
 
     async def _start(self, wrapped: Async, query: Any, args: Any, kwargs: Any) -> Any:
         with self._guarded("joining a connection"):
-            connection = _opening.get()
+            connection = opening.get()
             if connection is not None and query not in self._connections:
                 self._connections[query] = connection
         return await wrapped(*args, **kwargs)
 
     async def _launch(self, wrapped: Async, transport: Any, args: Any, kwargs: Any) -> Any:
         """The CLI starts: its TRACEPARENT is the turn, if one has begun."""
-        connection = _opening.get()
+        connection = opening.get()
         if connection is None:
             return await wrapped(*args, **kwargs)
         with self._guarded("listening to stderr"):
-            _hear_errors(transport, connection)
+            hear_errors(transport, connection)
         with self._guarded("finding where the session is kept"):
             options = getattr(transport, "_options", None)
             if options is not None:
@@ -209,7 +211,7 @@ class Wrappers:
         transport = query.transport
         if connection is not None:
             with self._guarded("tapping the transport"):
-                query.transport = _Tapped(transport, connection, self._guarded)
+                query.transport = TappedTransport(transport, connection, self._guarded)
         try:
             return await wrapped(*args, **kwargs)
         finally:
@@ -222,7 +224,7 @@ class Wrappers:
         frame = self._given(("request",), args, kwargs).get("request")
         if connection is None or not isinstance(frame, Mapping):
             return await wrapped(*args, **kwargs)
-        asked = _Asked(connection, cast("Mapping[str, Any]", frame), self._guarded)
+        asked = Asked(connection, cast("Mapping[str, Any]", frame), self._guarded)
         token = attach(asked.context)
         try:
             return await wrapped(*args, **kwargs)
@@ -313,149 +315,17 @@ class Wrappers:
         self, connection: Connection, cause: BaseException | None, *, is_closed: bool
     ) -> None:
         with self._guarded("closing a connection"):
-            if _is_cancel(cause):
-                cut_short = _cancelled()
+            if is_cancel(cause):
+                cut_short = cancelled()
             elif cause is not None and not connection.is_open:
-                cut_short = _failed(cause, connection)
+                cut_short = failed(cause, connection)
             else:
-                cut_short = _closed_early()
+                cut_short = closed_early()
             connection.ended(cut_short, is_closed=is_closed)
 
     def _lost(self, connection: Connection, error: BaseException) -> None:
         with self._guarded("noting a failed connection"):
-            connection.ended(_cancelled() if _is_cancel(error) else _failed(error, connection))
-
-
-Guard: TypeAlias = Callable[[str], AbstractContextManager[None]]
-
-
-class _Asked:
-    """One control request while the program answers it."""
-
-    def __init__(self, connection: Connection, frame: Mapping[str, Any], guard: Guard) -> None:
-        self._connection = connection
-        self._guard = guard
-        self._started_at_ns = time.time_ns()
-        self._request: Mapping[str, Any] = {}
-        self._id = str(frame.get("request_id"))
-        self.context = connection.above
-        with guard("noting a request of the CLI"):
-            self._request = frame.get("request") or {}
-            self.context = connection.context_for(self._request)
-            if self._kind in ("can_use_tool", "hook_callback"):
-                connection.answers[self._id] = {}
-            if self._kind == "can_use_tool":
-                connection.asked_permission(self._request)
-
-    @property
-    def _kind(self) -> object:
-        return self._request.get("subtype")
-
-    def answered(self) -> None:
-        with self._guard("noting an answer to the CLI"):
-            answer = self._connection.answers.pop(self._id, {})
-            if self._kind == "can_use_tool":
-                self._connection.gave_permission(self._request, answer)
-            elif self._kind == "hook_callback":
-                self._connection.hook_ran(self._request, answer, self._started_at_ns)
-
-
-class _Messages:
-    """What `process_query` yields, its first step taken while its connection is being opened.
-
-    Not a generator: that would be one more thing to close.
-    """
-
-    def __init__(
-        self,
-        messages: Any,
-        opened: Callable[[], Connection | None],
-        lost: Callable[[Connection, BaseException], None],
-    ) -> None:
-        self._messages = messages
-        self._opened = opened
-        self._lost = lost
-        self._has_begun = False
-
-    def __aiter__(self) -> _Messages:
-        return self
-
-    def __anext__(self) -> Awaitable[Any]:
-        if self._has_begun:
-            return self._messages.__anext__()
-        self._has_begun = True
-        return self._first()
-
-    async def _first(self) -> Any:
-        connection = self._opened()
-        if connection is None:
-            return await self._messages.__anext__()
-        connection.is_open = True  # its first turn has begun: what ends it, ends that
-        token = _opening.set(connection)
-        try:
-            return await self._messages.__anext__()
-        except StopAsyncIteration:
-            raise
-        except BaseException as error:
-            self._lost(connection, error)
-            raise
-        finally:
-            _opening.reset(token)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._messages, name)
-
-
-_Proxy: Any = wrapt.ObjectProxy
-
-
-class _Tapped(_Proxy):
-    """A transport whose frames are noted at arrival, before a slow consumer holds them up."""
-
-    def __init__(self, transport: Any, connection: Connection, guard: Guard) -> None:
-        _Proxy.__init__(self, transport)
-        self._self_connection = connection
-        self._self_guard = guard
-
-    def read_messages(self) -> Any:
-        messages = self.__wrapped__.read_messages()
-        return _TappedFrames(messages, self._self_connection, self._self_guard)
-
-    def write(self, data: Any) -> Any:
-        with self._self_guard("noting what is written"):
-            self._self_connection.writes(data)
-        return self.__wrapped__.write(data)
-
-
-class _TappedFrames:
-    def __init__(self, frames: Any, connection: Connection, guard: Guard) -> None:
-        self._frames = frames
-        self._connection = connection
-        self._guard = guard
-
-    def __aiter__(self) -> _TappedFrames:
-        self._frames = self._frames.__aiter__()  # a transport may give what only `async for` takes
-        return self
-
-    async def __anext__(self) -> Any:
-        try:
-            frame = await self._frames.__anext__()
-        except StopAsyncIteration:
-            with self._guard("noting the end of a stream"):
-                self._connection.ended(
-                    ev.CutShort(at_ns=time.time_ns(), outcome="failed", error_type="no_result")
-                )
-            raise
-        except Exception as error:
-            with self._guard("noting a broken stream"):
-                self._connection.ended(_failed(error, self._connection))
-            raise
-        with self._guard("noting a frame"):
-            self._connection.arrived(frame)
-        return frame
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._frames, name)
+            connection.ended(cancelled() if is_cancel(error) else failed(error, connection))
 
 
 def _class_of(module: str, name: str) -> Any:
@@ -483,40 +353,3 @@ def _environ_of(options: Any) -> Mapping[str, str]:
 
 def _message(prompt: str) -> dict[str, Any]:
     return {"type": "user", "message": {"role": "user", "content": prompt}}
-
-
-def _hear_errors(transport: Any, connection: Connection) -> None:
-    """Keep the end of what the CLI prints to a callback of the program, which is called as ever.
-
-    Without a callback the CLI's stderr is the program's own, and not ours to read.
-    """
-    options = getattr(transport, "_options", None)
-    heard = getattr(options, "stderr", None)
-    if options is None or heard is None:
-        return
-
-    def hear(line: str) -> None:
-        connection.stderr = f"{connection.stderr}{line}\n"[-_STDERR_CHARACTERS:]
-        heard(line)
-
-    transport._options = replace(options, stderr=hear)  # the program's own object stays
-
-
-def _is_cancel(error: BaseException | None) -> bool:
-    # asyncio's CancelledError, trio's Cancelled; neither has to be installed or imported.
-    return error is not None and type(error).__name__ in ("CancelledError", "Cancelled")
-
-
-def _cancelled() -> ev.CutShort:
-    return ev.CutShort(at_ns=time.time_ns(), outcome="cancelled")
-
-
-def _closed_early() -> ev.CutShort:
-    return ev.CutShort(at_ns=time.time_ns(), outcome="closed_early")
-
-
-def _failed(error: BaseException, connection: Connection) -> ev.CutShort:
-    said = f"{error}\n{connection.stderr}".strip()
-    return ev.CutShort(
-        at_ns=time.time_ns(), outcome="failed", error_type=type(error).__name__, message=said
-    )
