@@ -272,7 +272,8 @@ class FirstChunk(Event):
 class ToolReturned(Event):
     """A tool returned or failed; None where this source does not say.
 
-    `duration_ms` is the execution alone. `decision`, `decision_source` and
+    `duration_ms` is the execution alone, as a hook is told; `stated_ms` what the tool's own
+    result says that it took: some of Claude Code's say it. `decision`, `decision_source` and
     `decision_reason` say how it was permitted. `subagent_id`: the agent that this call launched.
     `was_killed`: its command ended by SIGKILL.
     `result` is what the model is told; where that was too long, it is a beginning
@@ -290,6 +291,7 @@ class ToolReturned(Event):
     was_interrupted: bool = False
     was_killed: bool = False
     duration_ms: int | None = None
+    stated_ms: int | None = None
     decision: str | None = None
     decision_source: str | None = None
     decision_reason: str | None = None

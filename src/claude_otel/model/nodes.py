@@ -244,6 +244,7 @@ class ToolCall:
     `requested_at_ns`: the model's answer named it. `scheduled_at_ns`: its turn among the
     other calls had come, as a hook saw. `permission_wait_ms` and
     `queue_ms` are what lies between. Both None where the facts do not tell.
+    `duration_ms`: it ran for so long, as a hook was told; `stated_ms`: as its own result says.
     `ran`: it ran in the program that drives Claude, which measured it.
     """
 
@@ -259,6 +260,7 @@ class ToolCall:
     asked_is_ambiguous: bool = False
     decided_at_ns: int | None = None
     duration_ms: int | None = None
+    stated_ms: int | None = None
     ran: tuple[int, int] | None = None
     seen_running_at_ns: int | None = None
     ended_at_ns: int | None = None
@@ -282,8 +284,8 @@ class ToolCall:
         if self.ran is not None:
             return self.ran[0]
         asked_for = self.decided_at_ns or self.requested_at_ns
-        if self.ended_at_ns is not None and self.duration_ms is not None:
-            measured = self.ended_at_ns - self.duration_ms * 1_000_000
+        if self.ended_at_ns is not None and (took_ms := self._took_ms) is not None:
+            measured = self.ended_at_ns - took_ms * 1_000_000
             if self.seen_running_at_ns is not None:  # its end is recorded some time after it
                 measured = min(measured, self.seen_running_at_ns)
             return measured if asked_for is None else max(measured, asked_for)
@@ -306,7 +308,14 @@ class ToolCall:
     def execution_ms(self) -> float | None:
         if self.ran is not None:
             return (self.ran[1] - self.ran[0]) / 1e6
-        return self.duration_ms
+        return self._took_ms
+
+    @property
+    def _took_ms(self) -> int | None:
+        """A hook's word, else that of the result, if the tool is Claude Code's own."""
+        if self.duration_ms is not None or self.name.startswith("mcp__"):
+            return self.duration_ms
+        return self.stated_ms
 
     @property
     def permission_wait_ms(self) -> float | None:

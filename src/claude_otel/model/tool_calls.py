@@ -61,6 +61,7 @@ class ToolCalls:
         tool.touched_ns = self._whose.now_ns
         tool.input = event.input if tool.input is None else tool.input
         tool.duration_ms = event.duration_ms if tool.duration_ms is None else tool.duration_ms
+        tool.stated_ms = event.stated_ms if tool.stated_ms is None else tool.stated_ms
         # The record's word goes before the hook's, whichever comes first.
         said, known = event, tool
         if event.from_hook:

@@ -152,5 +152,14 @@ def whole(raw: Raw, key: str) -> int | None:
     return int(value) if 0 <= value < 1 << 53 and value == int(value) else None
 
 
+def stated_ms(outcome: Raw) -> int | None:
+    """What a tool's result says of its own time: Agent; Glob and WebFetch; WebSearch."""
+    seconds = outcome.get("durationSeconds")
+    if isinstance(seconds, int | float) and 0 <= seconds < 1 << 32:
+        return round(seconds * 1e3)
+    total_ms = whole(outcome, "totalDurationMs")
+    return whole(outcome, "durationMs") if total_ms is None else total_ms
+
+
 def strings(raw: Raw, key: str) -> tuple[str, ...]:
     return tuple(value for value in list_of(raw.get(key)) if isinstance(value, str))

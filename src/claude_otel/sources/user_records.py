@@ -12,7 +12,7 @@ from typing import Any
 
 from claude_otel.model import events as ev
 from claude_otel.model.parts import Message, Part, ToolResult, text_of
-from claude_otel.sources.blocks import Raw, parts_of, section, text
+from claude_otel.sources.blocks import Raw, parts_of, section, stated_ms, text
 
 _INTERRUPTED = "[Request interrupted by user"
 _REFUSED = "The user doesn't want to proceed with this tool use"
@@ -191,6 +191,7 @@ def _tool_returned(raw: Raw, at_ns: int, agent_id: str | None, part: ToolResult)
         is_error=part.is_error,
         was_interrupted=outcome.get("interrupted") is True
         or (part.is_error and words.rpartition("\n")[2].startswith(_INTERRUPTED)),
+        stated_ms=stated_ms(outcome),
         was_killed=part.is_error and words.startswith("Exit code 137"),
         decision=text(decision, "decision") or ("reject" if refused else None),
         decision_source=text(decision, "source"),
