@@ -1,18 +1,34 @@
 """Golden stories: every route gives one tree, and the tree is what the API was asked."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from exactness import differences, ends
 from expected import ENDS_UNSTATED, expected_ends, is_named
-from story_routes import Story, live, load, read_all, spans_in, spans_of, story_folders, tree_json
+from story_routes import (
+    Story,
+    live,
+    load,
+    read_all,
+    spans_in,
+    spans_of,
+    story_folders,
+    transcript_only,
+    tree_json,
+)
 
 from claude_otel.emit import span_id_of
 from claude_otel.semconv import attributes as at
 from claude_otel.testing import STORIES
 
 FOLDERS = {f"{folder.parent.name} {folder.name}": folder for folder in story_folders()}
+WITH_REQUESTS = [
+    name
+    for name, folder in FOLDERS.items()
+    if any(b'"type":"api-request"' in path.read_bytes() for path in folder.glob("transcript*"))
+]
 
 # A turn that is over may gain: by what a background agent still does, by a compaction whose
 # tokens are stated at the session's end. Whether it does depends on when it was told.
@@ -65,6 +81,47 @@ def test_live_says_each_thing_once_and_leaves_nothing_for_the_end(story: Story, 
     assert corrections in ([], ["turn"] if story.name in MAY_BE_CORRECTED else [])
     assert [reading.changes_at_finish for reading in readings] == [0] * len(readings)
     assert all(reading.session.is_quiet and reading.session.is_idle for reading in readings)
+
+
+@pytest.mark.parametrize("name", WITH_REQUESTS)
+def test_requests_that_are_written_down_after_their_answers_change_nothing(
+    name: str, tmp_path: Path
+):
+    """What is answered at once may overtake the records of its request, and of what it says."""
+    story = load(FOLDERS[name])
+    sessions = tuple(
+        replace(
+            session,
+            transcript=_answers_first(session.transcript),
+            subagents={
+                name: _answers_first(content) if name.endswith(".jsonl") else content
+                for name, content in session.subagents.items()
+            },
+        )
+        for session in story.sessions
+    )
+    late = replace(story, sessions=sessions)
+    assert spans_of(transcript_only(late)) == spans_of(transcript_only(story))
+    assert spans_of(read_all(late)) == _kept(story)
+    assert spans_of(live(late, tmp_path, step=997)) == _kept(story)
+
+
+def _answers_first(transcript: bytes) -> bytes:
+    """The records of each request that was answered behind the first record of its answer."""
+    told = [(json.loads(line), line) for line in transcript.splitlines(keepends=True)]
+    answered = {record.get("requestRef") for record, _ in told}
+    lines: list[bytes] = []
+    parts: list[bytes] = []
+    late: dict[str, list[bytes]] = {}
+    for record, line in told:
+        if record["type"].startswith("api-request-"):
+            parts.append(line)
+        elif record["type"] == "api-request" and record["id"] in answered:
+            late[record["id"]], parts = [*parts, line], []
+        else:
+            lines += [*parts, line, *late.pop(record.get("requestRef"), [])]
+            parts = []
+    return b"".join(lines)
 
 
 def test_a_copied_history_is_not_said_again_by_the_session_that_copied_it(tmp_path: Path):
