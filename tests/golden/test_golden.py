@@ -87,7 +87,10 @@ def test_live_says_each_thing_once_and_leaves_nothing_for_the_end(story: Story, 
 def test_requests_that_are_written_down_after_their_answers_change_nothing(
     name: str, tmp_path: Path
 ):
-    """What is answered at once may overtake the records of its request, and of what it says."""
+    """What is answered at once may overtake the records of its request, and of what it says.
+
+    As it really did in permission_allowed 2.1.332.
+    """
     story = load(FOLDERS[name])
     sessions = tuple(
         replace(
@@ -109,17 +112,18 @@ def test_requests_that_are_written_down_after_their_answers_change_nothing(
 def _answers_first(transcript: bytes) -> bytes:
     """The records of each request that was answered behind the first record of its answer."""
     told = [(json.loads(line), line) for line in transcript.splitlines(keepends=True)]
-    answered = {record.get("requestRef") for record, _ in told}
+    to_be_answered = {record.get("requestRef") for record, _ in told}
     lines: list[bytes] = []
     parts: list[bytes] = []
     late: dict[str, list[bytes]] = {}
     for record, line in told:
         if record["type"].startswith("api-request-"):
             parts.append(line)
-        elif record["type"] == "api-request" and record["id"] in answered:
+        elif record["type"] == "api-request" and record["id"] in to_be_answered:
             late[record["id"]], parts = [*parts, line], []
         else:
             lines += [*parts, line, *late.pop(record.get("requestRef"), [])]
+            to_be_answered.discard(record.get("requestRef"))
             parts = []
     return b"".join(lines)
 
