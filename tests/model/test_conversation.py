@@ -1,7 +1,9 @@
 """What a model call was asked, where the transcript tells it twice."""
 
+from dataclasses import replace
+
 from claude_otel.model.conversation import Conversation
-from claude_otel.model.events import ModelResponded, RequestMessage, RequestSent
+from claude_otel.model.events import ModelResponded, RequestFailed, RequestMessage, RequestSent
 from claude_otel.model.nodes import Turn
 from claude_otel.model.parts import Message, Part, Text, ToolResult, ToolUse
 
@@ -77,3 +79,22 @@ def test_a_request_that_is_written_down_after_its_answer_was_told_makes_no_call(
 
     assert talk.sends(RequestSent(at_ns=2, id="first", keep=0), turn, turn) == []
     assert talk.ends(turn, 4, "completed") == []
+
+
+def test_a_failure_that_is_written_down_before_its_request_is_one_call():
+    turn = Turn(record_id="prompt", session_id="session", started_at_ns=0)
+    talk = Conversation(agent_id=None)
+    talk.says(_said("user", Text(text="Fix it.")))
+    at_once = RequestFailed(at_ns=3, error_type="401", is_final=True, record_id="error-1")
+
+    (first,) = talk.fails(at_once, turn, turn)  # nothing says yet that this version tells requests
+    assert talk.sends(RequestSent(at_ns=2, id="first", keep=0), turn, turn) == []
+    assert talk.fails(replace(at_once, at_ns=5, record_id="error-2"), turn, turn) == []
+    (second,) = talk.sends(RequestSent(at_ns=4, id="second", keep=0), turn, turn)
+
+    assert [(c.key, c.failure and c.failure.type, c.started_at_ns) for c in (first, second)] == [
+        ("error-1", "401", 3),
+        ("second", "401", 4),
+    ]
+    assert talk.sends(RequestSent(at_ns=6, id="third", keep=0), turn, turn) == []
+    assert [call.key for call in talk.ends(turn, 7, "interrupted")] == ["third"]

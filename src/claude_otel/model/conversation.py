@@ -37,6 +37,15 @@ class _Pending:
     shape: RequestShape | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _FailedEarly:
+    """A failure that was read while no request waited for an answer."""
+
+    at_ns: int
+    failure: Failure
+    is_told: bool  # as a call of its own
+
+
 @dataclass(slots=True, kw_only=True)
 class Conversation:
     agent_id: str | None
@@ -55,6 +64,7 @@ class Conversation:
     _used: set[str] = field(default_factory=set[str])
     _scheduled: set[str] = field(default_factory=set[str])
     _shape_told: tuple[str, str] | None = None
+    _failed_early: _FailedEarly | None = None
     # Answers read before their request, by its id (an answer at once overtakes it); None: told.
     _early: dict[str, ModelCall | None] = field(default_factory=dict[str, "ModelCall | None"])
 
@@ -95,6 +105,11 @@ class Conversation:
         """Take a request; return the calls that it makes final (it follows them)."""
         final = self._give_up(None, request.at_ns, SUPERSEDED)
         self._sees_requests = True
+        failed, self._failed_early = self._failed_early, None
+        if failed is not None and not 0 < request.at_ns <= failed.at_ns:
+            failed = None  # that was another one
+        if failed is not None and failed.is_told:
+            return final
         if request.id in self._early:
             answered = self._early.pop(request.id)
             if answered is not None:
@@ -114,7 +129,7 @@ class Conversation:
             shape=self._shape_of(request, turn),
         )
         self.last_fact_ns = max(self.last_fact_ns, request.at_ns)
-        return final
+        return final + (self._give_up(None, failed.at_ns, failed.failure) if failed else [])
 
     def responds(self, record: ModelResponded, owner: Turn | Subagent, turn: Turn) -> ModelCall:
         """Add one record to its call, opening it at the first."""
@@ -143,6 +158,7 @@ class Conversation:
         """Close the waiting request as failed; without one, state the failure alone."""
         failure = Failure(type=record.error_type, message=record.message)
         failed = self._give_up(None, record.at_ns, failure)
+        is_early = record.was_sent and not failed
         if not record.was_sent:
             self._used |= set(self.open_calls)
             self._ended_by(record.stop_reason)
@@ -161,6 +177,10 @@ class Conversation:
                     failure=failure,
                 )
             ]
+        if is_early:
+            self._failed_early = _FailedEarly(
+                at_ns=record.at_ns, failure=failure, is_told=bool(failed)
+            )
         self.last_fact_ns = max(self.last_fact_ns, record.at_ns)
         return failed
 
