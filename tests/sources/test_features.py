@@ -51,6 +51,14 @@ def test_what_is_made_for_the_next_request_says_when_it_had_not_left_yet():
     ]
 
 
+def test_an_early_version_says_by_its_progress_that_hooks_of_a_result_began():
+    """2.1.19; of other progress the results follow."""
+    data = {"type": "hook_progress", "hookEvent": "PostToolUse", "hookName": "PostToolUse:Bash"}
+    before = {**data, "hookEvent": "PreToolUse"}
+    assert read({"type": "progress", "data": data}) == [RequestPrepared(at_ns=AT_NS)]
+    assert read({"type": "progress", "data": before}) == [Ignored(at_ns=AT_NS, kind="progress")]
+
+
 def test_another_hook_that_adds_to_the_conversation_is_told_with_what_it_added():
     assert attachment(
         type="hook_success",
@@ -59,6 +67,7 @@ def test_another_hook_that_adds_to_the_conversation_is_told_with_what_it_added()
         durationMs=31,
         toolUseID="x",
     ) == [
+        RequestPrepared(at_ns=AT_NS),  # the model is asked when the hook is over
         HookRan(
             at_ns=AT_NS,
             name="UserPromptSubmit",

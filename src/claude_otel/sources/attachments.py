@@ -48,6 +48,8 @@ _HOOK_DECISIONS: Final[dict[str, str | None]] = {
 }
 
 
+HOOKS_BEFORE_A_REQUEST: Final = ("UserPromptSubmit", "PostToolUse", "PostToolUseFailure")
+"""What is done next after such a hook is to ask the model, once it is over."""
 _HOOKS_OF_TOOLS: Final = ("PreToolUse", "PostToolUse", "PostToolUseFailure", "PermissionRequest")
 
 
@@ -59,6 +61,8 @@ def _hook_ran(raw: Raw, at_ns: int, agent_id: str | None, kind: str) -> Iterator
     if event == "Stop" and kind == "hook_blocking_error":
         yield ev.Ignored(at_ns=at_ns, kind="attachment/hook_blocking_error of Stop")
         return  # stop_hook_summary follows
+    if event in HOOKS_BEFORE_A_REQUEST:
+        yield ev.RequestPrepared(at_ns=at_ns, agent_id=agent_id)
     decision = _HOOK_DECISIONS[kind]
     if decision is None and words:
         decision = "add_context"

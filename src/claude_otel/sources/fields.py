@@ -145,6 +145,10 @@ RECORDS: Final[Mapping[str, Mapping[str, str]]] = {
             the_ending_says_it="preventContinuation",
         ),
     },
+    "progress": {
+        **_CHAIN,
+        **_fields("data", the_results_say_it="toolUseID parentToolUseID"),
+    },
     "api-request": _fields(
         "type timestamp agentId id querySource shapeHash params keep tail",
         names_the_file="sessionId version",

@@ -15,7 +15,7 @@ from typing import Final
 from claude_otel.model import events as ev
 from claude_otel.model.parts import Message, text_of
 from claude_otel.model.usage import Usage
-from claude_otel.sources.attachments import attachment_events
+from claude_otel.sources.attachments import HOOKS_BEFORE_A_REQUEST, attachment_events
 from claude_otel.sources.blocks import (
     Raw,
     json_of,
@@ -55,7 +55,6 @@ IGNORED: Final[dict[str, str]] = {
     "mode": "display mode",
     "observer-ref": "internal state",
     "pr-link": "display only",
-    "progress": "live output of a tool; its result follows",
     "queue-operation": "the prompt record follows when it is taken",
     "relocated": "the session's file moved; hooks name the new path",
     "summary": "a title of the session",
@@ -244,6 +243,14 @@ def _request_blob(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
     )
 
 
+def _progress(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
+    """Live output, of which the results follow; 2.1.19 says here, and only here, that hooks run."""
+    if text(section(raw, "data"), "hookEvent") in HOOKS_BEFORE_A_REQUEST:
+        yield ev.RequestPrepared(at_ns=at_ns, agent_id=text(raw, "agentId"))
+    else:
+        yield ev.Ignored(at_ns=at_ns, kind="progress")
+
+
 def _cost_state(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
     models = section(raw, "modelUsage")
     by_model: dict[str, ev.ModelTotals] = {}
@@ -281,6 +288,7 @@ def _permission_mode(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
 RECORDS: Final[dict[str, Callable[[Raw, int], Iterator[ev.Event]]]] = {
     "assistant": _assistant,
     "attachment": attachment_events,
+    "progress": _progress,
     "user": user_events,
     "system/api_error": _api_error,
     "system/stop_hook_summary": _stop_hooks,
