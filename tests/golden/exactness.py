@@ -45,6 +45,7 @@ HOOKS_ONLY_KNOW = {
     },
     "turn": {"event claude.permission.asked"},
 }
+_ENDED = ("ok", "cancelled")
 SHORTEST_MS = 100
 """Shorter ones say more about whole milliseconds in records than about a tracer."""
 
@@ -288,12 +289,15 @@ def _unlike(route: str, told: Spans, known: Spans) -> Iterator[str]:
 
 
 def call_times(story: Story, spans: Spans) -> list[tuple[float, float]]:
-    """Of each model call: how far its duration is from what the API's log says, and that (ms)."""
-    answered = {c["message_id"]: c for c in _main_calls(story) if c["outcome"] == "ok"}
+    """Of each model call: how far its duration is from what the API's log says, and that (ms).
+
+    Stopped ones too, once they answered; not killed ones, of which nobody says when they ended.
+    """
+    answered = {c["message_id"]: c for c in _main_calls(story) if c["outcome"] in _ENDED}
     times: list[tuple[float, float]] = []
     for span in _of_kind(spans, "model_call"):
         call = answered.get(span["attributes"].get(at.RESPONSE_ID, ""))
-        if call is None:
+        if call is None or span["attributes"].get(at.ERROR_TYPE) == "abandoned":
             continue
         real_ns = call["finished_at_ns"] - call["received_at_ns"]
         if real_ns >= SHORTEST_MS * 1_000_000:

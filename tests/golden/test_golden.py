@@ -169,6 +169,15 @@ def test_a_model_call_takes_the_time_that_the_api_saw(story: Story):
             assert span["end_ns"] > call["first_byte_at_ns"] - MILLISECOND
 
 
+def test_a_stopped_model_call_ends_when_the_api_saw_it_stop(story: Story):
+    """Not with the last record of its answer; of one that is killed nobody says when."""
+    stopped = [s for s in _chats(story) if s["attributes"].get("error.type") == "interrupted"]
+    cancelled = [call for call in story.calls if call["outcome"] == "cancelled"]
+    assert len(stopped) <= len(cancelled)
+    for span, call in zip(stopped, cancelled, strict=False):
+        assert abs(span["end_ns"] - call["finished_at_ns"]) < 200 * MILLISECOND
+
+
 # -- of a story --------------------------------------------------------------------------------
 
 

@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 
+import pytest
+
 from claude_otel.model.conversation import Conversation
 from claude_otel.model.events import ModelResponded, RequestFailed, RequestMessage, RequestSent
-from claude_otel.model.nodes import Turn
+from claude_otel.model.nodes import Outcome, Turn
 from claude_otel.model.parts import Message, Part, Text, ToolResult, ToolUse
 
 READ = ToolUse(id="toolu_read", name="Read", input={"file_path": "cart.py"})
@@ -98,3 +100,20 @@ def test_a_failure_that_is_written_down_before_its_request_is_one_call():
     ]
     assert talk.sends(RequestSent(at_ns=6, id="third", keep=0), turn, turn) == []
     assert [call.key for call in talk.ends(turn, 7, "interrupted")] == ["third"]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "ended_at_ns"),
+    [("interrupted", 9), ("cancelled", 9), ("closed_early", 9), ("failed", 9), ("abandoned", 3)],
+)
+def test_an_answer_that_was_stopped_ended_then_of_a_killed_one_nobody_says(
+    outcome: Outcome, ended_at_ns: int
+):
+    turn = Turn(record_id="prompt", session_id="session", started_at_ns=0)
+    talk = Conversation(agent_id=None)
+    told = ModelResponded(at_ns=4, message_id="msg_0", stop_reason="tool_use")
+    talk.forget(talk.responds(told, turn, turn))  # a version that says how answers end
+    call = talk.responds(ModelResponded(at_ns=3, message_id="msg_1"), turn, turn)
+
+    assert talk.ends(turn, 9, outcome) == [call]
+    assert (call.outcome, call.ended_at_ns) == (outcome, ended_at_ns)

@@ -230,6 +230,8 @@ class Conversation:
             elif call.stop_reason is None:
                 call.outcome = "abandoned" if outcome == "completed" else outcome
                 call.failure = Failure(type=call.outcome)
+                if call.outcome != "abandoned":  # it was answering until it was stopped
+                    call.ended_at_ns = max(call.ended_at_ns, at_ns)
         return [*open_calls, *waiting]
 
     def cuts_off(self) -> None:

@@ -195,27 +195,33 @@ class OwnCalls:
 
 def measurements_of(shape: SpanShape, own_calls: tuple[int, int]) -> Iterator[Measurement]:
     """What a closed node adds to the metrics. `own_calls`: an agent's (model, tool) calls."""
-    seconds = (shape.ended_at_ns - shape.started_at_ns) / 1e9
     match shape.id.kind:
         case "model_call":
-            yield from _of_call(shape, seconds)
+            yield from _duration(shape, INFERENCE_DURATION, (*_OF_A_CALL, at.ERROR_TYPE))
+            yield from _of_call(shape)
         case "tool_call":
-            yield Measurement(
-                instrument=TOOL_DURATION, value=seconds, attributes=_only(shape, _OF_A_TOOL)
-            )
+            yield from _duration(shape, TOOL_DURATION, _OF_A_TOOL)
         case _:
-            for instrument, value, keys in (
-                (AGENT_DURATION, seconds, (at.AGENT_NAME, at.ERROR_TYPE)),
-                (AGENT_INFERENCE_CALLS, own_calls[0], (at.AGENT_NAME,)),
-                (AGENT_TOOL_CALLS, own_calls[1], (at.AGENT_NAME,)),
+            yield from _duration(shape, AGENT_DURATION, (at.AGENT_NAME, at.ERROR_TYPE))
+            for instrument, value in zip(
+                (AGENT_INFERENCE_CALLS, AGENT_TOOL_CALLS), own_calls, strict=True
             ):
-                yield Measurement(instrument=instrument, value=value, attributes=_only(shape, keys))
+                told = _only(shape, (at.AGENT_NAME,))
+                yield Measurement(instrument=instrument, value=value, attributes=told)
 
 
-def _of_call(shape: SpanShape, seconds: float) -> Iterator[Measurement]:
+def _duration(
+    shape: SpanShape, instrument: Instrument, keys: tuple[str, ...]
+) -> Iterator[Measurement]:
+    """None of what nobody ended: its span ends with the last that was told of it."""
+    if shape.attributes.get(at.ERROR_TYPE) != "abandoned":
+        seconds = (shape.ended_at_ns - shape.started_at_ns) / 1e9
+        yield Measurement(instrument=instrument, value=seconds, attributes=_only(shape, keys))
+
+
+def _of_call(shape: SpanShape) -> Iterator[Measurement]:
     told = _only(shape, _OF_A_CALL)
     with_error = told | _only(shape, (at.ERROR_TYPE,))
-    yield Measurement(instrument=INFERENCE_DURATION, value=seconds, attributes=with_error)
     first_chunk_s = shape.attributes.get(at.RESPONSE_TIME_TO_FIRST_CHUNK)
     if isinstance(first_chunk_s, float):
         yield Measurement(instrument=TIME_TO_FIRST_CHUNK, value=first_chunk_s, attributes=told)

@@ -47,7 +47,8 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     at.TOOL_DESCRIPTION: "What the tool says of itself.",
     at.TOOL_CALL_ARGUMENTS: "The call's arguments.",
     at.TOOL_CALL_RESULT: "What the tool gave back, where it succeeded.",
-    at.ERROR_TYPE: "What kind of failure: a status code, `tool_error`, `interrupted`, …",
+    at.ERROR_TYPE: "What kind of failure: a status code, `tool_error`, `interrupted`, …; "
+    "`abandoned`: nobody said how or when it ended, the span ends with the last that was told.",
     at.SERVER_ADDRESS: "The host that the model was asked at.",
     at.SERVER_PORT: "Its port.",
     at.EXCEPTION_TYPE: "On the event `exception`: as `error.type`.",
