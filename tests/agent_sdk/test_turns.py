@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from claude_agent_sdk import ClaudeSDKClient, ResultMessage, query
+from claude_agent_sdk import ClaudeSDKClient, ClaudeSDKError, ResultMessage, query
+from scripted_cli import ScriptedCli
 from traced_app import TracedApp, options_for, prompts_read, roots, scripted, tokens_of, until
 
 import claude_otel
@@ -263,6 +264,45 @@ def test_a_dying_cli_fails_the_turn_with_what_it_said(app: TracedApp, tmp_path: 
     assert turn.attributes["claude.turn.outcome"] == "failed"
     assert turn.attributes["error.type"] == "ProcessError"
     assert "exit code" in (turn.span.status.description or "")
+
+
+@pytest.mark.parametrize("entry", ["query", "client"])
+def test_a_cli_that_never_answers_fails_the_turn_whatever_the_program_was_handling(
+    app: TracedApp, tmp_path: Path, entry: str
+) -> None:
+    async def run(api: Any, home: Any) -> None:
+        options = options_for(api, home, cli_path="/bin/false")
+        try:
+            raise LookupError("the program's own")
+        except LookupError:
+            if entry == "query":
+                await drain(query(prompt="Go.", options=options))
+            else:
+                async with ClaudeSDKClient(options) as client:
+                    await ask(client, "Go.")
+
+    with (
+        scripted(Scenario(main=(reply("Never."),)), tmp_path) as (api, home),
+        pytest.raises(ClaudeSDKError),
+    ):
+        asyncio.run(run(api, home))
+    (turn,) = app.spans()
+    assert turn.attributes["claude.turn.outcome"] == "failed"
+    assert turn.is_error  # which error comes first is by chance: its stdin closes, its stdout ends
+
+
+def test_what_the_program_was_handling_is_not_why_a_stream_ended(
+    app: TracedApp,
+) -> None:
+    async def run() -> None:
+        try:
+            raise LookupError("the program's own")
+        except LookupError:
+            await drain(query(prompt="Go.", transport=ScriptedCli([])))
+
+    asyncio.run(run())
+    (turn,) = app.spans()
+    assert turn.attributes["error.type"] == "no_result"
 
 
 def test_the_cost_of_a_turn_is_its_own_and_not_the_running_total(

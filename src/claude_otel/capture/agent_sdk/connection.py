@@ -8,6 +8,7 @@ moments that nobody writes down. Every method is called from `wrappers.py` and
 from __future__ import annotations
 
 import itertools
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -103,9 +104,14 @@ class Connection:
         """Responses to the control requests that are being answered, by request id."""
         self.is_open = False
         """Whether the CLI has answered, so that it can be asked."""
+        self.handled_before = sys.exc_info()[1]
+        """What the program was handling when it began to open this, until it is open."""
         self.cli_pid: int | None = None
         self.stderr = ""
         """The end of what the CLI printed to the program's own callback."""
+
+    def opened(self) -> None:
+        self.is_open, self.handled_before = True, None
 
     def launched_in(self, config_dir: Path) -> None:
         """The CLI starts, on this machine, with this folder for what it keeps."""

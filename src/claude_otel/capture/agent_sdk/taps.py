@@ -66,10 +66,12 @@ class Messages:
         messages: Any,
         opened: Callable[[], Connection | None],
         lost: Callable[[Connection, BaseException], None],
+        guard: Guard,
     ) -> None:
         self._messages = messages
         self._opened = opened
         self._lost = lost
+        self._guard = guard
         self._has_begun = False
 
     def __aiter__(self) -> Messages:
@@ -85,10 +87,12 @@ class Messages:
         connection = self._opened()
         if connection is None:
             return await self._messages.__anext__()
-        connection.is_open = True  # its first turn has begun: what ends it, ends that
         token = opening.set(connection)
         try:
-            return await self._messages.__anext__()
+            message = await self._messages.__anext__()
+            with self._guard("noting an open connection"):
+                connection.opened()
+            return message
         except StopAsyncIteration:
             raise
         except BaseException as error:

@@ -111,7 +111,12 @@ class Wrappers:
         """`query()`: all of one connection; its first turn begins with its first step."""
         messages = wrapped(*args, **kwargs)
         given = self._given(("prompt", "options", "transport"), args, kwargs)
-        return Messages(messages, lambda: self._opened(given, given.get("prompt")), self._lost)
+        return Messages(
+            messages,
+            lambda: self._opened(given, given.get("prompt")),
+            self._lost,
+            self._guarded,
+        )
 
     async def _connect(self, wrapped: Async, client: Any, args: Any, kwargs: Any) -> Any:
         given: dict[str, Any] = {
@@ -125,7 +130,8 @@ class Wrappers:
         token = opening.set(connection)
         try:
             opened = await wrapped(*args, **kwargs)
-            connection.is_open = True
+            with self._guarded("noting an open connection"):
+                connection.opened()
             return opened
         except BaseException as error:
             self._lost(connection, error)
@@ -315,6 +321,8 @@ class Wrappers:
         self, connection: Connection, cause: BaseException | None, *, is_closed: bool
     ) -> None:
         with self._guarded("closing a connection"):
+            if cause is connection.handled_before:
+                cause = None
             if is_cancel(cause):
                 cut_short = cancelled()
             elif cause is not None and not connection.is_open:
