@@ -87,6 +87,14 @@ def fallbacks(story: Story, spans: Spans) -> Counter[str]:
             [c for c in _main_calls(story) if c["outcome"] == "ok"]
         )
         return +told
+    alone = spans_of(transcript_only(story))
+    told["turn's end: the transcript alone does not tell it"] += len(
+        [
+            key
+            for key, span in spans.items()
+            if key[0] == "turn" and key in alone and ends({key: span}) != ends({key: alone[key]})
+        ]
+    )
     told["answer: not written down"] += len(_unwritten(story))
     told["hook more than a second late"] += len(late_hooks(story))
     told["side call: no record"] += len(_side_calls(story)) - len(_told_side_calls(spans))

@@ -64,7 +64,7 @@ def load(folder: Path) -> Story:
     spool = (folder / "hooks.jsonl").read_bytes().splitlines(keepends=True)
     paths = sorted(folder.glob("transcript*.jsonl"), key=lambda p: (len(p.name), p.name))
     contents = [path.read_bytes() for path in paths]
-    ids = [json.loads(content.splitlines()[-1])["sessionId"] for content in contents]
+    ids = [_session_of(content) for content in contents]
     for line in spool:  # a session that leaves no transcript has its hooks all the same
         if (told := json.loads(line.split(b" ", 2)[2])["session_id"]) not in ids:
             ids.append(told)
@@ -86,6 +86,12 @@ def load(folder: Path) -> Story:
             )
         )
     return Story(name=folder.parent.name, folder=folder, sessions=tuple(sessions))
+
+
+def _session_of(transcript: bytes) -> str:
+    """What the last record says that names its session; in a fork, those before may be copies."""
+    records = map(json.loads, reversed(transcript.splitlines()))
+    return next(record["sessionId"] for record in records if "sessionId" in record)
 
 
 # -- facts ------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ def permission_denied() -> Story:
 
 def permission_always() -> Story:
     """A dialog, answered yes for always: the second call is not asked about."""
-    same = bash("python3 -c 'print(1)'", "Count")  # 2.1.19 grants that command alone
+    granted = "python3 -c 'print(1)'"  # 2.1.19 grants that command alone
     return _session(
         "permission_always",
         Type("Run it twice."),
@@ -95,8 +95,8 @@ def permission_always() -> Story:
         Press("2"),
         *_until("Both were run"),
         main=(
-            reply(same, usage=COLD),
-            reply(same, usage=WARM),
+            reply(bash(granted, "Count"), usage=COLD),
+            reply(bash(granted, "Count again"), usage=WARM),
             reply("Both were run.", usage=MORE),
         ),
         allowed_tools=(),
