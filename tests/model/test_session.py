@@ -233,3 +233,17 @@ def test_a_command_that_a_fork_copied_stays_a_turn_though_all_copies_have_one_id
     copied = [replace(e, conversation_id="s") for e in (prompt(1 * MS), set_model(5 * MS, "p1")[0])]
     closed(session, *copied)
     assert [turn.record_id for turn in session.turns] == ["u1", "command-5000000"]
+
+
+def test_a_turn_that_was_told_as_failed_stays_so_whatever_stop_hook_comes_after_it() -> None:
+    """2.1.19 runs its Stop hooks after a refusal, too, and they name no prompt."""
+    session = Session("s")
+    refused = ev.RequestFailed(
+        at_ns=3 * MS, error_type="invalid_request", is_final=True, was_sent=False, record_id="u2"
+    )
+    closed(session, prompt(1 * MS), answer(2 * MS, Text(text="I cannot")), refused)
+    told = [c.node for now in (1, SETTLE_NS + 1) for c in session.settle(now)]
+    closed(session, ev.TurnStopped(at_ns=4 * MS))
+    late = SETTLE_NS + PATIENCE_NS + 2
+    told += [c.node for now in (late, late + SETTLE_NS) for c in session.settle(now)]
+    assert [turn.outcome for turn in told if isinstance(turn, Turn)] == ["failed"]

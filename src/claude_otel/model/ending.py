@@ -68,6 +68,8 @@ class Ending:
     ) -> None:
         if owner.is_closed and owner.outcome == outcome and not owner.is_dirty:
             return
+        if isinstance(owner, Turn) and owner.outcome == "failed" and outcome == "completed":
+            return  # told already; early versions (2.1.19) run their Stop hook all the same
         if owner.stop in (None, "completed"):
             owner.stop = outcome
             owner.stop_at_ns = max(at_ns, owner.last_fact_ns) if is_read else at_ns
