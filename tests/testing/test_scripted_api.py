@@ -427,13 +427,15 @@ def test_a_call_that_belongs_to_no_loop_uses_up_no_script(scripted_api):
     api = scripted_api(Scenario(main=(reply("main"),), side=reply("side")))
 
     compaction = "CRITICAL: Respond with TEXT ONLY. Do NOT call any tools.\n\nPlease sum up."
+    suggestion = "[SUGGESTION MODE: Suggest what the user might naturally type next.]"
+    asked = [("title?", []), (compaction, [{}]), (suggestion, [{}]), ("hi", [{}])]
     said = [
         json.loads(post(api, text=text, tools=tools)[2])["content"][0]["text"]
-        for text, tools in [("title?", []), (compaction, [{}]), ("hi", [{}])]
+        for text, tools in asked
     ]
 
-    assert said == ["side", "side", "main"]
-    assert [call.script for call in api.calls] == ["side", "side", "main"]
+    assert said == ["side", "side", "side", "main"]
+    assert [call.script for call in api.calls] == said
 
 
 def test_the_log_says_what_was_asked_and_when(scripted_api):
