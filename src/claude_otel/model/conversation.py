@@ -105,16 +105,14 @@ class Conversation:
         """Take a request; return the calls that it makes final (it follows them)."""
         final = self._give_up(None, request.at_ns, SUPERSEDED)
         self._sees_requests = True
-        failed, self._failed_early = self._failed_early, None
-        if failed is not None and not 0 < request.at_ns <= failed.at_ns:
-            failed = None  # that was another one
-        if failed is not None and failed.is_told:
-            return final
         if request.id in self._early:
             answered = self._early.pop(request.id)
             if answered is not None:
                 final += takewhile(lambda call: call is not answered, self.open_calls.values())
                 self._asked_late(answered, request)
+            return final
+        failed = self._failure_of(request)
+        if failed is not None and failed.is_told:
             return final
         final += self.open_calls.values()
         self.last_stop_reason = None
@@ -183,6 +181,12 @@ class Conversation:
             )
         self.last_fact_ns = max(self.last_fact_ns, record.at_ns)
         return failed
+
+    def _failure_of(self, request: RequestSent) -> _FailedEarly | None:
+        """What was read before `request`, and is from after it was sent."""
+        failed, self._failed_early = self._failed_early, None
+        is_its = failed is not None and 0 < request.at_ns <= failed.at_ns
+        return failed if is_its else None
 
     def _ended_by(self, stop_reason: str | None) -> None:
         """Early versions say of an answer only afterwards that it was cut or refused."""
