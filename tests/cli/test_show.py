@@ -24,7 +24,7 @@ def test_subagents_stand_below_the_calls_that_launched_them(user: User) -> None:
 Turn 1 of 1  2026-11-23 12:00:00  Review the code and the tests.
 invoke_agent claude-code                         981 ms  91,316  44,800     596  $0.2534  ok
 ├─ chat claude-opus-5-5                           23 ms  11,212       0      85  $0.0577  ok
-├─ execute_tool Agent  Review code               805 ms                                   ok
+├─ execute_tool Agent  Review code               748 ms                                   ok
 │  └─ invoke_agent general-purpose               700 ms                                   ok
 │     ├─ chat claude-opus-5-5                      3 ms  11,212       0      85  $0.0577  ok
 │     ├─ execute_tool Agent  Check style         559 ms                                   ok
@@ -33,7 +33,7 @@ invoke_agent claude-code                         981 ms  91,316  44,800     596 
 │     │     ├─ execute_tool Bash  echo style ok  235 ms                                   ok
 │     │     └─ chat claude-opus-5-5                1 ms  11,617  11,200      64  $0.0056  ok
 │     └─ chat claude-opus-5-5                      1 ms  11,617  11,200      64  $0.0056  ok
-├─ execute_tool Agent  Review tests              704 ms                                   ok
+├─ execute_tool Agent  Review tests              627 ms                                   ok
 │  └─ invoke_agent general-purpose               516 ms                                   ok
 │     ├─ chat claude-opus-5-5                    117 ms  11,212       0      85  $0.0577  ok
 │     ├─ execute_tool Bash  echo tests pass      188 ms                                   ok
