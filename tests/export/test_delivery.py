@@ -500,7 +500,7 @@ def test_what_arrives_while_the_loop_is_closed_is_not_sent_again(
 def test_a_server_that_is_killed_and_started_again_loses_nothing(
     mlflow_server: MlflowServer, ledger: Ledger, deliver: Deliver
 ) -> None:
-    trace_id = 0xAE
+    trace_id = 0xDE1
     delivery = deliver(to_mlflow(mlflow_server.uri, ledger, "killed"))
     delivery.offer(emitted(chat(trace_id, span_id=2)))
     assert delivery.flush(LONG_S).all_delivered

@@ -480,7 +480,7 @@ def test_values_of_every_kind_come_back_as_they_were(mlflow_uri: str) -> None:
 
 
 def test_what_is_empty_stays_empty(mlflow_uri: str) -> None:
-    trace_id = 0xAE
+    trace_id = 0xB8
     given = {"list": [], "object": {}}
     call = {"type": "tool_call", "id": "toolu_1", "name": "Ask", "arguments": {}}
     exporter = MLflowSpanExporter(mlflow_uri, experiment_name="empty")

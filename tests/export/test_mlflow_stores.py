@@ -1,45 +1,108 @@
 """Into which store and experiment spans go, and what is said when one cannot be used."""
 
+import json
 from pathlib import Path
 
 import mlflow
 import pytest
-from export_story import chat, tool, turn
+from export_story import chat, context, tool, turn
+from gateway import Gateway
 from mlflow_reading import delivered, read, usage_of
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
 from stores import MlflowServer
 
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export.mlflow import MLflowSpanExporter
+from loopback import Answer, Request
 
 
 def test_an_experiment_is_found_by_name_or_made(mlflow_uri: str) -> None:
-    delivered(MLflowSpanExporter(mlflow_uri, experiment_name="made once"), turn(0xC1))
-    delivered(MLflowSpanExporter(mlflow_uri, experiment_name="made once"), turn(0xC2))
+    delivered(MLflowSpanExporter(mlflow_uri, experiment_name="made once"), turn(0x5C1))
+    delivered(MLflowSpanExporter(mlflow_uri, experiment_name="made once"), turn(0x5C2))
     mlflow.set_tracking_uri(mlflow_uri)
     made = mlflow.get_experiment_by_name("made once")
     assert made is not None
 
-    delivered(MLflowSpanExporter(mlflow_uri, experiment_id=made.experiment_id), turn(0xC3))
+    delivered(MLflowSpanExporter(mlflow_uri, experiment_id=made.experiment_id), turn(0x5C3))
 
     found = mlflow.search_traces(locations=[made.experiment_id], return_type="list")
     assert {trace.info.trace_id for trace in found} == {
-        f"tr-{trace_id:032x}" for trace_id in (0xC1, 0xC2, 0xC3)
+        f"tr-{trace_id:032x}" for trace_id in (0x5C1, 0x5C2, 0x5C3)
     }
+
+
+def test_spans_join_their_trace_in_whichever_experiment_it_is(mlflow_uri: str) -> None:
+    trace_id = 0x5E0
+    delivered(MLflowSpanExporter(mlflow_uri, experiment_name="of the caller"), turn(trace_id))
+    delivered(MLflowSpanExporter(mlflow_uri, experiment_name="elsewhere"), *of_callee(trace_id))
+
+    assert_in_the_callers(mlflow_uri, trace_id)
+
+
+def test_so_they_do_where_a_server_refuses_what_goes_to_another(
+    mlflow_server: MlflowServer,
+) -> None:
+    """As MLflow does from 3.18 on."""
+    trace_id = 0x5E1
+    delivered(
+        MLflowSpanExporter(mlflow_server.uri, experiment_name="of the caller"), turn(trace_id)
+    )
+    mlflow.set_tracking_uri(mlflow_server.uri)
+    of_caller = mlflow.get_experiment_by_name("of the caller")
+    assert of_caller is not None
+    asked: list[str] = []
+
+    def is_taken(request: Request) -> bool:
+        match request.method, request.path:
+            case "POST", "/v1/traces":
+                asked.append(request.headers["x-mlflow-experiment-id"])
+            case "POST", "/api/3.0/mlflow/traces":
+                location = json.loads(request.body)["trace"]["trace_info"]["trace_location"]
+                asked.append(location["mlflow_experiment"]["experiment_id"])
+            case _:
+                return True
+        return asked[-1] == of_caller.experiment_id
+
+    told = b'{"message": "Trace with ID \'tr-1\' already exists in another experiment."}'
+    with Gateway(mlflow_server.uri, is_taken, refusal=Answer(400, body=told)) as strict:
+        late = MLflowSpanExporter(strict.uri, experiment_name="elsewhere")
+        delivered(late, *of_callee(trace_id))
+        late.shutdown()
+
+    assert_in_the_callers(mlflow_server.uri, trace_id)
+    # The spans, and again; then the record.
+    assert [each == of_caller.experiment_id for each in asked] == [False, True, True]
+
+
+def of_callee(trace_id: int) -> list[ReadableSpan]:
+    """The spans of a turn under the caller's."""
+    caller = context(1, trace_id, is_remote=True)
+    return [chat(trace_id, span_id=12), turn(trace_id, span_id=11, parent=caller, prompt="6 * 7")]
+
+
+def assert_in_the_callers(uri: str, trace_id: int) -> None:
+    trace = read(uri, trace_id)
+    mlflow.set_tracking_uri(uri)
+    of_caller = mlflow.get_experiment_by_name("of the caller")
+    assert of_caller is not None
+    assert trace.info.experiment_id == of_caller.experiment_id
+    assert (len(trace.data.spans), trace.info.token_usage) == (3, usage_of(1))
+    assert trace.info.request_preview == "What is in here?"
 
 
 def test_a_deleted_experiment_keeps_spans_waiting_and_says_so(mlflow_uri: str) -> None:
     exporter = MLflowSpanExporter(mlflow_uri, experiment_name="doomed")
-    delivered(exporter, turn(0xC4))
+    delivered(exporter, turn(0x5C4))
     mlflow.set_tracking_uri(mlflow_uri)
     doomed = mlflow.get_experiment_by_name("doomed")
     assert doomed is not None
     client = mlflow.MlflowClient(mlflow_uri)
     client.delete_experiment(doomed.experiment_id)
 
-    refused = exporter.send([turn(0xC5)])
+    refused = exporter.send([turn(0x5C5)])
     client.restore_experiment(doomed.experiment_id)
-    retried = exporter.send([turn(0xC5)])
+    retried = exporter.send([turn(0x5C5)])
 
     assert (refused.delivered, refused.retryable) == (False, True)
     assert "mlflow experiments restore" in str(refused.error)
@@ -72,7 +135,7 @@ def test_the_server_road_does_without_the_mlflow_package(
     monkeypatch.setattr(builtins, "__import__", without_mlflow)
 
     outcome = MLflowSpanExporter(mlflow_server.uri, experiment_name="bare install").send(
-        [turn(0xD2), chat(0xD2, span_id=2)]
+        [turn(0x5D2), chat(0x5D2, span_id=2)]
     )
 
     assert outcome.delivered

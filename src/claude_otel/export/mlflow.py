@@ -105,12 +105,14 @@ class MLflowSpanExporter(SpanExporter):
                 if is_mlflows_trace(group[0].get_span_context()):
                     self._mlflows[trace_id_in_mlflow(trace_id)] = None
                     continue
-                known = self._known(trace_id, [f for f in facts if f.trace_id == trace_id])
-                if isinstance(known, Outcome):
-                    return known
-                record = trace_record(group, known)
+                new = [f for f in facts if f.trace_id == trace_id]
+                ours = tuple(self._totals.spans_of(trace_id))
+                others = self._of_others(trace_id, ours, new)
+                if isinstance(others, Outcome):
+                    return others
+                record = trace_record(group, (*others, *ours))
                 if record is not None:
-                    outcome = self._road.write_record(record)
+                    outcome = self._road.write_record(replace(record, is_shared=bool(others)))
             if outcome.delivered:
                 self._totals.delivered(facts)
                 self._correct_mlflows()
@@ -121,24 +123,25 @@ class MLflowSpanExporter(SpanExporter):
             log.exception("failed while giving spans to MLflow")
             return unavailable(f"our own mistake: {type(error).__name__}: {error}.")
 
-    def _known(self, trace_id: int, new: Sequence[SpanFacts]) -> Sequence[SpanFacts] | Outcome:
-        """What MLflow has of the trace: from our own notes, and where others add to it, from it.
+    def _of_others(
+        self, trace_id: int, earlier: Sequence[SpanFacts], new: Sequence[SpanFacts]
+    ) -> Sequence[SpanFacts] | Outcome:
+        """What MLflow has of the trace beside our spans, where others may add to it.
 
         A caller in another process logs into the same trace, and so may whom an
         application calls: its record must sum up all, and is not ours to name.
         """
-        known = tuple(self._totals.spans_of(trace_id))
-        roots = [facts for facts in (*known, *new) if facts.is_root]
+        ours = (*earlier, *new)
+        roots = [facts for facts in ours if facts.is_root]
         if not roots or not (
             self._shares_traces or any(root.remote_parent_id is not None for root in roots)
         ):
-            return known
+            return ()
         stored = self._road.read_spans(trace_id_in_mlflow(trace_id))
         if isinstance(stored, Outcome):
             return stored
-        ours = {facts.span_id for facts in known}
-        others = (facts_of_stored(span) for span in stored)
-        return (*(facts for facts in others if facts.span_id not in ours), *known)
+        ids = {facts.span_id for facts in ours}
+        return tuple(facts for facts in map(facts_of_stored, stored) if facts.span_id not in ids)
 
     def _correct_mlflows(self) -> None:
         """Correct the sums of traces that MLflow opened, each once it has recorded its own part.

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from claude_otel.destinations import mask
 from claude_otel.diagnostics import ConfigurationError
-from claude_otel.export.mlflow_road import STORES_OWN_TAGS, Experiment, merges_records
+from claude_otel.export.mlflow_road import STORES_OWN_TAGS, Experiment, merges_records, only_trace
 from claude_otel.export.mlflow_view import (
     attributes_in_mlflow,
     resource_in_mlflow,
@@ -44,14 +44,15 @@ class ClientRoad:
             # On Databricks the call is for tables of Unity Catalog, and none for experiments.
             _log(client, location, spans, takes_spans=not self._uri.startswith("databricks"))
 
-        return self._attempt(log)
+        return self._attempt(log, of_trace=only_trace(spans))
 
     def write_record(self, record: TraceRecord) -> Outcome:
         def write(client: Any, location: str) -> None:
-            info = _trace_info(record, location)
+            its = _experiment_of(client, record.trace_id) if record.is_shared else None
+            info = _trace_info(record, its or location)
             _write(client, _with_totals(client, info) if record.only_totals else info)
 
-        return self._attempt(write)
+        return self._attempt(write, of_trace=record.trace_id)
 
     def read_spans(self, trace_id: str) -> Sequence[Mapping[str, Any]] | Outcome:
         found: list[Mapping[str, Any]] = []
@@ -66,7 +67,12 @@ class ClientRoad:
     def close(self) -> None:
         self._client = None
 
-    def _attempt(self, call: Callable[[Any, str], None]) -> Outcome:
+    def _attempt(self, call: Callable[[Any, str], None], *, of_trace: str | None = None) -> Outcome:
+        """Call `call` with the client and the experiment's id, or that of the trace `of_trace`.
+
+        It may be in another one, by a caller or an earlier setup, and from 3.18 on a store
+        refuses what does not go there.
+        """
         from mlflow.exceptions import MlflowException
 
         try:
@@ -76,7 +82,15 @@ class ClientRoad:
                 self._client = TracingClient(self._uri)
             if self._experiment_id is None:
                 self._experiment_id = self._resolve()
-            call(self._client, self._experiment_id)
+            try:
+                call(self._client, self._experiment_id)
+            except MlflowException as error:
+                if error.get_http_status_code() not in REFUSED_STATUSES or of_trace is None:
+                    raise
+                its = _experiment_of(self._client, of_trace)
+                if its is None or its == self._experiment_id:
+                    raise
+                call(self._client, its)
         except MlflowException as error:
             return self._failure(error)
         except Exception as error:  # of the database driver, the disk, a client of some cloud
@@ -127,6 +141,15 @@ class ClientRoad:
             return client.get_experiment(self._experiment_id).lifecycle_stage == "active"
         except MlflowException:
             return False
+
+
+def _experiment_of(client: Any, trace_id: str) -> str | None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.get_trace_info(trace_id).experiment_id)
+    except MlflowException:  # there is none
+        return None
 
 
 def require(package: str, whose: str, requirement: str) -> None:

@@ -25,7 +25,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from claude_otel.content import clean
 from claude_otel.destinations import mask
-from claude_otel.export.mlflow_road import STORES_OWN_TAGS, Experiment, merges_records
+from claude_otel.export.mlflow_road import STORES_OWN_TAGS, Experiment, merges_records, only_trace
 from claude_otel.export.mlflow_view import attributes_in_mlflow, resource_in_mlflow
 from claude_otel.export.outcome import (
     DELIVERED,
@@ -68,17 +68,18 @@ class HttpRoad:
             headers = {"Content-Type": media_type, "x-mlflow-experiment-id": experiment_id}
             return self._post("/v1/traces", data=body, headers=headers)
 
-        return self._into_experiment(post)
+        return self._into_experiment(post, of_trace=only_trace(spans))
 
     def write_record(self, record: TraceRecord) -> Outcome:
         def post(experiment_id: str) -> requests.Response:
-            info = _record_info(record, experiment_id)
+            its = self._experiment_of(record.trace_id) if record.is_shared else None
+            info = _record_info(record, its or experiment_id)
             if record.only_totals or not self._server_merges():
                 info = _joined(self._known(record.trace_id), info)
             body = json.dumps({"trace": {"trace_info": info}}).encode()
             return self._post("/api/3.0/mlflow/traces", data=body, headers=_JSON)
 
-        return self._into_experiment(post)
+        return self._into_experiment(post, of_trace=record.trace_id)
 
     def read_spans(self, trace_id: str) -> Sequence[Mapping[str, Any]] | Outcome:
         answers: list[requests.Response] = []
@@ -99,8 +100,14 @@ class HttpRoad:
     def close(self) -> None:
         self._session.close()
 
-    def _into_experiment(self, post: Callable[[str], requests.Response]) -> Outcome:
-        """Call `post` with the experiment's id; tell a bad batch from a bad experiment."""
+    def _into_experiment(
+        self, post: Callable[[str], requests.Response], *, of_trace: str | None = None
+    ) -> Outcome:
+        """Call `post` with the experiment's id; tell a bad batch from a bad experiment.
+
+        `of_trace`, which it is about, may be in another one, by a caller or an earlier setup.
+        From 3.18 on a server refuses what does not go there.
+        """
         try:
             if self._experiment_id is None:
                 self._experiment_id = self._resolve()
@@ -109,7 +116,11 @@ class HttpRoad:
             if outcome.delivered or response.status_code not in (400, 404):
                 return outcome
             # A deleted experiment answers like a bad span; the spans must wait, not be refused.
-            return self._experiment_trouble(self._experiment_id) or outcome
+            ours = self._experiment_id
+            if (trouble := self._experiment_trouble(ours)) is not None:
+                return trouble
+            its = of_trace and self._experiment_of(of_trace)
+            return _outcome(post(its)) if its and its != ours else outcome
         except _Unresolved as trouble:
             return trouble.outcome
         except requests.RequestException as error:
@@ -141,6 +152,10 @@ class HttpRoad:
         if found.status_code != 200:
             raise _Unresolved(_waiting(_outcome(found)))
         return found.json()["trace"]["trace_info"]
+
+    def _experiment_of(self, trace_id: str) -> str | None:
+        location = self._known(trace_id).get("trace_location", {})
+        return location.get("mlflow_experiment", {}).get("experiment_id")
 
     def _resolve(self) -> str:
         """Find the experiment by its name, or create it."""

@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 
 from opentelemetry.sdk.trace import ReadableSpan
 
+from claude_otel.export.mlflow_view import trace_id_in_mlflow
 from claude_otel.export.outcome import Outcome
 from claude_otel.export.trace_record import TraceRecord
 
@@ -26,6 +27,13 @@ def merges_records(version: str) -> bool:
     return numbers is not None and (int(numbers[1]), int(numbers[2])) >= _MERGES_SINCE
 
 
+def only_trace(spans: Sequence[ReadableSpan]) -> str | None:
+    """The one trace, as MLflow names it, that all of the spans are in; None where it is several."""
+    contexts = [span.get_span_context() for span in spans]
+    found = {context.trace_id for context in contexts if context is not None}
+    return trace_id_in_mlflow(found.pop()) if len(found) == 1 else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
     """The experiment to write to: by id, else by name (created if missing), else Default."""
@@ -35,7 +43,10 @@ class Experiment:
 
 
 class Road(Protocol):
-    """A way into one experiment. Each call is one attempt; the caller retries."""
+    """A way into one experiment. Each call is one attempt; the caller retries.
+
+    A trace that is in another experiment already stays there, with what is added to it.
+    """
 
     def log_spans(self, spans: Sequence[ReadableSpan]) -> Outcome:
         """Store spans, of any traces; a span that is there is replaced."""

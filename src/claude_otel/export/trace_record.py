@@ -58,6 +58,7 @@ class TraceRecord:
     """The trace's own record. None and missing entries leave what MLflow has.
 
     `only_totals`: MLflow opened the trace, and all of its record but the sums is its own.
+    `is_shared`: others have spans in it, so that it stays in the experiment that it is in.
     """
 
     trace_id: str
@@ -70,6 +71,7 @@ class TraceRecord:
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     only_totals: bool = False
+    is_shared: bool = False
 
 
 class TraceTotals(Protocol):
