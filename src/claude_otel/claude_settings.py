@@ -72,18 +72,40 @@ def effective_env(
     project's over the user's (measured with 2.1.330). For facts only: a project's
     files are believed here.
     """
-    wanted = frozenset(names)
-    config_dir = claude_config_dir(session_environ)
     project = session_environ.get("CLAUDE_PROJECT_DIR")
+    files = project_files(Path(project)) if project else []
+    found = _over_each_other(session_environ, names, managed, files)
+    return {name: value for name, (value, _) in found.items()}
+
+
+def effective_telemetry_env(
+    session_environ: Mapping[str, str], names: Iterable[str], managed: Path | None = None
+) -> dict[str, tuple[str, str]]:
+    """The same for Claude Code's own telemetry, each with the file that says it, or "".
+
+    It takes nothing of that from a project's files, whether to switch it on or off, or where
+    to send (measured with 2.1.332).
+    """
+    return _over_each_other(session_environ, names, managed, [])
+
+
+def _over_each_other(
+    session_environ: Mapping[str, str],
+    names: Iterable[str],
+    managed: Path | None,
+    of_project: Iterable[Path],
+) -> dict[str, tuple[str, str]]:
+    wanted = frozenset(names)
     files = [
         *managed_files(managed or managed_settings_dir()),
-        *(project_files(Path(project)) if project else ()),
-        config_dir / "settings.json",
+        *of_project,
+        claude_config_dir(session_environ) / "settings.json",
     ]
-    found = {name: session_environ[name] for name in wanted if name in session_environ}
+    found = {name: (session_environ[name], "") for name in wanted if name in session_environ}
     for path in reversed(files):
         # A file that cannot be read is in the configuration's own `ignored`.
-        found |= {n: v for n, v in settings_env(path, []).items() if n in wanted}
+        said = settings_env(path, [])
+        found |= {name: (value, str(path)) for name, value in said.items() if name in wanted}
     return found
 
 

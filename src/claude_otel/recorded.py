@@ -50,6 +50,14 @@ def recorded_for(state: StateFolder, project: Path) -> tuple[Path, dict[str, str
     return None
 
 
+def recorded_anywhere(state: StateFolder, name: str) -> dict[Path | None, str]:
+    """What is recorded for a variable, by project, and for the user (None)."""
+    projects = _read_projects(state)
+    scopes = (None, *(Path(folder) for folder in projects["projects"]))
+    said = ((scope, _scope_of(projects, scope).get(name)) for scope in scopes)
+    return {scope: value for scope, value in said if value}
+
+
 def trust(state: StateFolder, file: Path, said: Mapping[str, str]) -> None:
     """Vouch for a file of a project as long as it says exactly this."""
     projects = _read_projects(state)

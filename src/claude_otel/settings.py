@@ -15,6 +15,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import platformdirs
 
@@ -22,6 +23,7 @@ from claude_otel import native_telemetry
 from claude_otel.claude_settings import (
     claude_config_dir,
     effective_env,
+    effective_telemetry_env,
     managed_files,
     managed_settings_dir,
     settings_env,
@@ -110,7 +112,7 @@ _PROCESS_NAMES = frozenset({"PATH", "USER", "LOGNAME", "LANG", "TMPDIR"})
 _CONFIG_DIGEST = "CLAUDE_OTEL_CONFIG_SHA256"
 # Where Claude Code sends its own traces: for a worker, which does not see the variables of
 # Claude Code that say so.
-_NATIVE_RECEIVER = "CLAUDE_OTEL_NATIVE_RECEIVER"
+_NATIVE_SENDINGS = "CLAUDE_OTEL_NATIVE_SENDINGS"
 _IGNORED_BESIDE_A_FILE = (
     "OTEL_EXPORTER_",
     "OTEL_TRACES_",
@@ -265,11 +267,13 @@ def resolve(
         ]
     process = {name: value for name, value in session_environ.items() if _is_of_process(name)}
     process.setdefault("PATH", os.defpath)
-    native = effective_env(session_environ, native_telemetry.NAMES, managed)
-    values.pop(_NATIVE_RECEIVER, None)  # nobody's to say
-    if receiver := native_telemetry.receiver_of(native):
-        values[_NATIVE_RECEIVER] = receiver
-    return _configuration(process | values, sources, ignored, data)
+    native = effective_telemetry_env(session_environ, native_telemetry.NAMES, managed)
+    sendings = native_telemetry.sendings_of({name: value for name, (value, _) in native.items()})
+    values.pop(_NATIVE_SENDINGS, None)  # nobody's to say
+    if sendings:
+        values[_NATIVE_SENDINGS] = native_telemetry.as_text(sendings)
+    said_in = {name: where or CLAUDES_OWN for name, (_, where) in native.items()}
+    return _configuration(process | values, sources, ignored, data, native_said_in=said_in)
 
 
 def configuration_of(environment: Mapping[str, str]) -> Configuration:
@@ -283,6 +287,8 @@ def _configuration(
     sources: dict[str, str],
     ignored: Sequence[Ignored],
     data: DataFolder,
+    *,
+    native_said_in: Mapping[str, str] = MappingProxyType({}),
 ) -> Configuration:
     declared = None
     if environment.get(CONFIG_FILE) and not is_switched_off(environment):
@@ -299,8 +305,10 @@ def _configuration(
     else:
         destinations = () if declared.is_disabled else declared.destinations
         also_ignored = (*declared.ignored, *_overruled_by(declared, environment, sources))
-    if receiver := environment.get(_NATIVE_RECEIVER):
-        destinations, said = native_telemetry.not_doubled(destinations, environment, receiver)
+    if sendings := native_telemetry.from_text(environment.get(_NATIVE_SENDINGS, "")):
+        destinations, said = native_telemetry.not_doubled(
+            destinations, environment, sendings, native_said_in
+        )
         also_ignored = (*also_ignored, *said)
     own = {name: v for name, v in environment.items() if name.startswith("CLAUDE_OTEL_")}
     options = own | dict(declared.options if declared else {})

@@ -397,7 +397,7 @@ def test_claude_codes_own_telemetry_that_leaves_us_nowhere_is_named(user: User) 
         "  nowhere: Claude Code's own telemetry, which goes to the same receiver, switches tracing"
         " off\n"
     ) in done.stdout
-    assert "Choose: for theirs set CLAUDE_OTEL_NATIVE_TRACES=theirs" in done.stdout
+    assert "Choose: for theirs claude-otel setup --native-traces theirs" in done.stdout
     chosen = user.says("status", **native, CLAUDE_OTEL_NATIVE_TRACES="theirs")
     assert "  nowhere: CLAUDE_OTEL_NATIVE_TRACES=theirs from the environment of" in chosen
 

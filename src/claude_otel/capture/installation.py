@@ -20,8 +20,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from claude_otel import native_telemetry
 from claude_otel.capture import hook, mlflow_setup, registration
 from claude_otel.capture.mlflow_setup import MlflowSetup
+from claude_otel.capture.native_switch import switch_back, switch_off
 from claude_otel.capture.registration import Undo
 from claude_otel.declarative import CONFIG_FILE
 from claude_otel.destinations import ADDRESSES, absolute_tracking_uri
@@ -33,8 +35,10 @@ from claude_otel.state_folder import write_private
 Scope = Literal["user", "project", "local"]
 SCOPES: Final[tuple[Scope, ...]] = ("user", "project", "local")
 """As Claude Code reads them: a later one wins."""
-
+NativeTraces = Literal["ours", "theirs"]
 _BOM = b"\xef\xbb\xbf"
+# What is recorded and says nothing of where spans go.
+_BESIDE_A_FILE = ("CLAUDE_OTEL_CONTENT", native_telemetry.CHOICE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,10 +91,12 @@ def plan_setup(
     state: StateFolder,
     data: DataFolder,
     without_mlflow: bool = False,
+    native_traces: NativeTraces | None = None,
 ) -> Plan:
     """Register our hooks in the file and record `values` for the project (None: the user).
 
-    `without_mlflow` takes MLflow's own set-up out of it in the same change.
+    `without_mlflow` takes MLflow's own set-up out of it in the same change, `native_traces`
+    switches Claude Code's own traces there (`plan_native_traces`).
     Raises ConfigurationError when the file cannot be edited or a value not be used.
     """
     merged = _merged(recorded(state, project), values, base=project or Path.cwd())
@@ -101,6 +107,10 @@ def plan_setup(
         if text is not None and without_mlflow:
             text = _without_mlflow(text)
         text, undo = _registered(settings_file, text, state=state, data=data)
+        if native_traces == "ours":
+            text, undo = switch_off(text, undo)
+        elif native_traces == "theirs":
+            text, undo = switch_back(text, undo)
     if before is None:
         undo = replace(undo, folder_created=not settings_file.parent.exists())
     ours = Path(hook.__file__).read_bytes()
@@ -116,9 +126,36 @@ def plan_setup(
     )
 
 
-def plan_disable(settings_file: Path, *, state: StateFolder, data: DataFolder) -> Plan:
+def plan_native_traces(
+    settings_file: Path, choice: NativeTraces, *, state: StateFolder, data: DataFolder
+) -> Plan:
+    """Switch Claude Code's own traces off in the user's settings, or put back what was there.
+
+    Raises ConfigurationError when the file cannot be edited.
+    """
+    before = _read(settings_file)
+    undo = _read_undos(state).get(str(settings_file))
+    if choice == "theirs":
+        return _put_back(settings_file, before, undo, data)
+    with _about(settings_file):
+        text, undo = switch_off(None if before is None else _text(before), undo)
+    if before is None:
+        undo = replace(undo, folder_created=not settings_file.parent.exists())
+    return Plan(settings_file=settings_file, before=before, after=_bytes(text, before), undo=undo)
+
+
+def are_native_traces_off(settings_file: Path, *, state: StateFolder) -> bool:
+    """Whether `setup` switched Claude Code's own traces off in this file."""
+    undo = _read_undos(state).get(str(settings_file))
+    return undo is not None and bool(undo.env)
+
+
+def plan_disable(
+    settings_file: Path, *, state: StateFolder, data: DataFolder, native_traces_back: bool = False
+) -> Plan:
     """Take our hooks out of the file; what is recorded of destinations stays.
 
+    `native_traces_back` puts Claude Code's own traces back there in the same change.
     Raises ConfigurationError when the file cannot be edited.
     """
     before = _read(settings_file)
@@ -127,13 +164,36 @@ def plan_disable(settings_file: Path, *, state: StateFolder, data: DataFolder) -
     undo = _read_undos(state).get(str(settings_file))
     with _about(settings_file):
         text = registration.unregister(_text(before), registration.ours(data.hook), undo)
+        if undo is not None and native_traces_back:
+            text, undo = switch_back(text, undo)
+    return _without_ours(settings_file, before, text, undo, data)
+
+
+def _put_back(
+    settings_file: Path, before: bytes | None, undo: Undo | None, data: DataFolder
+) -> Plan:
+    if before is None or undo is None:
+        return Plan(settings_file=settings_file, before=before, after=before, undo=undo)
+    with _about(settings_file):
+        text, undo = switch_back(_text(before), undo)
+    return _without_ours(settings_file, before, text, undo, data)
+
+
+def _without_ours(
+    settings_file: Path, before: bytes, text: str, undo: Undo | None, data: DataFolder
+) -> Plan:
+    """The file as `text`; none where it was ours alone, and nothing is left in it."""
     changed = text != _text(before)
     gone = changed and undo is not None and undo.file_created and registration.holds_nothing(text)
+    if undo is not None and not gone:
+        with _about(settings_file):
+            has_hooks = registration.is_registered(text, registration.ours(data.hook))
+        undo = undo if has_hooks else registration.without_hooks(undo)
     return Plan(
         settings_file=settings_file,
         before=before,
         after=None if gone else _bytes(text, before),
-        undo=undo if gone else None,
+        undo=undo,
     )
 
 
@@ -264,7 +324,7 @@ def _merged(old: Mapping[str, str], new: Mapping[str, str], *, base: Path) -> di
     if CONFIG_FILE in new:
         # A file says all of it: nothing of what was said before is to stand beside it.
         new = {**new, CONFIG_FILE: str(Path.cwd() / new[CONFIG_FILE])}
-        merged = {name: value for name, value in old.items() if name == "CLAUDE_OTEL_CONTENT"}
+        merged = {name: value for name, value in old.items() if name in _BESIDE_A_FILE}
     elif any(name in new for name in ADDRESSES):
         # Where spans go is said as a whole: by the last word on it.
         gone = {CONFIG_FILE, *ADDRESSES}
@@ -368,6 +428,7 @@ def _read_undos(state: StateFolder) -> dict[str, Undo]:
                 folder_created=bool(undo["folder_created"]),
                 created=tuple(tuple(created) for created in undo["created"]),
                 blanks=tuple((tuple(path), blank) for path, blank in undo["blanks"]),
+                env=tuple((name, before) for name, before in undo.get("env", ())),
             )
             for path, undo in found.items()
         }

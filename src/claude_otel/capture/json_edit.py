@@ -71,6 +71,18 @@ def remove(text: str, path: Path) -> str:
     return text[:start] + text[end:]
 
 
+def raw(text: str, path: Path) -> str:
+    """The text of the value at `path`, as it stands there."""
+    node = _find(text, path)
+    return text[node.start : node.end]
+
+
+def with_raw(text: str, path: Path, raw: str) -> str:
+    """`text` with `raw`, a JSON text, in place of the value at `path`."""
+    node = _find(text, path)
+    return text[: node.start] + raw + text[node.end :]
+
+
 def blank(text: str, path: Path) -> str | None:
     """What stands between the brackets of an empty container; None if it is not empty."""
     node = _find(text, path)

@@ -36,7 +36,7 @@ EVENTS = (
 )
 TIMEOUT_S = 10
 
-_NEW_FILE = "{}\n"
+NEW_FILE = "{}\n"
 
 IsOurs = Callable[[Mapping[str, Any]], bool]
 
@@ -46,13 +46,15 @@ class Undo:
     """What the text alone does not tell about how it was before.
 
     `created`: the containers that were not there. `blanks`: what stood between the
-    brackets of those that were empty.
+    brackets of those that were empty. `env`: the variables that were switched
+    (`native_switch.py`), with the JSON text of each from before; None: it was not there.
     """
 
     file_created: bool = False
     folder_created: bool = False
     created: tuple[tuple[str, ...], ...] = ()
     blanks: tuple[tuple[tuple[str, ...], str], ...] = ()
+    env: tuple[tuple[str, str | None], ...] = ()
 
 
 def wanted_handlers(
@@ -100,7 +102,7 @@ def register(
     Raises ConfigurationError, with the remedy, when the text cannot be edited.
     """
     if text is None:
-        text, undo = _put_in(_NEW_FILE, wanted)
+        text, undo = _put_in(NEW_FILE, wanted)
         return text, replace(undo, file_created=True)
     _checked(text)
     found = _our_handlers(text, is_ours)
@@ -111,9 +113,9 @@ def register(
     if found:
         text = unregister(text, is_ours, undo)
     text, new = _put_in(text, wanted)
-    if found and undo:
+    if undo and (found or undo.env):
         new = replace(new, file_created=undo.file_created, folder_created=undo.folder_created)
-    return text, new
+    return text, _beside_the_switch(new, undo) if undo and undo.env else new
 
 
 def unregister(text: str, is_ours: IsOurs, undo: Undo | None) -> str:
@@ -140,6 +142,26 @@ def unregister(text: str, is_ours: IsOurs, undo: Undo | None) -> str:
         elif path and (undo is None or path in undo.created):
             text = json_edit.remove(text, path)
     return text
+
+
+def without_hooks(undo: Undo) -> Undo | None:
+    """What is left to undo when our hooks are out; None for nothing."""
+    if not undo.env:
+        return None
+    bare = Undo(file_created=undo.file_created, folder_created=undo.folder_created)
+    return _beside_the_switch(bare, undo)
+
+
+def _beside_the_switch(new: Undo, old: Undo) -> Undo:
+    """`new`, and of `old` what undoes the switched variables."""
+    created = tuple(path for path in old.created if path == ("env",))
+    blanks = {path: blank for path, blank in old.blanks if path in ((), ("env",))}
+    return replace(
+        new,
+        created=new.created + created,
+        blanks=tuple((blanks | dict(new.blanks)).items()),
+        env=old.env,
+    )
 
 
 def holds_nothing(text: str) -> bool:
@@ -221,8 +243,8 @@ def _handlers(group: object) -> list[Any]:
     return cast(list[Any], handlers) if isinstance(handlers, list) else []
 
 
-def _checked(text: str) -> None:
-    """Raise ConfigurationError unless hooks can be put into the text."""
+def checked(text: str) -> dict[str, Any]:
+    """The settings of a text that can be edited. Raises ConfigurationError otherwise."""
     try:
         settings = json_edit.check(text)
     except ValueError as error:
@@ -232,7 +254,12 @@ def _checked(text: str) -> None:
         ) from error
     if not isinstance(settings, dict):
         raise ConfigurationError("it holds no JSON object; correct it and run the command again")
-    hooks = cast(dict[str, Any], settings).get("hooks", {})
+    return cast(dict[str, Any], settings)
+
+
+def _checked(text: str) -> None:
+    """Raise ConfigurationError unless hooks can be put into the text."""
+    hooks = checked(text).get("hooks", {})
     if not isinstance(hooks, dict):
         raise ConfigurationError('"hooks" is no object in it; correct it and run the command again')
     for event, groups in cast(dict[str, Any], hooks).items():

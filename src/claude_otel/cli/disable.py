@@ -13,6 +13,7 @@ from claude_otel.capture.installation import (
     is_registered,
     plan_disable,
 )
+from claude_otel.cli import native_traces
 from claude_otel.cli.scope import Target, target_of, target_options
 
 _EXAMPLES = """\b
@@ -33,11 +34,20 @@ def command(
 
     Everything else in the file stays as it is. Where spans go stays recorded for
     the next `claude-otel setup`; what is already captured is still delivered.
+    Claude Code's own traces are put back as they were, if it was we who switched
+    them off and nobody else of your set-ups wants ours.
     """
     target = target_of(scope, directory, folder)
     state, data = settings.state_folder(), settings.data_folder()
-    plan = plan_disable(target.settings_file, state=state, data=data)
-    if plan.before == plan.after:
+    puts_back = native_traces.is_last_to_want_ours(target, state)
+    plan = plan_disable(
+        target.settings_file,
+        state=state,
+        data=data,
+        native_traces_back=puts_back and native_traces.is_users_file(target),
+    )
+    switching = native_traces.plans(target, "theirs" if puts_back else None, state=state, data=data)
+    if plan.before == plan.after and not switching:
         click.echo(f"Nothing to change: no hooks of ours are in {plan.settings_file}")
         for other in _others(target):
             if is_registered(other.settings_file, data=data):
@@ -46,15 +56,22 @@ def command(
                 )
         return
     if dry_run:
-        click.echo(plan.diff())
+        for one in (plan, *switching):
+            click.echo(one.diff())
         click.echo("Nothing was changed.")
         return
-    backup = carry_out(plan, state=state, data=data)
-    if plan.after is None:
-        click.echo(f"Removed {plan.settings_file}, which `setup` had made")
-    else:
-        click.echo(f"Took our hooks out of {plan.settings_file}")
-    click.echo(f"  as it was before: {backup}")
+    for one in (plan, *switching):
+        if one.is_empty:
+            continue
+        backup = carry_out(one, state=state, data=data)
+        if one.after is None:
+            click.echo(f"Removed {one.settings_file}, which `setup` had made")
+        elif one is plan:
+            click.echo(f"Took our hooks out of {one.settings_file}")
+        else:
+            click.echo(f"Put Claude Code's own traces back in {one.settings_file}")
+        click.echo(f"  as it was before: {backup}")
+    native_traces.give_up(target, state)
     click.echo(f"To undo this: claude-otel setup {target.arguments}")
 
 

@@ -10,8 +10,10 @@ import click
 
 from claude_otel import settings
 from claude_otel.capture.installation import (
+    NativeTraces,
     Plan,
     Scope,
+    are_native_traces_off,
     carry_out,
     is_ignored_by_git,
     is_tracked_by_git,
@@ -19,9 +21,11 @@ from claude_otel.capture.installation import (
     plan_setup,
 )
 from claude_otel.cli import from_mlflow
+from claude_otel.cli import native_traces as native
 from claude_otel.cli.scope import Target, target_of, target_options
 from claude_otel.content_choice import CONTENT_LEVELS
 from claude_otel.destinations import MlflowSetting, content_text, described, setting_of
+from claude_otel.native_telemetry import CHOICE
 from claude_otel.settings import Configuration, DataFolder, StateFolder
 from claude_otel.worker.checking import mistakes_of
 
@@ -32,6 +36,7 @@ Examples:
   claude-otel setup ~/code/project --otlp http://localhost:4318
   claude-otel setup --user --config otel-config.yaml    all that OpenTelemetry can say
   claude-otel setup --move-mlflow                       in place of `mlflow autolog claude`
+  claude-otel setup --native-traces ours                in place of Claude Code's own traces
   claude-otel setup --dry-run                           show the change, make none
 """
 
@@ -55,6 +60,12 @@ Examples:
     help="Take MLflow's own tracing out and go on with its address, unless you have named an "
     "MLflow or a file, or leave it. At a terminal it is asked.",
 )
+@click.option(
+    "--native-traces",
+    type=click.Choice(["ours", "theirs"]),
+    help="Whose traces are sent where Claude Code's own (a beta) are on, too. For ours they are "
+    "switched off in ~/.claude/settings.json; `disable` puts them back.",
+)
 @click.option("--dry-run", is_flag=True, help="Show the change and make none.")
 @click.option("-y", "--non-interactive", is_flag=True, help="Ask nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Say what was done as JSON.")
@@ -69,6 +80,7 @@ def command(
     config: Path | None,
     content: str | None,
     move_mlflow: bool | None,
+    native_traces: NativeTraces | None,
     dry_run: bool,
     non_interactive: bool,
     as_json: bool,
@@ -96,6 +108,7 @@ def command(
         "OTEL_EXPORTER_OTLP_ENDPOINT": otlp,
         "OTEL_CONFIG_FILE": str(config) if config else None,
         "CLAUDE_OTEL_CONTENT": content,
+        CHOICE: native_traces,
     }
     values = {name: value for name, value in said.items() if value}
     state, data = settings.state_folder(), settings.data_folder()
@@ -113,11 +126,14 @@ def command(
         state=state,
         data=data,
         without_mlflow=moves,
+        native_traces=native_traces if native.is_users_file(target) else None,
     )
     notes += _left(before, plan)
+    was_off = are_native_traces_off(native.users_file(target), state=state)
+    switching = native.plans(target, native_traces, state=state, data=data)
     others: list[Plan] = from_mlflow.plans(target, found, state) if moves else []
     if dry_run:
-        _show_dry_run([plan, *others], notes, as_json=as_json)
+        _show_dry_run([plan, *others, *switching], notes, as_json=as_json)
         return
     backup = carry_out(plan, state=state, data=data)
     for other in others:
@@ -126,6 +142,11 @@ def command(
             f"took MLflow's own tracing out of {other.settings_file}; "
             f"as it was before: {other_backup}"
         )
+    for switch in switching:
+        switch_backup = carry_out(switch, state=state, data=data)
+        if switch_backup:
+            notes.append(f"{switch.settings_file} as it was before: {switch_backup}")
+    notes += native.notes(target, native_traces, was_off=was_off)
     configuration = settings.resolve(
         settings.own_environment(), project=target.project, state=state, data=data
     )
