@@ -159,9 +159,6 @@ def _model(path: Path, text: str, environment: Mapping[str, str]) -> Any:
 
 
 def _made(model: Any) -> tuple[Resource, Sampler, SpanLimits]:
-    from opentelemetry.sdk.resources import SERVICE_NAME
-    from opentelemetry.sdk.resources import Resource as SdkResource
-
     told = _opentelemetry("._tracer_provider")
     provider = model.tracer_provider
     sampler = told._DEFAULT_SAMPLER
@@ -169,8 +166,6 @@ def _made(model: Any) -> tuple[Resource, Sampler, SpanLimits]:
         sampler = told._create_sampler(provider.sampler)
     limits = (provider and provider.limits) or _opentelemetry(".models").SpanLimits()
     resource: Resource = _opentelemetry("._resource").create_resource(model.resource)
-    if str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
-        resource = resource.merge(SdkResource({SERVICE_NAME: "claude-code"}))
     return resource, sampler, told._create_span_limits(limits, model.attribute_limits)
 
 

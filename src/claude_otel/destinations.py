@@ -401,6 +401,11 @@ def _protocol(exporter: str, environment: Mapping[str, str]) -> OtlpProtocol:
         return "grpc"
     if protocol == "http/protobuf":
         return "http/protobuf"
+    if protocol == "http/json":
+        raise ConfigurationError(
+            f"{name}={protocol}: spans are sent in protobuf, which receivers take at the same "
+            f"endpoint; set {_PROTOCOLS[0]}=http/protobuf for traces alone"
+        )
     raise ConfigurationError(f"{name}={protocol}: unknown; use http/protobuf or grpc")
 
 

@@ -415,3 +415,21 @@ def test_setup_with_ones_own_file_vouches_for_it_as_it_is_now(user: User) -> Non
         "setup", "--config", str(config)
     )
     assert user.run("status").returncode == 1
+
+
+def test_a_shell_whose_sessions_could_not_be_delivered_is_told(user: User) -> None:
+    json_protocol = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json",
+    }
+    done = user.run("setup", **json_protocol)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"Error: our hooks are registered in {user.local}, but no session that is started from "
+        "here could be delivered: OTEL_EXPORTER_OTLP_PROTOCOL=http/json: spans are sent in "
+        "protobuf, which receivers take at the same endpoint; set "
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf for traces alone\n"
+    )
+    assert "PreToolUse" in hooks_of(user.local)
+    both = json_protocol | {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf"}
+    assert "OTLP at http://collector:4318, content: none" in user.says("setup", **both)

@@ -381,3 +381,10 @@ def test_an_exporter_that_fails_keeps_spans_waiting_for_the_worker(
 
     assert (outcome.delivered, outcome.retryable) == (False, True)
     assert "the exporter tiny answered FAILURE" in str(outcome.error)
+
+
+def test_json_over_http_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "otlp")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")
+    with pytest.raises(ConfigurationError, match="OTLP_TRACES_PROTOCOL=http/protobuf for traces"):
+        application_provider()

@@ -163,11 +163,13 @@ def test_no_text_of_any_shape_is_left_at_level_metadata(value: object) -> None:
 
 def test_the_resource_is_claude_code_unless_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     by_default = resource().attributes
+    of_an_application = resource(service_name=None).attributes
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "team=blue,service.instance.id=mine")
     monkeypatch.setenv("OTEL_SERVICE_NAME", "my-claude")
     named = resource().attributes
 
     assert by_default["service.name"] == "claude-code"
+    assert str(of_an_application["service.name"]).startswith("unknown_service")
     assert "service.instance.id" not in by_default
     assert (named["service.name"], named["team"]) == ("my-claude", "blue")
     assert named["service.instance.id"] == "mine"

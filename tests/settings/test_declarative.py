@@ -15,6 +15,7 @@ from claude_otel.destinations import (
     OtlpSetting,
 )
 from claude_otel.diagnostics import ConfigurationError
+from claude_otel.export.pipeline import resource
 from claude_otel.settings import (
     Configuration,
     DataFolder,
@@ -129,7 +130,9 @@ def test_every_exporter_with_its_options_and_its_share_of_the_content(file: Path
     assert declared.limits.max_span_attributes == 64
     assert declared.limits.max_span_attribute_length == 9000
     assert declared.resource.attributes["team"] == "blue"
-    assert declared.resource.attributes["service.name"] == "claude-code"
+    assert resource(declared).attributes["service.name"] == "claude-code"
+    of_an_application = resource(declared, service_name=None).attributes["service.name"]
+    assert str(of_an_application).startswith("unknown_service")
     assert found.ignored == ()
 
 

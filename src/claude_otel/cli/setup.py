@@ -25,6 +25,7 @@ from claude_otel.cli import native_traces as native
 from claude_otel.cli.scope import Target, target_of, target_options
 from claude_otel.content_choice import CONTENT_LEVELS
 from claude_otel.destinations import MlflowSetting, content_text, described, setting_of
+from claude_otel.diagnostics import ConfigurationError
 from claude_otel.native_telemetry import CHOICE
 from claude_otel.settings import Configuration, DataFolder, StateFolder
 from claude_otel.worker.checking import mistakes_of
@@ -147,9 +148,15 @@ def command(
         if switch_backup:
             notes.append(f"{switch.settings_file} as it was before: {switch_backup}")
     notes += native.notes(target, native_traces, was_off=was_off)
-    configuration = settings.resolve(
-        settings.own_environment(), project=target.project, state=state, data=data
-    )
+    try:
+        configuration = settings.resolve(
+            settings.own_environment(), project=target.project, state=state, data=data
+        )
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"our hooks are registered in {plan.settings_file}, but no session that is started "
+            f"from here could be delivered: {error}"
+        ) from error
     notes += [*_overruled(target, state, configuration), *mistakes_of(configuration)]
     if as_json:
         click.echo(json.dumps(_as_json(plan, target, backup, configuration, notes), indent=2))

@@ -38,6 +38,9 @@ PREVIEW_CHARACTERS: Final = 1000
 TAG_CHARACTERS: Final = 4096
 METADATA_CHARACTERS: Final = 250  # longer values: the server refuses the whole batch
 
+UNKNOWN_SERVICE: Final = "unknown_service"
+"""How OpenTelemetry's name begins for a service that nobody named."""
+
 _SPAN_TYPES: Final[Mapping[str, str]] = {
     "chat": "CHAT_MODEL",
     "generate_content": "LLM",
@@ -178,8 +181,9 @@ def trace_tags(root: ReadableSpan) -> dict[str, str]:
 def trace_metadata(root: ReadableSpan) -> dict[str, str]:
     """Give the metadata of the trace that `root` opens, each value short enough."""
     metadata = {"mlflow.trace_schema.version": "3"}
-    if (name := root.resource.attributes.get(SERVICE_NAME)) is not None:
-        metadata["mlflow.source.name"] = str(name)
+    name = str(root.resource.attributes.get(SERVICE_NAME, ""))
+    if name and not name.startswith(UNKNOWN_SERVICE):
+        metadata["mlflow.source.name"] = name
     for name in _SESSION_NAMES:
         if (session := _attribute(root, name)) is not None:
             metadata.setdefault(TRACE_SESSION, str(session))

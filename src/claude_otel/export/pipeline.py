@@ -37,6 +37,7 @@ from claude_otel.export.foreign import ForeignExporter, installed_exporter
 from claude_otel.export.ledger import Ledger, LedgerTotals
 from claude_otel.export.mlflow import MLflowSpanExporter
 from claude_otel.export.mlflow_parent import tracking_uri_here
+from claude_otel.export.mlflow_view import UNKNOWN_SERVICE
 from claude_otel.export.outcome import Outcome, unavailable
 from claude_otel.export.trace_record import TraceTotals
 
@@ -130,11 +131,12 @@ def destination_name(setting: configured_as.Destination) -> str:
 def application_provider() -> TracerProvider:
     """A provider with resource, sampler, limits and processors as the environment says.
 
+    Its `service.name` is OTEL_SERVICE_NAME, or what the file or OTEL_RESOURCE_ATTRIBUTES says.
     It is given, not set: whose it is to be is the caller's to say. Raises ConfigurationError.
     """
     declared = settings.application_configuration().declared
     provider = TracerProvider(
-        resource=resource(declared),
+        resource=resource(declared, service_name=None),
         sampler=declared and declared.sampler,
         span_limits=declared and declared.limits,
     )
@@ -143,18 +145,24 @@ def application_provider() -> TracerProvider:
     return provider
 
 
-def resource(declared: Declared | None = None) -> Resource:
-    """Say who spans come from: a file, OpenTelemetry's variables, else service claude-code."""
-    if declared is not None:
-        return _redacted(declared.resource)
-    attributes = dict(Resource.create().attributes)
-    if str(attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
-        attributes[SERVICE_NAME] = DEFAULT_SERVICE_NAME
+def resource(
+    declared: Declared | None = None, *, service_name: str | None = DEFAULT_SERVICE_NAME
+) -> Resource:
+    """Say who spans come from: a file, OpenTelemetry's variables, else `service_name`.
+
+    None leaves OpenTelemetry's own `unknown_service:python`: an application is not Claude Code,
+    and a backend that lists services must not show the two as one.
+    """
+    said = Resource.create() if declared is None else declared.resource
+    attributes = dict(said.attributes)
+    is_unknown = str(attributes.get(SERVICE_NAME, "")).startswith(UNKNOWN_SERVICE)
+    if is_unknown and service_name is not None:
+        attributes[SERVICE_NAME] = service_name
     named = settings.own_environment().get("OTEL_RESOURCE_ATTRIBUTES", "")
-    if SERVICE_INSTANCE_ID not in named:
+    if declared is None and SERVICE_INSTANCE_ID not in named:
         # Random for each worker: the same span would come from another place after a restart.
         attributes.pop(SERVICE_INSTANCE_ID, None)
-    return _redacted(Resource(attributes))
+    return _redacted(Resource(attributes, said.schema_url))
 
 
 def _redacted(said: Resource) -> Resource:
