@@ -1,7 +1,8 @@
 """What a project's own files say of delivery, and whether the user vouched for them.
 
-A project's files come from whoever wrote them: of where data goes, and how much of it, they
-say nothing that counts, until the user vouches for them as they are (`claude-otel trust`).
+A project's files come from whoever wrote them: nothing that they say counts, neither where data
+goes nor that there is to be none or what it is called, until the user vouches for them as they
+are (`claude-otel trust`).
 """
 
 import hashlib
@@ -15,22 +16,16 @@ from claude_otel.destinations import Ignored, delivery_values
 from claude_otel.recorded import is_trusted, recorded, recorded_for, trust
 from claude_otel.state_folder import StateFolder
 
-# What a project's own files may say: nothing of where data goes or how much of it.
-_A_PROJECT_MAY_SAY = frozenset(
-    {"OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_SDK_DISABLED", "CLAUDE_OTEL_DISABLED"}
-)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectFile:
     """A file that comes with a project, and what it says of delivery.
 
-    `needs_trust` are the values that say where data goes; `vouched` is what the user vouches
-    for: these, and the content of the configuration file that they name.
+    `vouched` is what the user vouches for: these values, and the content of the configuration
+    file that they name.
     """
 
     path: Path
-    values: dict[str, str]
     needs_trust: dict[str, str]
     vouched: dict[str, str]
     is_trusted: bool
@@ -38,9 +33,7 @@ class ProjectFile:
     @property
     def believed(self) -> dict[str, str]:
         """The values that count."""
-        if self.is_trusted:
-            return self.values
-        return {name: v for name, v in self.values.items() if name not in self.needs_trust}
+        return self.needs_trust if self.is_trusted else {}
 
 
 def project_files_of(
@@ -54,13 +47,11 @@ def project_files_of(
         return []
     found: list[ProjectFile] = []
     for path in project_files(project):
-        values = delivery_values(settings_env(path, ignored))
-        told = {name: v for name, v in values.items() if name not in _A_PROJECT_MAY_SAY}
+        told = delivery_values(settings_env(path, ignored))
         vouched = told | _digest_of(told.get(CONFIG_FILE), project)
         found.append(
             ProjectFile(
                 path=path,
-                values=values,
                 needs_trust=told,
                 vouched=vouched,
                 is_trusted=bool(told) and is_trusted(state, path, vouched),
@@ -78,7 +69,6 @@ def recorded_file_in_project(project: Path, state: StateFolder) -> ProjectFile |
     vouched = _digest_of(named, project)
     return ProjectFile(
         path=Path(named),
-        values={},
         needs_trust={CONFIG_FILE: named},
         vouched=vouched,
         is_trusted=is_trusted(state, Path(named), vouched),

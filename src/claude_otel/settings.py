@@ -3,7 +3,7 @@
 First match wins, value by value: the environment that `claude` itself was
 started with; managed and user settings of Claude Code (`env`); what `setup`
 recorded for the project; the defaults. A project's own files are not the user's
-word: what they say of where data goes is ignored and listed. Nothing is
+word: what they say is ignored and listed until they are trusted. Nothing is
 delivered here, and no file of Claude Code is ever written here.
 """
 
@@ -259,7 +259,7 @@ def resolve(
             Ignored(
                 setting=name,
                 where=str(file.path),
-                reason="a project's files do not decide where data goes; if you want it, "
+                reason="a project's files decide nothing of tracing; if you want it, "
                 f"look at them and run: claude-otel trust {shlex.quote(str(project))}",
             )
             for name, value in file.needs_trust.items()

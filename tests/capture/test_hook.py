@@ -289,9 +289,23 @@ def test_a_process_that_cannot_be_read_leaves_no_environment(
 
 
 @pytest.mark.parametrize("value", ["1", "true", "Yes"])
-def test_a_session_that_is_switched_off_leaves_nothing(installed: Installed, value: str) -> None:
-    installed.fire(PROMPT, CLAUDE_OTEL_DISABLED=value)
-    assert not installed.state.path.exists()
+def test_a_session_that_its_shell_switched_off_leaves_nothing(
+    installed: Installed, value: str
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()"],
+        env={"CLAUDE_OTEL_DISABLED": value},
+        stdin=subprocess.PIPE,
+    ) as claude:
+        installed.fire(PROMPT, pid=claude.pid, CLAUDE_OTEL_DISABLED=value)
+        assert not installed.state.path.exists()
+        claude.communicate(b"\n")
+
+
+def test_a_project_that_switches_it_off_is_not_believed_by_the_hook(installed: Installed) -> None:
+    """Claude Code hands a hook what settings files say; whose they are, the starter knows."""
+    installed.fire(PROMPT, CLAUDE_OTEL_DISABLED="1")
+    assert payloads(installed) == [payload(PROMPT)]
 
 
 def test_a_session_that_its_configuration_switched_off_starts_again_at_a_resume(

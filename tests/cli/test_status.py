@@ -96,7 +96,7 @@ def test_what_a_project_says_of_destinations_is_ignored_and_named(user: User) ->
         {
             "setting": "OTEL_EXPORTER_OTLP_ENDPOINT",
             "where": str(user.shared),
-            "reason": "a project's files do not decide where data goes; if you want it, "
+            "reason": "a project's files decide nothing of tracing; if you want it, "
             f"look at them and run: claude-otel trust {user.project}",
             "is_mistake": False,
         }
@@ -264,6 +264,8 @@ def test_what_switches_tracing_off_is_named(user: User) -> None:
     user.says("setup", "--user")
     user.shared.parent.mkdir()
     user.shared.write_text('{"env": {"OTEL_SDK_DISABLED": "true"}}')
+    assert told(user)["switched_off_by"] is None  # a project's file that nobody trusted
+    user.says("trust", "-y")
     off = "  nowhere: {} switches tracing off\n"
     by_project = f"OTEL_SDK_DISABLED=true from {user.shared}"
     assert off.format(by_project) in user.says("status")

@@ -41,7 +41,15 @@ KEPT_OF_THE_HOOK = ("CLAUDE_PROJECT_DIR", "CLAUDE_CODE_ENTRYPOINT")
 
 def main(hook: str, state: str, python: str) -> None:
     received_at_ns = time.time_ns()
-    if os.environ.get("CLAUDE_OTEL_DISABLED", "").lower() in ("1", "true", "yes", "on"):
+    claude_pid = os.environ.get("CLAUDE_PID", "")
+    if not claude_pid.isdigit():
+        claude_pid = str(os.getppid())
+    # A hook has what settings files say, too, a project's as well, which are not the user's
+    # word: those the worker's starter reads, by whose they are.
+    if says_yes(os.environ.get("CLAUDE_OTEL_DISABLED", "")) and any(
+        entry.startswith(b"CLAUDE_OTEL_DISABLED=") and says_yes(os.fsdecode(entry[21:]))
+        for entry in environment_of(claude_pid)
+    ):
         return
     payload = sys.stdin.buffer.read().strip()
     session_id = session_id_of(payload)
@@ -58,9 +66,6 @@ def main(hook: str, state: str, python: str) -> None:
             os.unlink(folder + "/off")
         except FileNotFoundError:
             pass  # another hook of the same event, or who sweeps, was faster
-    claude_pid = os.environ.get("CLAUDE_PID", "")
-    if not claude_pid.isdigit():
-        claude_pid = str(os.getppid())
     append(
         folder,
         b"%d %s %d %s\n"
@@ -134,10 +139,8 @@ def keep_environment(folder: str, claude_pid: str) -> None:
     Claude Code strips OTEL_* from a hook's own environment. Where there is no
     /proc, the starter asks the operating system.
     """
-    try:
-        with open("/proc/" + claude_pid + "/environ", "rb") as source:
-            environment = source.read().split(b"\0")
-    except OSError:
+    environment = environment_of(claude_pid)
+    if not environment:
         return
     kept = [
         entry
@@ -151,6 +154,19 @@ def keep_environment(folder: str, claude_pid: str) -> None:
     with open(whole, "wb") as target:
         target.write(b"\0".join(kept))
     os.replace(whole, folder + "/environ")
+
+
+def environment_of(pid: str) -> "list[bytes]":
+    """What a process was started with; nothing where the system does not tell."""
+    try:
+        with open("/proc/" + pid + "/environ", "rb") as source:
+            return source.read().split(b"\0")
+    except OSError:
+        return []
+
+
+def says_yes(value: str) -> bool:
+    return value.lower() in ("1", "true", "yes", "on")
 
 
 def wake_worker(folder: str, command: "tuple[str, ...]") -> None:

@@ -23,7 +23,7 @@ COMMANDS = {
     "show": ("claude_otel.cli.show:command", "Print a session as a tree, from its transcript."),
     "trust": (
         "claude_otel.cli.trust:command",
-        "Believe what a project's files say of where data goes.",
+        "Believe what a project's files say of tracing.",
     ),
     "demo": ("claude_otel.cli.demo:command", "Trace a scripted session, offline, into MLflow."),
 }

@@ -1,4 +1,4 @@
-"""`claude-otel trust`: vouch for what a project's own files say of where data goes."""
+"""`claude-otel trust`: vouch for what a project's own files say of tracing."""
 
 import json
 from pathlib import Path
@@ -54,8 +54,8 @@ def command(folder: Path, revoke: bool, non_interactive: bool, as_json: bool) ->
         [str(file.path) for file in wanted],
         as_json=as_json,
         done="Believed from now on",
-        nothing="There is nothing to vouch for: no file here says where data goes, or all of them "
-        "are believed.",
+        nothing="There is nothing to vouch for: no file here says anything of tracing, or all of "
+        "them are believed.",
     )
 
 
