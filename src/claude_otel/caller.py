@@ -1,8 +1,9 @@
 """What a session was started under: its caller's span and baggage, read by propagators.
 
 An environment carries them in TRACEPARENT, TRACESTATE and BAGGAGE (OpenTelemetry's
-specification, "Environment Variables as Context Propagation Carriers"). Which of them count
-OTEL_PROPAGATORS says, or the `propagator` of a configuration file.
+specification, "Environment Variables as Context Propagation Carriers"), or in the fields of
+another propagator, B3's and Jaeger's among them (`capture/hook.py` keeps them by name). Which
+of them count OTEL_PROPAGATORS says, or the `propagator` of a configuration file.
 """
 
 from __future__ import annotations

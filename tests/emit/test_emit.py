@@ -211,6 +211,28 @@ def test_only_the_propagators_that_are_named_are_asked(several_prompts: Story):
         assert (_parent(caller).is_valid, _told(emitted, "team")) == (has_parent, {(team,)}), named
 
 
+@pytest.mark.parametrize(
+    ("named", "environ"),
+    [
+        ("b3", {"B3": "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-1"}),
+        (
+            "baggage,b3multi",
+            {
+                "X_B3_TRACEID": "0af7651916cd43dd8448eb211c80319c",
+                "X_B3_SPANID": "b7ad6b7169203331",
+                "X_B3_SAMPLED": "1",
+            },
+        ),
+    ],
+)
+def test_other_propagators_read_their_own_variables(named: str, environ: dict[str, str]):
+    parent = _parent(caller_of(environ, propagator_of({"OTEL_PROPAGATORS": named})))
+    assert f"{parent.trace_id:032x}" == "0af7651916cd43dd8448eb211c80319c"
+    assert f"{parent.span_id:016x}" == "b7ad6b7169203331"
+    assert parent.trace_flags.sampled
+    assert not _parent(caller_of(environ, propagator_of({}))).is_valid
+
+
 def test_baggage_is_told_on_every_span_where_its_key_is_wanted_and_overrules_nothing(
     several_prompts: Story,
 ):
