@@ -38,6 +38,8 @@ NAMES: Final = (
 )
 """The variables of Claude Code that say so, and where to."""
 WHERE: Final = "Claude Code's own telemetry"
+THIS_PROGRAM: Final = "the environment of this program"
+"""Of an application that starts Claude: what it hands on."""
 _ON: Final = frozenset({"1", "true", "yes", "on"})
 _KNOWN_TO_CLAUDE_CODE: Final = frozenset({"otlp", "console", "none", ""})
 
@@ -124,21 +126,18 @@ def _reason(sending: Sending, choice: str, said_in: Mapping[str, str]) -> str:
     where = said_in.get(sending.switch, "")
     on = f"{sending.switch} is on" + (f" in {where}" if where else "")
     sends = f"Claude Code sends traces of its own to {sending.receiver} ({on})"
-    # Managed settings go before the user's: nobody but the administrator switches them off.
-    off = (
-        f"ask your administrator to take {sending.switch} out of {where}"
-        if "managed-settings" in where
-        else "claude-otel setup --native-traces ours"
-    )
+    theirs = "claude-otel setup --native-traces theirs"
+    off = "claude-otel setup --native-traces ours"
+    if where == THIS_PROGRAM:
+        theirs, off = f"set {CHOICE}=theirs", f"unset {sending.switch}"
+    elif "managed-settings" in where:  # which go before the user's
+        off = f"ask your administrator to take {sending.switch} out of {where}"
     if choice == "ours":
         return (
             f"{sends}. Until they are off ours stay away from there, or every call would stand "
             f"there twice. To switch them off: {off}"
         )
-    return (
-        f"{sends}, and ours would double every call. Choose: for theirs claude-otel setup "
-        f"--native-traces theirs; for ours {off}"
-    )
+    return f"{sends}, and ours would double every call. Choose: for theirs {theirs}; for ours {off}"
 
 
 def _says_yes(environment: Mapping[str, str], name: str) -> bool:

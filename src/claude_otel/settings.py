@@ -34,7 +34,6 @@ from claude_otel.content_rules import rules_of
 from claude_otel.declarative import CONFIG_FILE, Declared, telling_option
 from claude_otel.declarative import read as read_config_file
 from claude_otel.destinations import (
-    ADDRESSES,
     PROPAGATORS,
     SELECTING,
     Destination,
@@ -54,6 +53,7 @@ from claude_otel.destinations import (
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.endpoint import NAMES as ENDPOINT_NAMES
 from claude_otel.endpoint import Endpoint, endpoint_of
+from claude_otel.precedence import Layer, first_match
 from claude_otel.project_files import project_files_of, recorded_file_in_project
 from claude_otel.recorded import forget, record, recorded, recorded_for
 from claude_otel.state_folder import (
@@ -131,16 +131,6 @@ _BY_SETUP = "`claude-otel setup`"
 CLAUDES_OWN = "the environment of claude"
 """The source of what `claude` was started with: nobody can change it for a session that ran."""
 
-# What belongs to one address and must not go to another: (addresses, prefixes).
-_TOGETHER = (
-    (("MLFLOW_TRACKING_URI",), ("MLFLOW_TRACKING_", "MLFLOW_EXPERIMENT_")),
-    (
-        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
-        ("OTEL_EXPORTER_OTLP_",),
-    ),
-    (("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"), ("MLFLOW_EXPERIMENT_",)),
-)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
@@ -159,12 +149,6 @@ class Configuration:
     key: str
     options: dict[str, str]
     declared: Declared | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Layer:
-    name: str
-    values: dict[str, str]
 
 
 def own_environment() -> dict[str, str]:
@@ -230,18 +214,18 @@ def resolve(
     ignored: list[Ignored] = []
     of_project = project_files_of(project, config_dir, state, ignored)
     layers = [
-        _Layer(name=CLAUDES_OWN, values=delivery_values(session_environ)),
+        Layer(name=CLAUDES_OWN, values=delivery_values(session_environ)),
         *(
-            _Layer(name=str(path), values=delivery_values(settings_env(path, ignored)))
+            Layer(name=str(path), values=delivery_values(settings_env(path, ignored)))
             for path in (
                 *managed_files(managed or managed_settings_dir()),
                 config_dir / "settings.json",
             )
         ),
-        *(_Layer(name=str(file.path), values=file.believed) for file in of_project),
+        *(Layer(name=str(file.path), values=file.believed) for file in of_project),
         *_recorded_layers(state, project),
     ]
-    values, sources = _first_match(layers, ignored)
+    values, sources = first_match(layers, ignored)
     if CONFIG_FILE in values:
         values[CONFIG_FILE] = str((project or Path.cwd()) / values[CONFIG_FILE])
         if project and sources[CONFIG_FILE].startswith(_BY_SETUP[:-1]):
@@ -276,10 +260,16 @@ def resolve(
     return _configuration(process | values, sources, ignored, data, native_said_in=said_in)
 
 
-def configuration_of(environment: Mapping[str, str]) -> Configuration:
-    """The configuration that a resolved environment holds, for the worker that has it."""
+def configuration_of(
+    environment: Mapping[str, str], *, native_said_in: str | None = None
+) -> Configuration:
+    """The configuration that a resolved environment holds, for the worker that has it.
+
+    `native_said_in`: where Claude Code's own telemetry is switched on, if that is known.
+    """
     sources = dict.fromkeys(delivery_values(environment), "the environment of the worker")
-    return _configuration(dict(environment), sources, (), data_folder())
+    said_in = dict.fromkeys(native_telemetry.NAMES, native_said_in) if native_said_in else {}
+    return _configuration(dict(environment), sources, (), data_folder(), native_said_in=said_in)
 
 
 def _configuration(
@@ -399,7 +389,11 @@ def application_configuration(default_tracking_uri: str | None = None) -> Config
     if not environment.get(CONFIG_FILE) and "mlflow" in selected_exporters(environment):
         default = default_tracking_uri or f"sqlite:///{data_folder().mlflow_store}"
         environment.setdefault("MLFLOW_TRACKING_URI", default)
-    return configuration_of(environment)
+    # What it starts Claude with in `options.env`, or has it read of settings files, is not known.
+    environment[_NATIVE_SENDINGS] = native_telemetry.as_text(
+        native_telemetry.sendings_of(environment)
+    )
+    return configuration_of(environment, native_said_in=native_telemetry.THIS_PROGRAM)
 
 
 def check_delivery(values: Mapping[str, str], *, data: DataFolder) -> None:
@@ -436,68 +430,6 @@ def write_environ(path: Path, environment: Mapping[str, str]) -> None:
     write_private(path, os.fsencode(text))
 
 
-def _first_match(
-    layers: list[_Layer], ignored: list[Ignored]
-) -> tuple[dict[str, str], dict[str, str]]:
-    values: dict[str, str] = {}
-    sources: dict[str, str] = {}
-    for layer in layers:
-        # Empty is unset, and does not unset what another variable says.
-        content = next((name for name in CONTENT_SETTINGS if values.get(name)), None)
-        elsewhere = {
-            prefix: address
-            for addresses, prefixes in _TOGETHER
-            for address in addresses
-            for prefix in prefixes
-            if any(a in values for a in addresses)
-            and any(layer.values.get(a, values.get(a)) != values.get(a) for a in addresses)
-        }
-        found: dict[str, str] = {}
-        for name, value in layer.values.items():
-            other = next((a for p, a in elsewhere.items() if name.startswith(p)), None)
-            if name in values:
-                continue
-            if name == CONFIG_FILE and value and (named := _first_address(values)):
-                ignored.append(
-                    Ignored(
-                        setting=name,
-                        where=layer.name,
-                        reason=f"{named} ({sources[named]}) says where spans go, and comes first",
-                    )
-                )
-                continue
-            if content and name in CONTENT_SETTINGS:
-                ignored.append(
-                    Ignored(
-                        setting=name,
-                        where=layer.name,
-                        reason=f"{content} ({sources[content]}) says how much content leaves, "
-                        f"and comes first; unset that, or set {name} there",
-                    )
-                )
-                continue
-            if other:
-                ignored.append(
-                    Ignored(
-                        setting=name,
-                        where=layer.name,
-                        reason=f"it belongs to another {other} than the one in use; "
-                        "set both in the same place",
-                    )
-                )
-                continue
-            found[name] = value
-        values |= found
-        sources |= dict.fromkeys(found, layer.name)
-    # An empty value is OpenTelemetry's "unset"; it has hidden those of lower layers.
-    kept = {name: value for name, value in values.items() if value}
-    return kept, {name: sources[name] for name in kept}
-
-
-def _first_address(values: Mapping[str, str]) -> str | None:
-    return next((name for name in ADDRESSES if values.get(name)), None)
-
-
 def _set_default(values: dict[str, str], sources: dict[str, str], name: str, value: str) -> None:
     if name not in values:
         values[name] = value
@@ -508,11 +440,11 @@ def _is_of_process(name: str) -> bool:
     return name == "HOME" or name in _PROCESS_NAMES or name.startswith(_PROCESS_PREFIXES)
 
 
-def _recorded_layers(state: StateFolder, project: Path | None) -> Iterator[_Layer]:
+def _recorded_layers(state: StateFolder, project: Path | None) -> Iterator[Layer]:
     found = recorded_for(state, project) if project else None
     if found:
-        yield _Layer(name=f"{_BY_SETUP} for {found[0]}", values=found[1])
-    yield _Layer(name=f"{_BY_SETUP[:-1]} --user`", values=recorded(state, None))
+        yield Layer(name=f"{_BY_SETUP} for {found[0]}", values=found[1])
+    yield Layer(name=f"{_BY_SETUP[:-1]} --user`", values=recorded(state, None))
 
 
 def _check_recorded_file(project: Path, state: StateFolder) -> None:

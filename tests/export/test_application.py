@@ -388,3 +388,27 @@ def test_json_over_http_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")
     with pytest.raises(ConfigurationError, match="OTLP_TRACES_PROTOCOL=http/protobuf for traces"):
         application_provider()
+
+
+def test_a_receiver_of_claude_codes_own_traces_is_left_to_them(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Claude inherits the variables of the program that starts it, and sends by them."""
+    on = {
+        "CLAUDE_CODE_ENABLE_TELEMETRY": "1",
+        "CLAUDE_CODE_ENHANCED_TELEMETRY_BETA": "1",
+        "OTEL_TRACES_EXPORTER": "otlp",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1",
+    }
+    for name, value in on.items():
+        monkeypatch.setenv(name, value)
+    assert application_processors() == []
+    assert caplog.messages == [
+        "Claude Code sends traces of its own to localhost:1 (CLAUDE_CODE_ENHANCED_TELEMETRY_BETA "
+        "is on in the environment of this program), and ours would double every call. Choose: for "
+        "theirs set CLAUDE_OTEL_NATIVE_TRACES=theirs; for ours unset "
+        "CLAUDE_CODE_ENHANCED_TELEMETRY_BETA"
+    ]
+    monkeypatch.delenv("CLAUDE_CODE_ENHANCED_TELEMETRY_BETA")
+    (ours,) = application_processors()
+    ours.shutdown()

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 from opentelemetry.util.types import AttributeValue
 
 from claude_otel import destinations as configured_as
-from claude_otel import settings
+from claude_otel import native_telemetry, settings
 from claude_otel.content import redact
 from claude_otel.declarative import Declared
 from claude_otel.destinations import (
@@ -75,6 +75,9 @@ def application_processors(*, beside_others: bool = False) -> list[SpanProcessor
     built logs why, at each export.
     """
     found = settings.application_configuration(tracking_uri_here())
+    for ignored in found.ignored:
+        if ignored.where == native_telemetry.WHERE:
+            log.warning("%s", ignored.reason)
     closing = Closing()
     if beside_others:
         return [
