@@ -172,6 +172,22 @@ def test_a_wrong_destination_is_corrected_for_a_session_that_waits(traced: Trace
     assert sorted(traced.receiver.ids) == spans_by_show(traced)
 
 
+def test_a_destination_of_the_sessions_own_environment_is_left_with_its_credentials(
+    traced: TracedUser,
+) -> None:
+    """A worker serves the session all the while, and waits for a receiver that is gone."""
+    own = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
+        "OTEL_EXPORTER_OTLP_HEADERS": "x-key=of-that-receiver",
+    }
+    traced.plays("plain_answer", **own)
+    said = traced.run("flush", "--timeout", "4").stdout
+    unset = [argument for name in own for argument in ("--unset", name)]
+    assert f"where the settings say: claude-otel flush {' '.join(unset)}; to let" in said
+    assert traced.says("flush", *unset) == ARRIVED
+    assert sorted(traced.receiver.ids) == spans_by_show(traced)
+
+
 def test_a_destination_of_the_sessions_own_environment_stays_and_its_spans_can_be_let_go(
     traced: TracedUser,
 ) -> None:
@@ -189,7 +205,9 @@ def test_a_destination_of_the_sessions_own_environment_stays_and_its_spans_can_b
     assert missing["why"] == (
         "no answer from http://127.0.0.1:9/v1/traces: ConnectionError. Start the "
         "receiver or correct OTEL_EXPORTER_OTLP_ENDPOINT. The own environment of session "
-        f"{SESSION} names it and no setting changes that; to let its spans go: {command}"
+        f"{SESSION} names it by OTEL_EXPORTER_OTLP_ENDPOINT; to deliver it where the settings say: "
+        "claude-otel flush --unset OTEL_EXPORTER_OTLP_ENDPOINT; to let its spans go: "
+        f"{command}"
     )
     subprocess.run(["sh", "-c", command], check=True)
     assert traced.says("flush") == "There is nothing to deliver.\n"

@@ -32,8 +32,8 @@ Examples:
     "--unset",
     multiple=True,
     metavar="NAME",
-    help="Deliver sessions that no worker can serve as if `claude` had been started without this "
-    "variable. What `setup` recorded counts then.",
+    help="Deliver sessions that no worker can serve, or whose destination fails, as if `claude` "
+    "had been started without this variable. What `setup` recorded counts then.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Say what came of it as JSON.")
 def command(timeout: float, unset: tuple[str, ...], as_json: bool) -> None:

@@ -28,7 +28,12 @@ from claude_otel.state_folder import (
     write_private,
 )
 from claude_otel.worker import lock
-from claude_otel.worker.moving import bound_to, how_to_let_go, release_corrected_sessions
+from claude_otel.worker.moving import (
+    bound_to,
+    how_to_let_go,
+    release_corrected_sessions,
+    take_out,
+)
 from claude_otel.worker.report import ask_flush, read_report
 
 _LOOK_EVERY_S = 0.1
@@ -78,12 +83,13 @@ def flush(
     What was refused or dropped before we were called has not arrived either, of whichever
     session: it is missing once, for the first `flush` after it.
 
-    `unset`: variables that sessions which no worker can serve are delivered without.
+    `unset`: variables that sessions which no worker can serve, or whose worker cannot deliver,
+    are delivered without.
     """
     until_s = time.monotonic() + timeout_s
     sessions = [folder for folder in state.sessions() if has_something_to_deliver(folder)]
     for folder in filter(_waits_unserved, sessions):
-        _take_out(unset, folder)
+        take_out(unset, folder)
     starters: dict[str, int | None] = {}
     asked: dict[str, _Asked] = {}
     reported = _Reported.by_earlier(state)
@@ -95,7 +101,7 @@ def flush(
         for folder in state.workers():
             if lock.is_held(folder.lock):
                 _ask(asked.setdefault(folder.key, _Asked(folder=folder)))
-        for folder in _to_be_started_anew(state, data, asked):
+        for folder in _to_be_started_anew(state, data, asked, unset):
             starters.pop(folder.session_id, None)
             if folder not in sessions:
                 sessions.append(folder)
@@ -137,7 +143,7 @@ def _reap(starters: dict[str, int | None]) -> None:
 
 
 def _to_be_started_anew(
-    state: StateFolder, data: DataFolder, asked: Mapping[str, _Asked]
+    state: StateFolder, data: DataFolder, asked: Mapping[str, _Asked], unset: Collection[str]
 ) -> list[SessionFolder]:
     """Sessions of workers that cannot deliver, where another destination is wanted by now."""
     found: list[SessionFolder] = []
@@ -146,7 +152,7 @@ def _to_be_started_anew(
         fails = any(told["waiting"] and told["failures"] for told in health)
         if fails and not worker.is_compared and lock.is_held(worker.folder.lock):
             worker.is_compared = True
-            found += release_corrected_sessions(state, data, worker.folder)
+            found += release_corrected_sessions(state, data, worker.folder, unset)
     return found
 
 
@@ -160,14 +166,6 @@ def _ask(asked: _Asked) -> None:
     if not asked.name and not is_done:
         asked.name, asked.asked_s = uuid.uuid4().hex, now_s
         ask_flush(asked.folder, asked.name)
-
-
-def _take_out(names: Collection[str], folder: SessionFolder) -> None:
-    """Of what the session's own `claude` was started with, as if it had never been set."""
-    environ = settings.read_environ(folder.environ) if folder.environ.exists() else {}
-    kept = {name: value for name, value in environ.items() if name not in names}
-    if kept != environ:
-        settings.write_environ(folder.environ, kept)
 
 
 # -- what lacks --------------------------------------------------------------------------
@@ -230,9 +228,11 @@ def _of_workers(state: StateFolder, data: DataFolder, asked: Mapping[str, _Asked
 
 def _of_bound(state: StateFolder, data: DataFolder, worker: WorkerFolder, name: str) -> str:
     return "".join(
-        f" The own environment of session {folder.session_id} names it and no setting changes "
-        f"that; to let its spans go: {how_to_let_go(state, worker, folder)}"
-        for folder in bound_to(state, data, worker, name)
+        f" The own environment of session {folder.session_id} names it by {' and '.join(named)}; "
+        "to deliver it where the settings say: claude-otel flush "
+        f"{' '.join(f'--unset {one}' for one in named)}; to let its spans go: "
+        f"{how_to_let_go(state, worker, folder)}"
+        for folder, named in bound_to(state, data, worker, name).items()
     )
 
 

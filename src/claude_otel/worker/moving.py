@@ -10,6 +10,7 @@ import os
 import shlex
 import signal
 import time
+from collections.abc import Collection
 
 import psutil
 
@@ -26,37 +27,51 @@ _ADDRESSES = {
     "mlflow": ("MLFLOW_TRACKING_URI",),
     "otlp": ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
 }
+# What goes with an address, credentials among it, and must not go on to another.
+_GOES_WITH_IT = {"mlflow": "MLFLOW_", "otlp": "OTEL_EXPORTER_OTLP_"}
 
 
 def release_corrected_sessions(
-    state: StateFolder, data: DataFolder, worker: WorkerFolder
+    state: StateFolder, data: DataFolder, worker: WorkerFolder, unset: Collection[str]
 ) -> list[SessionFolder]:
-    """End the worker when a session of it is configured otherwise by now.
+    """End the worker when a session of it is configured otherwise by now, or without `unset`.
 
     All sessions that it served, to be started anew; none when it stays.
     """
     sessions = _sessions_of(state, worker)
+    for folder in sessions:
+        take_out(unset, folder)
     if not any(_is_corrected(state, folder, data) for folder in sessions):
         return []
     return sessions if _end(state, worker) else []
 
 
+def take_out(names: Collection[str], folder: SessionFolder) -> None:
+    """Of what the session's own `claude` was started with, as if it had never been set."""
+    environ = settings.read_environ(folder.environ) if folder.environ.exists() else {}
+    kept = {name: value for name, value in environ.items() if name not in names}
+    if kept != environ:
+        settings.write_environ(folder.environ, kept)
+
+
 def bound_to(
     state: StateFolder, data: DataFolder, worker: WorkerFolder, destination: str
-) -> list[SessionFolder]:
+) -> dict[SessionFolder, list[str]]:
     """Sessions of the worker whose own environment names the destination's address.
 
-    `destination` is its name in the worker's report: "otlp http://..." or "mlflow ...".
+    Of each, the variables by which it does, and what goes with them. `destination` is its name
+    in the worker's report: "otlp http://..." or "mlflow ...".
     """
-    names = _ADDRESSES.get(destination.partition(" ")[0], ())
-    found: list[SessionFolder] = []
+    kind = destination.partition(" ")[0]
+    found: dict[SessionFolder, list[str]] = {}
     for folder in _sessions_of(state, worker):
         try:
             sources = configuration_of_session(state, folder, data).sources
         except (ConfigurationError, OSError, ValueError):
             continue
-        if any(sources.get(name) == settings.CLAUDES_OWN for name in names):
-            found.append(folder)
+        own = [name for name, source in sources.items() if source == settings.CLAUDES_OWN]
+        if any(name in own for name in _ADDRESSES.get(kind, ())):
+            found[folder] = sorted(name for name in own if name.startswith(_GOES_WITH_IT[kind]))
     return found
 
 
