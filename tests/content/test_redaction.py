@@ -3,6 +3,7 @@
 The values are made up; they are put together here so that no scanner takes this file for a leak.
 """
 
+import json
 import string
 
 import pytest
@@ -185,6 +186,16 @@ def test_what_stands_before_a_token_does_not_hide_it(before: str) -> None:
     if before != "Foo":
         secret = BY_SHAPE["aws-access-key"][0]
         assert redact(f"x {before}{secret} y") == f"x {before}[redacted:aws-access-key] y"
+
+
+@pytest.mark.parametrize("join", [("\"'", "'"), ("'\"", '"')])
+def test_a_token_that_a_shell_joins_from_quotes_is_masked_whole(join: tuple[str, str]) -> None:
+    between, end = join
+    line = f"export K={between[0]}sk-ant-{between}api03-{MIXED}{end}\n"
+    masked = f"export K={between[0]}[redacted:anthropic-key]{end}\n"
+    assert redact(line) == masked
+    assert redact(masked) == masked
+    assert json.loads(redact(json.dumps([line]))) == [masked]
 
 
 def test_a_token_that_is_coloured_in_parts_is_masked_whole() -> None:

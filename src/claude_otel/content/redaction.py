@@ -30,6 +30,10 @@ _A_WORD = 24
 _ESCAPES = ("\x1b[", "u001b[", "u001B[", "x1b[", "x1B[", "033[", "\\e[")
 _COLOUR = re.compile(r"(?:\x1b|\\{1,4}(?:u001[bB]|x1[bB]|033|e))\[[0-9;?]{0,16}[A-Za-z]")
 
+# Where a shell goes on with a word in other quotes: `"sk-ant-"'api03-…'`; within JSON escaped.
+_JOINS = ("\"'", "'\"", "'\\\"")
+_JOIN = re.compile(r"(?<=[A-Za-z0-9_-])(?:\\{0,3}\"'|'\\{0,3}\")(?=[A-Za-z0-9_-])")
+
 # What may stand beside a mask and is no secret.
 _SCHEMES = frozenset(("", "bearer", "basic", "token"))
 
@@ -98,7 +102,11 @@ def _redact_field(key: str, value: JSON, depth: int, patterns: Sequence[SecretPa
 
 
 def _redact_once(text: str, patterns: Sequence[SecretPattern]) -> str:
-    found = [*_secrets(text, patterns), *_under_colours(text, patterns)]
+    found = [
+        *_secrets(text, patterns),
+        *_across(_COLOUR, _ESCAPES, text, patterns),
+        *_across(_JOIN, _JOINS, text, patterns),
+    ]
     if not found:
         return text
     masks = [(match.start(), match.end()) for match in MASK.finditer(text)]
@@ -120,15 +128,20 @@ def _secrets(text: str, patterns: Sequence[SecretPattern]) -> Iterator[Found]:
     yield from _secrets_of_the_user(text, patterns)
 
 
-def _under_colours(text: str, patterns: Sequence[SecretPattern]) -> Iterator[Found]:
-    """Yield what a terminal shows as one word: `grep --color` cuts a key where its match ends."""
-    if not any(escape in text for escape in _ESCAPES):
+def _across(
+    cut: re.Pattern[str], signs: Sequence[str], text: str, patterns: Sequence[SecretPattern]
+) -> Iterator[Found]:
+    """Yield what is one word without the cuts, each of which has one of the signs in it.
+
+    `grep --color` cuts a key where its match ends, a shell's quotes where somebody joined it.
+    """
+    if not any(sign in text for sign in signs):
         return
     begins: list[int] = []  # where each piece begins in the plain text, and in `text`
     places: list[int] = []
     pieces: list[str] = []
     plain, done = 0, 0
-    for match in [*_COLOUR.finditer(text), None]:
+    for match in [*cut.finditer(text), None]:
         piece = text[done : match.start() if match else len(text)]
         if piece:
             begins.append(plain)
