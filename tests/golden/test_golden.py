@@ -8,6 +8,8 @@ import pytest
 from exactness import differences, ends
 from expected import ENDS_UNSTATED, expected_ends, is_named
 from story_routes import (
+    Reader,
+    Recorded,
     Story,
     live,
     load,
@@ -15,12 +17,14 @@ from story_routes import (
     spans_in,
     spans_of,
     story_folders,
+    timed,
     transcript_only,
     tree_json,
 )
 
 from claude_otel.emit import span_id_of
 from claude_otel.semconv import attributes as at
+from claude_otel.sources.transcript import events_from_agent_meta, events_from_line
 from claude_otel.testing import STORIES
 
 FOLDERS = {f"{folder.parent.name} {folder.name}": folder for folder in story_folders()}
@@ -130,6 +134,29 @@ def _answers_first(transcript: bytes) -> bytes:
     return b"".join(lines)
 
 
+@pytest.mark.parametrize("name", ["foreground_subagent 2.1.332", "nested_subagents 2.1.332"])
+def test_agents_are_told_once_and_whole_though_their_own_files_are_written_late(name: str):
+    """On a busy machine; that they are over stands in other files. The turn sums them up."""
+    story = load(FOLDERS[name])
+    (recorded,) = story.sessions
+    reader, now_ns = Reader(recorded.session_id), 0
+    for content in (recorded.transcript, *_files_of_agents(recorded)):
+        for at_ns, line in timed(content):
+            now_ns = max(now_ns, at_ns)
+            reader.settle(now_ns)
+            reader.feed(events_from_line(line))
+        if content is recorded.transcript:
+            for agent_id, meta in _metas_of_agents(recorded):
+                reader.feed(events_from_agent_meta(meta, agent_id))
+            now_ns += 3_000 * MILLISECOND
+    reader.settle(now_ns + 2_000 * MILLISECOND)
+    reader.settle(now_ns + 4_000 * MILLISECOND)
+    reading = reader.finish()
+    assert [e.key for e in reading.emitted if e.is_correction] == []
+    assert reading.changes_at_finish == 0
+    assert spans_of([reading]) == spans_of(transcript_only(story))
+
+
 def test_a_copied_history_is_not_said_again_by_the_session_that_copied_it(tmp_path: Path):
     story = load(next(folder for folder in FOLDERS.values() if folder.parent.name == "fork"))
     first, second = (set(r.spans) for r in live(story, tmp_path, step=1 << 20, since=True))
@@ -176,6 +203,18 @@ def test_a_stopped_model_call_ends_when_the_api_saw_it_stop(story: Story):
     assert len(stopped) <= len(cancelled)
     for span, call in zip(stopped, cancelled, strict=False):
         assert abs(span["end_ns"] - call["finished_at_ns"]) < 200 * MILLISECOND
+
+
+def _files_of_agents(recorded: Recorded) -> list[bytes]:
+    return [c for name, c in recorded.subagents.items() if name.endswith(".jsonl")]
+
+
+def _metas_of_agents(recorded: Recorded) -> list[tuple[str, bytes]]:
+    return [
+        (name.removeprefix("agent-").removesuffix(".meta.json"), content)
+        for name, content in recorded.subagents.items()
+        if name.endswith(".meta.json")
+    ]
 
 
 # -- of a story --------------------------------------------------------------------------------

@@ -246,6 +246,11 @@ class Conversation:
             call.failure = Failure(type="incomplete_stream")
 
     @property
+    def states_ends(self) -> bool:
+        """Whether its records say why an answer ended."""
+        return self._states_ends
+
+    @property
     def has_last_word(self) -> bool:
         """The latest answer asked for nothing more."""
         return self.last_stop_reason not in (None, "tool_use", "pause_turn")

@@ -24,6 +24,9 @@ from claude_otel.model.parts import Part, Text
 
 PATIENCE_NS = 5_000_000_000
 """After this long a hook's word is taken, though the transcript never confirmed it."""
+_OF_AN_AGENT_NS: Final = 30_000_000_000
+"""So long an agent that reported its end is waited for: it has a file of its own, which a busy
+machine may write seconds after those of the others."""
 _CUT_SHORT: Final = ("interrupted", "cancelled", "closed_early", "abandoned")
 
 
@@ -89,7 +92,20 @@ class Ending:
             or owner.stop_text is None
             or self._whose.conversation(agent_id).last_text.strip() == owner.stop_text.strip()
         )
-        return caught_up or self.rested(owner.touched_ns, PATIENCE_NS)
+        if not (caught_up or self.rested(owner.touched_ns, PATIENCE_NS)):
+            return False
+        if isinstance(owner, Subagent):
+            return self._is_told(owner) or self.rested(owner.touched_ns, _OF_AN_AGENT_NS)
+        # Its sums are those of its agents, too.
+        ended = [a for a in self._whose.agents.values() if a.turn is owner and not a.is_closed]
+        return not any(agent.stop == "completed" for agent in ended)
+
+    def _is_told(self, agent: Subagent) -> bool:
+        """Whether its own file has its end; early versions (2.1.19) do not say it there."""
+        talk = self._whose.conversation(agent.key)
+        is_unsaid = agent.has_calls and not talk.states_ends
+        has_none = agent.tool_use_id is None and not agent.prompt  # one of the CLI's own
+        return agent.stop != "completed" or is_unsaid or has_none or talk.has_last_word
 
     def tool_is_over(self, tool: ToolCall) -> bool:
         if tool.ended_at_ns is None:
@@ -97,10 +113,10 @@ class Ending:
         # An interrupt is told after the "denied" results of the tools that it stopped.
         # An agent's first record says how early the call that launched it began.
         launched = [a for a in self._whose.agents.values() if a.tool_use_id == tool.key]
-        is_told = tool.duration_ms is not None and all(agent.prompt for agent in launched)
-        if tool.result_is_read and is_told and tool.outcome != "denied":
+        is_read = tool.result_is_read and all(agent.prompt for agent in launched)
+        if is_read and tool.duration_ms is not None and tool.outcome != "denied":
             return True
-        return self.rested(tool.touched_ns, SETTLE_NS if tool.result_is_read else PATIENCE_NS)
+        return self.rested(tool.touched_ns, SETTLE_NS if is_read else PATIENCE_NS)
 
     # -- closing: how it ended ---------------------------------------------------------
 

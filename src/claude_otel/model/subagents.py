@@ -53,6 +53,7 @@ class Subagents:
             agent.in_background = event.in_background
         if (tool := self._whose.tools.get(agent.tool_use_id or "")) is not None:
             self._whose.place(agent, tool.turn)
+            self._answered(agent, tool)
 
     def reported(self, event: ev.SubagentReported) -> None:
         agent = self._whose.agents.get(event.task_id)
@@ -72,6 +73,17 @@ class Subagents:
         agent.in_background = event.subagent_in_background
         if not event.subagent_in_background and agent.stop is None:
             self._ending.stop(agent, "failed" if event.is_error else "completed", event.at_ns)
+
+    def answered(self, tool: ToolCall) -> None:
+        """The record of an agent's own agent (2.1.332) does not say whom the call launched."""
+        for agent in self._whose.agents.values():
+            if agent.tool_use_id == tool.key:
+                self._answered(agent, tool)
+
+    def _answered(self, agent: Subagent, tool: ToolCall) -> None:
+        is_over = tool.result_is_read and tool.outcome == "completed"
+        if is_over and agent.in_background is False and not agent.is_closed and agent.stop is None:
+            self._ending.stop(agent, "completed", tool.ended_at_ns or 0)
 
     @staticmethod
     def _began(agent: Subagent, at_ns: int) -> None:

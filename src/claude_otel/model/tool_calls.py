@@ -82,7 +82,9 @@ class ToolCalls:
             tool.outcome = tool.outcome or "failed"
         else:
             tool.outcome = tool.outcome or "completed"
-        if tool.outcome != "completed" and (tool.failure is None or not event.from_hook):
+        if tool.outcome == "completed":
+            self._subagents.answered(tool)
+        elif tool.failure is None or not event.from_hook:
             error_type = "tool_error" if tool.outcome == "failed" else tool.outcome
             text = event.result if isinstance(event.result, str) else None
             tool.failure = Failure(type=error_type, message=text)
