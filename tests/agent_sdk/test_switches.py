@@ -76,11 +76,11 @@ def test_a_fallback_to_another_model_is_told_with_every_attempt(
     (turn,) = roots(spans)
     assert turn.attributes["claude.turn.outcome"] == "completed"
     assert [(c.requested_model, c.status) for c in calls] == [(OPUS, 529)] * 3 + [(SONNET, 200)]
-    # No record says what became of the attempt that the other model's followed.
+    # Of the attempt that the other model's followed no record says more than that.
     assert told(spans) == [
         (0, OPUS, None, None, "529"),
         (0, OPUS, None, None, "529"),
-        (0, OPUS, None, None, "_OTHER"),
+        (0, OPUS, None, None, "overloaded"),
         (0, SONNET, SONNET, tokens_of(calls[3]), None),
     ]
     assert switches(turn) == [
@@ -89,6 +89,46 @@ def test_a_fallback_to_another_model_is_told_with_every_attempt(
             "claude.model.from": OPUS,
             "claude.model.switch_trigger": "overloaded",
         }
+    ]
+
+
+def test_a_refusal_that_another_model_answers_for_is_told_with_both_calls(
+    app: TracedApp, tmp_path: Path
+) -> None:
+    """Claude Code takes the refused answer back, so that no record has its tokens."""
+    refused = reply("I cannot", stop_reason="refusal", stop_details={"category": "cyber"})
+    scenario = Scenario(main=(refused, reply("The other one can."), reply("And again.")))
+
+    async def run(api: Any, home: Any) -> None:
+        # Else the same model is asked once more first.
+        env = {"CLAUDE_CODE_DISABLE_REFUSAL_RETRY": "1"}
+        async with ClaudeSDKClient(options_for(api, home, model=OPUS, env=env)) as client:
+            for prompt in ("one", "two"):
+                await ask(client, prompt)
+
+    with scripted(scenario, tmp_path) as (api, home):
+        asyncio.run(run(api, home))
+        calls = list(api.calls)
+    other = calls[1].model
+    assert other != OPUS
+    assert [call.stop_reason for call in calls] == ["refusal", "end_turn", "end_turn"]
+    spans = app.spans()
+    assert told(spans) == [
+        (0, OPUS, None, None, "refusal"),
+        (0, other, other, tokens_of(calls[1]), None),
+        (1, other, other, tokens_of(calls[2]), None),
+    ]
+    turns = roots(spans)
+    assert [turn.attributes["claude.turn.outcome"] for turn in turns] == ["completed"] * 2
+    assert [switches(turn) for turn in turns] == [
+        [
+            {
+                "claude.model.to": other,
+                "claude.model.from": OPUS,
+                "claude.model.switch_trigger": "refusal",
+            }
+        ],
+        [],
     ]
 
 

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+import pytest
+
 from claude_otel.model import events as ev
 from claude_otel.model.belonging import SETTLE_NS
 from claude_otel.model.ending import PATIENCE_NS
-from claude_otel.model.nodes import Subagent, ToolCall, Turn
+from claude_otel.model.nodes import ModelCall, Subagent, ToolCall, Turn
 from claude_otel.model.parts import Text, ToolUse
 from claude_otel.model.session import Session
 from claude_otel.model.usage import Usage
@@ -247,3 +249,44 @@ def test_a_turn_that_was_told_as_failed_stays_so_whatever_stop_hook_comes_after_
     late = SETTLE_NS + PATIENCE_NS + 2
     told += [c.node for now in (late, late + SETTLE_NS) for c in session.settle(now)]
     assert [turn.outcome for turn in told if isinstance(turn, Turn)] == ["failed"]
+
+
+@pytest.mark.parametrize(("name", "took_ms"), [("Agent", 5), ("mcp__of_somebody__search", None)])
+def test_only_the_result_of_a_tool_of_claude_codes_own_says_how_long_it_took(
+    name: str, took_ms: int | None
+) -> None:
+    session = Session("s")
+    called = ToolUse(id="toolu_1", name=name, input={})
+    closed(
+        session,
+        prompt(1 * MS),
+        answer(2 * MS, called),
+        ev.ToolReturned(at_ns=9 * MS, tool_use_id="toolu_1", result="fine", stated_ms=5),
+    )
+    (tool,) = [c.node for c in session.finish() if isinstance(c.node, ToolCall)]
+    assert tool.execution_ms == took_ms
+    assert tool.started_at_ns == (4 if took_ms else 2) * MS
+
+
+def test_nothing_of_an_agent_leaves_before_what_launched_it_where_parents_go_first() -> None:
+    """Its first records may be read before its description."""
+    session = Session("s", parents_first=True)
+    session.settle(1)
+    launch = ToolUse(id="toolu_1", name="Agent", input={})
+    told = closed(
+        session,
+        prompt(1 * MS),
+        answer(2 * MS, launch),
+        ev.SubagentPrompted(at_ns=3 * MS, agent_id="a1", prompt_id="p1"),
+        answer(4 * MS, Text(text="done"), message_id="msg_2", agent_id="a1"),
+    )
+    told += [c.node for c in session.settle(2 * SETTLE_NS)]
+    assert [n.message_id for n in told if isinstance(n, ModelCall)] == ["msg_1"]
+    described = ev.SubagentDescribed(
+        at_ns=0, agent_id="a1", tool_use_id="toolu_1", agent_type="general-purpose"
+    )
+    (call,) = closed(session, described)
+    assert isinstance(call, ModelCall)
+    assert isinstance(call.owner, Subagent)
+    assert call.owner.launched_by is not None
+    assert (call.message_id, call.owner.launched_by.key) == ("msg_2", "toolu_1")

@@ -498,3 +498,20 @@ def test_an_agents_description_says_what_launched_it():
     told = (event.agent_id, event.agent_type, event.description, event.tool_use_id, event.depth)
     assert told == ("a1", "Explore", "Count", "toolu_1", 2)
     assert (event.in_background, event.has_finished) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "took_ms"),
+    [
+        ({"totalDurationMs": 1150, "agentId": "a1"}, 1150),
+        ({"durationMs": 12, "numFiles": 3}, 12),
+        ({"durationSeconds": 1.5, "results": []}, 1500),
+        ({"durationSeconds": True, "durationMs": -1}, None),
+        ({"stdout": "fine"}, None),
+        ("Error: no such file", None),
+    ],
+)
+def test_what_a_tools_own_result_says_of_its_time_is_read(outcome: object, took_ms: int | None):
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "fine"}
+    (returned,) = read(user([result], toolUseResult=outcome))
+    assert (returned.stated_ms, returned.duration_ms) == (took_ms, None)

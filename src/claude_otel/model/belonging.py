@@ -99,6 +99,19 @@ class Belonging:
             owner.launched_by = self.tools.get(owner.tool_use_id or "")
             owner = owner.launched_by.owner if owner.launched_by is not None else owner.turn
 
+    @staticmethod
+    def is_astray(node: Node) -> bool:
+        """Whether an agent above `node` is at work of which it is not known what launched it.
+
+        Its description, a file of its own, may be written after its first records.
+        """
+        owner = node if isinstance(node, Turn | Subagent) else node.owner
+        while isinstance(owner, Subagent):
+            if owner.launched_by is None:
+                return not owner.is_closed
+            owner = owner.launched_by.owner
+        return False
+
     def take_over(self, tool: ToolCall, owner: Turn | Subagent, turn: Turn) -> None:
         """The transcript says whose a call is that a hook told of without naming its prompt."""
         was_placed, tool.is_placed = tool.is_placed, True

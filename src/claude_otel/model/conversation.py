@@ -13,6 +13,7 @@ from itertools import takewhile
 
 from claude_otel.model.events import (
     ModelResponded,
+    ModelSwitched,
     RequestFailed,
     RequestMessage,
     RequestPrepared,
@@ -65,6 +66,8 @@ class Conversation:
     _scheduled: set[str] = field(default_factory=set[str])
     _shape_told: tuple[str, str] | None = None
     _failed_early: _FailedEarly | None = None
+    # Attempts that a request to another model followed: why, may still be told.
+    _passed_on: list[ModelCall] = field(default_factory=list[ModelCall])
     # Answers read before their request, by its id (an answer at once overtakes it); None: told.
     _early: dict[str, ModelCall | None] = field(default_factory=dict[str, "ModelCall | None"])
 
@@ -103,7 +106,10 @@ class Conversation:
 
     def sends(self, request: RequestSent, owner: Turn | Subagent, turn: Turn) -> list[ModelCall]:
         """Take a request; return the calls that it makes final (it follows them)."""
-        final = self._give_up(None, request.at_ns, SUPERSEDED)
+        final = self._take_passed_on()
+        for call in self._give_up(None, request.at_ns, SUPERSEDED):
+            is_passed_on = call.requested_model != request.model
+            (self._passed_on if is_passed_on else final).append(call)
         self._sees_requests = True
         if request.id in self._early:
             answered = self._early.pop(request.id)
@@ -141,6 +147,17 @@ class Conversation:
         self.last_fact_ns = max(self.last_fact_ns, record.at_ns)
         return call
 
+    def switches(self, switched: ModelSwitched) -> list[ModelCall]:
+        """Why another model is asked: the attempt of the one before failed for that reason.
+
+        The record of it comes after the request to the other one (2.1.332).
+        """
+        failed = self._take_passed_on()
+        for call in failed:
+            said = f"{switched.model} was asked instead."
+            call.failure = Failure(type=switched.trigger, message=said)
+        return failed
+
     def followed(self, call: ModelCall) -> list[ModelCall]:
         """The calls that `call` follows whose end nobody states: they are over, and were whole."""
         ended = [
@@ -150,13 +167,14 @@ class Conversation:
         ]
         for earlier in ended:
             earlier.outcome, earlier.output_is_unknown = "completed", True
-        return ended
+        return [*self._take_passed_on(), *ended]
 
     def fails(self, record: RequestFailed, owner: Turn | Subagent, turn: Turn) -> list[ModelCall]:
         """Close the waiting request as failed; without one, state the failure alone."""
         failure = Failure(type=record.error_type, message=record.message)
         failed = self._give_up(None, record.at_ns, failure)
         is_early = record.was_sent and not failed
+        passed_on = self._take_passed_on()
         if not record.was_sent:
             self._used |= set(self.open_calls)
             self._ended_by(record.stop_reason)
@@ -180,7 +198,7 @@ class Conversation:
                 at_ns=record.at_ns, failure=failure, is_told=bool(failed)
             )
         self.last_fact_ns = max(self.last_fact_ns, record.at_ns)
-        return failed
+        return [*passed_on, *failed]
 
     def _failure_of(self, request: RequestSent) -> _FailedEarly | None:
         """What was read before `request`, and is from after it was sent."""
@@ -223,6 +241,7 @@ class Conversation:
         """Nothing more will come for `turn`: return its calls that are still open."""
         failure = None if outcome == "completed" else Failure(type=outcome)
         open_calls = [call for call in self.open_calls.values() if call.turn is turn]
+        passed_on = self._take_passed_on()
         waiting = self._give_up(turn, at_ns, failure or SUPERSEDED)
         for call in waiting:
             call.outcome = "failed" if outcome == "completed" else outcome
@@ -236,7 +255,7 @@ class Conversation:
                 call.failure = Failure(type=call.outcome)
                 if call.outcome != "abandoned":  # it was answering until it was stopped
                     call.ended_at_ns = max(call.ended_at_ns, at_ns)
-        return [*open_calls, *waiting]
+        return [*open_calls, *passed_on, *waiting]
 
     def cuts_off(self) -> None:
         """The latest answer broke off: what its records say of its end was made up."""
@@ -268,6 +287,10 @@ class Conversation:
             self._early[call.request_ref] = None
 
     # -- parts of the above ---------------------------------------------------
+
+    def _take_passed_on(self) -> list[ModelCall]:
+        taken, self._passed_on = self._passed_on, []
+        return taken
 
     def _give_up(self, turn: Turn | None, at_ns: int, failure: Failure) -> list[ModelCall]:
         """Make each waiting request (of `turn`, if given) a failed call that ended by `at_ns`."""

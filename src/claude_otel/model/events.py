@@ -460,12 +460,13 @@ class ModelSwitched(Event):
     """Requests go to `model` from now on.
 
     `trigger`: `command` where the program said so, else what made Claude Code fall back from
-    `from_model` (overloaded, refusal …).
+    `from_model` (overloaded, refusal …). `retracted`: records that it took back with the answer.
     """
 
     model: str
     trigger: str
     from_model: str | None = None
+    retracted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

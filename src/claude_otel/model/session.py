@@ -50,6 +50,8 @@ class Session:
     `since_ns`: turns over by then are history, not reported. `was_told`: whether a turn
     left under this key at some time, perhaps told by another process. `tells_commands`: report
     commands that called no model, too: a program's prompts, each of which has its span.
+    `parents_first`: report nothing of an agent before it is known which call launched it: what is
+    told of it first starts its span, which then stays where it is.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Session:
         since_ns: int | None = None,
         was_told: Callable[[str], bool] = lambda key: False,
         tells_commands: bool = False,
+        parents_first: bool = False,
     ) -> None:
         self.session_id = session_id
         self._whose = Belonging(session_id)
@@ -72,6 +75,7 @@ class Session:
         self._since_ns = since_ns
         self._was_told = was_told
         self._tells_commands = tells_commands
+        self._parents_first = parents_first
         self._now_ns = 0
         self._statements = Statements(self._is_reported)
         self._compactions = Compactions()
@@ -149,7 +153,9 @@ class Session:
         for change in held:
             self._whose.find_launchers(change.node)
             turn = change.node if isinstance(change.node, Turn) else change.node.turn
-            if turn.record_id is None and not (is_last or turn.is_closed):
+            is_unread = turn.record_id is None and not turn.is_closed
+            is_astray = self._parents_first and self._whose.is_astray(change.node)
+            if (is_unread or is_astray) and not is_last:
                 self._held.append(change)
             elif self._is_reported(change.node):
                 released.append(change)
@@ -280,6 +286,8 @@ class Session:
             case ev.ModelSwitched():
                 _, turn = self._whose.owner(event.agent_id, event.at_ns)
                 turn.model_switches.append(event)
+                failed = self._whose.conversation(event.agent_id).switches(event)
+                return [c for call in failed for c in self._ending.close_call(call)]
             case ev.SessionStarted():
                 self._begins_again(event.at_ns)
             case ev.SessionEnded():

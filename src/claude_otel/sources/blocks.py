@@ -154,9 +154,9 @@ def whole(raw: Raw, key: str) -> int | None:
 
 def stated_ms(outcome: Raw) -> int | None:
     """What a tool's result says of its own time: Agent; Glob and WebFetch; WebSearch."""
-    seconds = outcome.get("durationSeconds")
-    if isinstance(seconds, int | float) and 0 <= seconds < 1 << 32:
-        return round(seconds * 1e3)
+    seconds: object = outcome.get("durationSeconds")
+    if isinstance(seconds, int | float) and not isinstance(seconds, bool):
+        return round(seconds * 1e3) if 0 <= seconds < 1 << 32 else None
     total_ms = whole(outcome, "totalDurationMs")
     return whole(outcome, "durationMs") if total_ms is None else total_ms
 

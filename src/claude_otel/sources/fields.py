@@ -100,6 +100,15 @@ RECORDS: Final[Mapping[str, Mapping[str, str]]] = {
             display_only="content",
         ),
     },
+    "system/model_refusal_fallback": {
+        **_CHAIN,
+        **_fields(
+            "trigger originalModel fallbackModel retractedMessageUuids",
+            names_the_record="subtype",
+            display_only="content scope direction apiRefusalCategory apiRefusalExplanation",
+            the_turns_own_records_say_it="requestId refusedUserMessageUuid",
+        ),
+    },
     "system/stop_hook_summary": {
         **_CHAIN,
         **_fields(

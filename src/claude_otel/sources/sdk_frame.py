@@ -349,6 +349,7 @@ _RECORDS: Final[dict[str, Any]] = {
     "stream_event": _stream_event,
     "system/informational": _informational,
     "system/model_fallback": _model_fallback,
+    "system/model_refusal_fallback": _model_fallback,
     "system/task_notification": _task_over,
     "system/task_updated": _task_over,
 }

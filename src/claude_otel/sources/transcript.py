@@ -200,6 +200,7 @@ def _model_fallback(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
         model=text(raw, "fallbackModel") or "",
         from_model=text(raw, "originalModel"),
         trigger=text(raw, "trigger") or "_OTHER",
+        retracted=strings(raw, "retractedMessageUuids"),
     )
 
 
@@ -297,6 +298,7 @@ RECORDS: Final[dict[str, Callable[[Raw, int], Iterator[ev.Event]]]] = {
     "system/informational": informational_events,
     "system/local_command": local_command_events,
     "system/model_fallback": _model_fallback,
+    "system/model_refusal_fallback": _model_fallback,
     "api-request": _request,
     "api-request-shape": _request_shape,
     "api-request-blob": _request_blob,

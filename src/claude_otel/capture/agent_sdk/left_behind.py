@@ -2,6 +2,10 @@
 
 The SDK ends it in an exit handler. By then providers may be shut down, and only a CLI that is
 gone has written all that it has to say: so it is ended a moment earlier, in the same way.
+
+The SDK's own list says whether it was about to (it has no public word for that); where a version
+has none, nobody is ended. The filter is for the last moment of a process, of which nothing is left
+to be restored: nothing here is called before all threads of the program but ours are over.
 """
 
 from __future__ import annotations

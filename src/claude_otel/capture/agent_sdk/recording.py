@@ -237,7 +237,9 @@ class Recording:
             record = SessionRecord(
                 session_id, config_dir=self._config_dir, is_mirrored=self._is_mirrored
             )
-            session = Session(session_id, since_ns=self._since_ns, tells_commands=True)
+            session = Session(
+                session_id, since_ns=self._since_ns, tells_commands=True, parents_first=True
+            )
             telling = _Telling(session, record)
             telling.session.settle(time.time_ns())
             self._sessions[session_id] = telling

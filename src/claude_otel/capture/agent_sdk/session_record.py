@@ -134,6 +134,9 @@ class SessionRecord:
                     self._unconfirmed.pop(known, None)
                 case ev.ToolReturned():
                     self._unconfirmed.pop(event.tool_use_id, None)
+                case ev.ModelSwitched():  # an answer that was refused has no record
+                    for known in event.retracted:
+                        self._unconfirmed.pop(known, None)
                 case _:
                     pass
             yield event
