@@ -11,7 +11,8 @@ from binascii import Error as NotBase64
 from bisect import bisect_left
 from collections.abc import Iterator
 
-from claude_otel.content.token_shapes import PLACEHOLDER, Found
+from claude_otel.content.phrases import MNEMONIC
+from claude_otel.content.token_shapes import Found, is_placeholder
 
 PRIVATE_KEY_KIND = "private-key"
 
@@ -44,10 +45,50 @@ def _framed(kind: str, literal: str, pattern: str) -> tuple[str, str, re.Pattern
 
 
 _QUOTES = r"[\\\"']{0,4}"
-# (kind, what is in the text in lower case, the pattern whose group is the secret)
+_IN_A_QUERY = r"(?:(?<=[?&;])|(?<=u0026)|(?<=%26))"
+_SHELL_WORD = r"[^\s\"'$<{[|;&\\]{3,128}"
+# (kind, what is in the text in lower case, the pattern that is matched where the literal stands and
+# whose group is the secret)
 _FRAMED = (
-    _framed("signature", "sig=", r"[?&]sig=(?=[a-z%+/=_-]{0,64}\d)([a-z0-9%+/=_-]{16,256})"),
+    _framed("signature", "sig=", r"(?<=[?&])sig=(?=[a-z%+/=_-]{0,64}\d)([a-z0-9%+/=_-]{16,256})"),
     _framed("signature", "x-amz-signature=", r"x-amz-signature=([0-9a-f]{64})"),
+    _framed("signature", "x-goog-signature=", r"x-goog-signature=([0-9a-f]{64,1024})"),
+    _framed(
+        "signature",
+        "signature=",
+        rf"{_IN_A_QUERY}signature=(?=[a-z%+/=_~-]{{0,256}}\d)([a-z0-9%+/=_~-]{{24,1024}})",
+    ),
+    _framed(  # of OAuth: long, or beside what stands beside it
+        "oauth-code",
+        "code=",
+        rf"{_IN_A_QUERY}code=(?=[a-z._~%/+-]{{0,256}}\d)([\w.~%/+-]{{20,1024}})",
+    ),
+    _framed(
+        "oauth-code",
+        "code=",
+        rf"{_IN_A_QUERY}code=([\w.~%/+-]{{6,1024}})"
+        r"(?=(?:&|\\u0026)(?:[\w.-]{1,32}=[^\s&\"']{0,256}&){0,3}"
+        r"(?:state|session_state|redirect_uri|code_verifier)=)",
+    ),
+    _framed(
+        "oauth-code",
+        "state=",
+        rf"{_IN_A_QUERY}(?:session_)?state=[^\s&\"']{{1,512}}&code=([\w.~%/+-]{{6,1024}})",
+    ),
+    _framed("telegram-token", "/bot", r"/bot(\d{8,10}:[\w-]{30,64})"),
+    _framed(
+        "mnemonic",
+        "mnemonic",
+        rf"mnemonic(?:_?(?:phrase|words))?{_QUOTES}\s{{0,4}}[:=]\s{{0,4}}{_QUOTES}({MNEMONIC})",
+    ),
+    *(
+        _framed(
+            "mnemonic",
+            name,
+            rf"{name}[_. -]?(?:phrase|words){_QUOTES}\s{{0,4}}[:=]\s{{0,4}}{_QUOTES}({MNEMONIC})",
+        )
+        for name in ("seed", "recovery", "wallet")
+    ),
     _framed(
         PRIVATE_KEY_KIND,
         "client-key-data",
@@ -71,16 +112,68 @@ _FRAMED = (
             ("docker login", r"\s[^\n|;&]{0,200}?(?<=\s)-p\s{0,4}"),
         )
     ),
+    *(
+        _framed(
+            "password",
+            command,
+            rf"\b{command}\s[^\n|;&]{{0,200}}?(?<=\s)(?:(?-i:-U)[ =]?|--user[ =])[\"']?"
+            rf"[^\s%\"']{{1,64}}%({_SHELL_WORD})",
+        )
+        for command in ("smbclient", "rpcclient", "net rpc", "net ads")
+    ),
+    _framed(  # openssl
+        "password", "-pass", rf"-pass(?:in|out)?[ =]{{1,2}}[\"']?pass:({_SHELL_WORD})"
+    ),
+    _framed(  # SQL, in capitals or after another of its words
+        "password",
+        "password '",
+        r"(?:(?-i:PASSWORD)|(?:(?<=with )|(?<=encrypted ))password) '([^'\n]{3,128})(?=')",
+    ),
+    *(
+        _framed(
+            "password",
+            words,
+            rf"(?:(?-i:{words.upper()}{between} BY)"
+            rf"|{words}{between} by(?= '[^'\n]{{0,99}}[\d!@#$%^&*]))"
+            r" (?:password )?\\{0,3}(?P<quote>['\"])((?:(?!(?P=quote))[^\n\\]){3,128})"
+            r"(?=\\{0,3}(?P=quote))",
+        )
+        for words, between in (("identified", ""), ("identified with", r" \S{1,64}"))
+    ),
+    _framed(  # wpa_supplicant
+        "password", "psk=", r"\bpsk=(?:\\{0,3}\"([^\"\n\\]{8,63})(?=\\{0,3}\")|([0-9a-f]{64}))"
+    ),
+    _framed(  # NetworkManager: a line of its own
+        "password",
+        "psk=",
+        r"(?:^|(?<=\n)|(?<=\\n))psk=(?=[a-z]{0,63}[\d!@#$%^&*])([^\s\"'\\(]{8,63})",
+    ),
+    _framed(
+        "password",
+        "ansible_",
+        rf"ansible_[a-z_]{{0,32}}pass(?:word)?=[\"']?({_SHELL_WORD})",
+    ),
+    _framed(
+        "password",
+        "ansible_",
+        rf"ansible_[a-z_]{{0,32}}pass(?:word)?{_QUOTES}: {{1,4}}{_QUOTES}(?!!vault)({_SHELL_WORD})"
+        rf"(?={_QUOTES}[ \t\r,]{{0,4}}(?:#|\n|\\n|$))",
+    ),
     _framed(  # .netrc
         "password", "login ", r"\blogin\s{1,8}\S{1,128}\s{1,8}passw(?:or)?d\s{1,8}(\S{4,512})"
     ),
-    _framed(
-        "cookie",
-        "cookie",
-        rf"\b(?:set-)?cookie{_QUOTES}\s{{0,4}}:\s{{0,4}}{_QUOTES}[\w.-]{{1,64}}="
-        r"([^\s\"'\\;]{8,4096}(?:; ?[\w.-]{1,64}=[^\s\"'\\;]{8,4096}){0,99})",
-    ),
 )
+# A header, or what curl sends as one.
+_COOKIES = re.compile(
+    rf"(?:\bcookie(?:{_QUOTES}\s{{0,4}}:|(?<=--cookie)[ =])|(?<=\s)-b (?=[\"']))\s{{0,4}}{_QUOTES}"
+    r"((?:[\w.-]{1,64}=[^\s\"'\\;]{0,4096}(?:; ?)?){1,99})",
+    re.IGNORECASE,
+)
+_COOKIE = re.compile(r"([\w.-]{1,64})=([^\s\"'\\;]{0,4096})")
+_ATTRIBUTES_OF_A_COOKIE = frozenset(
+    ("expires", "domain", "path", "max-age", "samesite", "priority")
+)
+_SHORTEST_COOKIE = 8
 _DOCKER_AUTH = re.compile(
     r"\\{0,3}\"auth\\{0,3}\"\s{0,4}:\s{0,4}\\{0,3}\"([A-Za-z0-9+/]{8,1024}={0,2})"
 )
@@ -98,15 +191,40 @@ def secrets_in_frames(text: str, lowered: str) -> Iterator[Found]:
                 yield Found(start=match.start(1), end=match.end(1), kind="password", rank=2)
     yield from _secrets_after_a_scheme(text, lowered)
     for kind, literal, pattern in _FRAMED:
-        if literal in lowered:
-            for match in pattern.finditer(text):
-                yield Found(start=match.start(1), end=match.end(1), kind=kind, rank=2)
+        at = lowered.find(literal)
+        while at >= 0:
+            match = pattern.match(text, at)
+            if match:
+                start, end = match.span(match.lastindex or 0)
+                if text[start:end].isalpha() or not is_placeholder(text[start:end]):
+                    yield Found(start=start, end=end, kind=kind, rank=2)
+            at = lowered.find(literal, max(match.end() if match else 0, at + len(literal)))
+    yield from _cookies(text, lowered)
     if '"auth' in text:
         for match in _DOCKER_AUTH.finditer(text):
             if _is_user_and_password(match[1]):
                 yield Found(
                     start=match.start(1), end=match.end(1), kind="basic-credentials", rank=2
                 )
+
+
+def _cookies(text: str, lowered: str) -> Iterator[Found]:
+    """Yield what cookies hold, wherever in the header they stand; short ones are settings."""
+    for literal in ("cookie", "-b "):
+        at = lowered.find(literal)
+        while at >= 0:
+            header = _COOKIES.match(text, at)
+            if header:
+                yield from _cookies_of(text, header)
+            at = lowered.find(literal, header.end() if header else at + len(literal))
+
+
+def _cookies_of(text: str, header: re.Match[str]) -> Iterator[Found]:
+    for cookie in _COOKIE.finditer(text, *header.span(1)):
+        name, value = cookie.groups()
+        is_one = len(value) >= _SHORTEST_COOKIE and name.lower() not in _ATTRIBUTES_OF_A_COOKIE
+        if is_one and not is_placeholder(value):
+            yield Found(start=cookie.start(2), end=cookie.end(2), kind="cookie", rank=2)
 
 
 def _private_keys(text: str) -> Iterator[Found]:
@@ -130,7 +248,7 @@ def _secrets_in_urls(text: str) -> Iterator[Found]:
     at = text.find("://")
     while at >= 0:
         match = _URL_PASSWORD.match(text, at)
-        if match and not PLACEHOLDER.fullmatch(match[1]):
+        if match and not is_placeholder(match[1]):
             yield Found(start=match.start(1), end=match.end(1), kind="url-password", rank=2)
         match = match or _URL_TOKEN.match(text, at)
         if match and match.re is _URL_TOKEN:

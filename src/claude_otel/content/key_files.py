@@ -2,13 +2,15 @@
 
 Known by its form, not by its path: the text travels from a tool's result into the next messages,
 where nothing says any more what was read. Two lines of `NAME=value` in a row are such a file. In it
-each value is masked that is not plainly harmless: a word, a number, a path, an address, a version.
+each value is masked that is not plainly harmless: a word, a number, a path, an address, a version,
+a sentence, a list of words under a name in the plural.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from claude_otel.content.phrases import end_of_phrase, is_passphrase
 from claude_otel.content.token_shapes import PLACEHOLDER, Found
 
 _LONGEST_NAME = 64
@@ -40,6 +42,13 @@ _HARMLESS_NAME = re.compile(
     r"|HOST|HOSTNAME|ADDRESS|IMAGE|MODEL|REGION|ARN|PATH|DIR|FILE|DATE|TIME|TERM|COLORS|ARCH|FLAGS"
     r"|CONNECTION|CLIENT|SOCK|DISPLAY|NAME|USER|LANG|LOCALE)$|^LC_|^DOCKER_|^LS_"
 )
+# What words are said under; a name in the plural has a list of them.
+_NAME_OF_WORDS = re.compile(
+    r"(?:NAME|TITLE|DESCRIPTION|DESC|SUMMARY|MESSAGE|MSG|TEXT|LABEL|SUBJECT|COMMENT|GREETING|BANNER"
+    r"|PROMPT|COMMAND|CMD|RUN|FORMAT|LIST|CITY|COUNTRY|COMPANY|ORG|ORGANIZATION|AUTHOR|LICENSE"
+    r"|MAINTAINER|(?:[^S]|CLA|ACCE)S)$"
+)
+_FEWEST_WORDS = 3
 # A word, a number, a version, `x86_64-linux-gnu`, `db1:5432`, 30s: pieces none of which is a key.
 _HARMLESS = re.compile(r"(?:[A-Za-z]*\d{0,3}|\d+[A-Za-z]{0,3}|[A-Za-z0-9]{1,4})")
 _BETWEEN_PIECES = re.compile(r"[-_.:,/+@=]+")
@@ -82,23 +91,30 @@ def _lines(text: str) -> Iterator[_Line]:
 
 def _line_at(text: str, at: int) -> _Line | None:
     name = _NAME.search(text, max(0, at - _LONGEST_NAME), at)
-    if not name:
-        return None
-    reach = max(0, name.start() - _REACH)
-    begins = _LINE_BEGINS.search(text[reach : name.start()])
-    if not begins or (reach and not begins[0]):
-        return None
+    start = line_begin(text, name.start()) if name else None
     value = _VALUE.match(text, at + 1)
-    if not value:
+    if not name or start is None or not value:
         return None
-    rest = _REST_OF_LINE.match(text, value.end())
+    value_end = value.end("value")
+    if not value["quote"] and text[value_end : value_end + 1] == " ":
+        value_end = end_of_phrase(text, value_end, more_words=_FEWEST_WORDS - 1) or value_end
+    rest = _REST_OF_LINE.match(text, max(value_end, value.end()))
     return _Line(
-        start=reach + begins.start(),
+        start=start,
         name=name[0],
         value_start=value.start("value"),
-        value_end=value.end("value"),
+        value_end=value_end,
         end=rest.end() if rest else value.end(),
     )
+
+
+def line_begin(text: str, at: int) -> int | None:
+    """Where the line begins whose first word is at text[at], `export` and the like left aside."""
+    reach = max(0, at - _REACH)
+    begins = _LINE_BEGINS.search(text[reach:at])
+    if not begins or (reach and not begins[0]):
+        return None
+    return reach + begins.start()
 
 
 def _follows(text: str, before: _Line, line: _Line) -> bool:
@@ -117,8 +133,12 @@ def _secret_of(text: str, line: _Line) -> Iterator[Found]:
 
 def _is_secret(name: str, value: str) -> bool:
     judged = value[:128]
-    if PLACEHOLDER.fullmatch(judged) or "[redacted:" in value or " " in judged:
+    if PLACEHOLDER.fullmatch(judged) or "[redacted:" in value:
         return False
+    if " " in judged:
+        return not _NAME_OF_WORDS.search(name) and is_passphrase(
+            value, fewest_words=_FEWEST_WORDS, is_told=False
+        )
     if _PATH_OR_URL.match(judged) or _CODE.search(judged):
         return False
     if _TELLING_NAME.search(name):

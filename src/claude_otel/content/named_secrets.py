@@ -6,9 +6,13 @@ one, after `token` only what has letters and digits at some length. Code that ha
 """
 
 import re
+from base64 import b64decode
+from binascii import Error as NotBase64
 from collections.abc import Iterator
 
-from claude_otel.content.token_shapes import PLACEHOLDER, Found, begins_a_word
+from claude_otel.content.key_files import line_begin
+from claude_otel.content.phrases import end_of_phrase, is_mnemonic, is_passphrase
+from claude_otel.content.token_shapes import Found, begins_a_word, is_placeholder
 
 # How far a name or a short value may reach; a bound, so that no run is read again and again.
 _LONGEST_NAME = 64
@@ -53,9 +57,19 @@ _HARMLESS_PASS = re.compile(
     r"|compute|shadow|depth|one|two|single|last|next|per|optimization|function|loop|module|analysis"
     r"|transform)[_. -]?$"
 )
+# `db_pass`, `ansible_become_pass`: what somebody logs in with.
+_PRECISE_PASS = re.compile(
+    r"(?:db|database|sql|mysql|pg|postgres|redis|mongo|rabbitmq|ssh|become|sudo|su|ftp|sftp|smtp"
+    r"|imap|mail|email|ldap|bind|vnc|wifi|proxy|http|user|root|admin|login|vault|keystore|cert)[_-]$"
+)
+_FIELD_OF_A_MNEMONIC = re.compile(
+    r"mnemonic$|(?:seed|recovery|backup|wallet)[_. -]?(?:phrase|words)$"
+)
 # The kind that a mask names where it is another than the name.
 # What a JSON key of this name announces depends on the text.
 _WEAK = frozenset(("pass", "auth", "signing", "salt"))
+# What may be a passphrase.
+_OF_WORDS = frozenset(("password", "pass", "secret"))
 _MASKS = {"pass": "password", "auth": "credentials", "signing": "secret", "salt": "secret"}
 _POWERSHELL = re.compile(r"\$(?:env|script|global|local|private):$", re.IGNORECASE)
 
@@ -110,6 +124,8 @@ def kind_of_json_field(key: str, value: str) -> str | None:
     lowered = key[-_LONGEST_NAME:].lower()
     if lowered.endswith(("authorization", "cookie")):
         return "authorization" if lowered.endswith("authorization") else "cookie"
+    if is_mnemonic(value) and _FIELD_OF_A_MNEMONIC.search(lowered):
+        return "mnemonic"
     for name, kind in _NAMES.items():
         if lowered.endswith(name):
             before = lowered[: -len(name)]
@@ -119,11 +135,6 @@ def kind_of_json_field(key: str, value: str) -> str | None:
                 return None
             return _kind_of_name(before, kind)
     return None
-
-
-def is_placeholder(value: str) -> bool:
-    """Whether a value stands for a secret instead of being one."""
-    return not value or PLACEHOLDER.fullmatch(value[:_LONGEST_JUDGED]) is not None
 
 
 def _kind_of_name(lowered_before: str, kind: str) -> str | None:
@@ -174,17 +185,38 @@ def _value_after(text: str, lowered: str, at: int, end: int, kind: str) -> Found
         stop = match.end() if match else start
         if text[stop : stop + 1] == "(" or _INDEX.match(text, start, stop):
             return None  # a call or an index: code
+    if is_shell and not (is_quoted or is_flag) and kind in _OF_WORDS:
+        phrase = _phrase_to_the_end_of_the_line(text, end - len(name), start, stop)
+        if phrase:
+            return Found(start=start, end=phrase, kind=name_kind, rank=1)
     strength = _strength(kind, lowered_before, is_shell=is_shell)
     if kind == "pass" and not (is_quoted or is_shell):
-        if name[:1].isupper() and ":" in tail["operator"]:
+        if (
+            name[:1].isupper()
+            and ":" in tail["operator"]
+            and not _PRECISE_PASS.search(lowered_before)
+        ):
             return None  # what a test runner says: `PASS: TestLogin2`
-        strength = 0
+        strength = 3 if strength == 3 else 0
     if not _is_secret(text[start:stop], strength, is_quoted=is_quoted, is_shell=is_shell):
         return None
     if stop - start == _LONGEST_JUDGED and not is_quoted:
         longer = (_UNQUOTED_IN_SHELL if is_shell else _UNQUOTED).match(text, stop)
         stop = longer.end() if longer else stop
     return Found(start=start, end=stop, kind=name_kind, rank=1)
+
+
+def _phrase_to_the_end_of_the_line(text: str, name_start: int, start: int, stop: int) -> int | None:
+    """`PASSWORD=correct horse battery staple`, a line of its own, as an .env file has it.
+
+    A command may follow the value too (`PGPASSWORD=letmein psql app`): fewer words, or signs.
+    """
+    if not text[start:stop].isalpha() or line_begin(text, name_start) is None:
+        return None
+    end = end_of_phrase(text, stop, more_words=3)
+    if end and is_passphrase(text[start:end], fewest_words=4, is_told=True):
+        return end
+    return None
 
 
 def _name_of(text: str, at: int, end: int) -> str:
@@ -202,7 +234,9 @@ def _strength(kind: str, lowered_before: str, *, is_shell: bool) -> int:
 
     `pass` is a password in a shell (`DB_PASS=`), and a word of many meanings elsewhere.
     """
-    if kind == "password" or (kind == "pass" and is_shell):
+    if kind == "password":
+        return 3
+    if kind == "pass" and (is_shell or _PRECISE_PASS.search(lowered_before[-16:])):
         return 3
     if kind in ("auth", "signing", "salt"):
         return 0
@@ -224,11 +258,18 @@ def _is_secret(value: str, strength: int, *, is_quoted: bool, is_shell: bool) ->
         return False
     if strength == 3:
         if is_quoted:
-            return len(value) >= 4 and not _WORDS.fullmatch(judged)
+            return len(value) >= 4 and (
+                not _WORDS.fullmatch(judged)
+                or is_passphrase(value, fewest_words=2 if is_shell else 4, is_told=is_shell)
+            )
         if is_shell:
             return len(value) >= 3
-        return len(value) >= 6 and (digits or bool(_SPECIAL.search(judged)))
-    if " " in judged or not letters:
+        return len(value) >= 6 and (
+            digits or bool(_SPECIAL.search(judged)) or _is_base64_of_text(judged)
+        )
+    if " " in judged:
+        return is_shell and is_passphrase(value, fewest_words=3, is_told=True)
+    if not letters:
         return False
     if strength == 0:
         return _is_mixed(judged) and len(value) >= (8 if is_quoted or is_shell else 12)
@@ -237,6 +278,17 @@ def _is_secret(value: str, strength: int, *, is_quoted: bool, is_shell: bool) ->
             return len(value) >= 8 and (digits or len(value) >= 20)
         return len(value) >= 16 and digits
     return digits and len(value) >= (12 if is_quoted else 16)
+
+
+def _is_base64_of_text(value: str) -> bool:
+    """Whether it is readable text in base64, as a Kubernetes Secret has it; a word is not."""
+    if len(value) < 8 or len(value) % 4 or value.lower() == value:
+        return False
+    try:
+        decoded = b64decode(value, validate=True)
+    except NotBase64:
+        return False
+    return decoded.isascii() and decoded.decode("ascii").strip().isprintable()
 
 
 def _is_mixed(value: str) -> bool:

@@ -13,10 +13,10 @@ from functools import lru_cache
 
 from claude_otel.content.framed_secrets import secrets_in_frames
 from claude_otel.content.key_files import secrets_in_files_of_keys
-from claude_otel.content.named_secrets import is_placeholder, kind_of_json_field, named_secrets
+from claude_otel.content.named_secrets import kind_of_json_field, named_secrets
 from claude_otel.content.rules import SecretPattern
 from claude_otel.content.text import DEEPEST, TOO_DEEP
-from claude_otel.content.token_shapes import Found, secrets_by_shape
+from claude_otel.content.token_shapes import Found, is_placeholder, secrets_by_shape
 from claude_otel.model.parts import JSON
 
 MASK = re.compile(r"\[redacted:[a-z0-9-]{1,32}\]")

@@ -183,6 +183,14 @@ PLACEHOLDER = re.compile(
 )
 
 
+_LONGEST_PLACEHOLDER = 128
+
+
+def is_placeholder(value: str) -> bool:
+    """Whether a value stands for a secret instead of being one."""
+    return not value or PLACEHOLDER.fullmatch(value[:_LONGEST_PLACEHOLDER]) is not None
+
+
 def secrets_by_shape(text: str) -> Iterator[Found]:
     """Yield what looks like a secret by itself."""
     for token in _TOKENS:
