@@ -250,9 +250,73 @@ def _named() -> Iterator[tuple[str, str, str]]:
     yield "putty private key", putty, PEM_BODY.split("\n")[2]
 
 
+_MNEMONIC = "zebra valley umbrella tissue saddle robot quantum puzzle ocean nephew magnet lizard"
+
+
+def found_by_a_stranger() -> list[Planted]:
+    """What a first user who had not written the rules saw leave; the rules came after it.
+
+    Short and made of words, as people's secrets are. The values are others than the stranger's.
+    """
+    phrase = "velvet tractor " + "lantern mango"
+    short = "Wq8k" + "Lp2vXz"
+    longer, hexed = word(32), hexa(32)
+    return [
+        Planted(kind=kind, text=text, secret=secret)
+        for kind, text, secret in (
+            (
+                "telegram url",
+                f"curl https://api.telegram.org/bot{digits(10)}:AA{longer}x/getMe",
+                longer,
+            ),
+            ("quoted passphrase", f'PASSWORD="{phrase}"', phrase),
+            ("quoted passphrase with a number", f'SECRET="{phrase} 99"', phrase),
+            ("quoted passphrase in code", f'password = "{phrase}"', phrase),
+            ("passphrase to the end of a line", f"export DB_PASSWORD={phrase}\n", phrase),
+            ("secret phrase to the end of a line", f"SECRET={phrase} 99\n", phrase),
+            ("connect.sid cookie", f"Cookie: theme=dark; connect.sid=s%3A{longer}", longer),
+            ("sessionid cookie", f"Cookie: _ga=GA1.2; sessionid={hexed}; lang=en", hexed),
+            ("session cookie, third", f"cookie: a=1; b=2; session={hexed}", hexed),
+            ("cookie of curl", f"curl -b 'a=1; sid={hexed}' https://x", hexed),
+            (
+                "kubernetes secret",
+                f"data:\n  password: {base64.b64encode(b'lantern' + b'mango').decode()}\n",
+                base64.b64encode(b"lantern" + b"mango").decode(),
+            ),
+            ("DB_PASS in yaml", f"DB_PASS: {short}\n", short),
+            ("ansible inventory", f"web1 ansible_ssh_pass={short} ansible_user=ada", short),
+            ("ansible variable", f"ansible_become_pass: {short}\n", short),
+            ("sql user", f"CREATE USER ada WITH PASSWORD '{short}';", short),
+            ("sql role", f"alter role ada with password '{short}';", short),
+            ("mysql user", f"CREATE USER 'ada'@'%' IDENTIFIED BY '{short}';", short),
+            (
+                "mysql user with a plugin",
+                f"ALTER USER ada IDENTIFIED WITH caching_sha2_password BY '{short}';",
+                short,
+            ),
+            ("openssl passin", f"openssl rsa -in k.pem -passin pass:{short} -out o.pem", short),
+            ("openssl pass", f"openssl enc -aes-256-cbc -pass pass:{short} -in a", short),
+            ("wpa psk", f'network={{\n  ssid="home"\n  psk="{phrase}"\n}}', phrase),
+            ("smbclient user", f"smbclient //files/share -U ada%{short} -c ls", short),
+            (
+                "s3 presigned, version 2",
+                f"https://b.s3.example/k?Expires=1&Signature={word(25)}%2B{longer}%3D",
+                longer,
+            ),
+            ("oauth code", f"https://app.example/callback?code={longer}", longer),
+            ("oauth code with a state", f"https://app.example/cb?code={short}&state=xyz", short),
+            ("mnemonic", f'MNEMONIC="{_MNEMONIC}"', _MNEMONIC),
+            ("seed phrase", f"SEED_PHRASE={_MNEMONIC}\n", _MNEMONIC),
+            ("mnemonic in yaml", f"mnemonic: {_MNEMONIC}\n", _MNEMONIC),
+            ("file of keys, some words", f"HOST=db\nFOO={phrase}\nPORT=5432\n", phrase),
+            ("file of keys, quoted words", f"HOST=db\nFOO='{phrase}'\nPORT=5432\n", phrase),
+        )
+    ]
+
+
 def corpus() -> list[Planted]:
-    """Every kind in every place."""
-    planted: list[Planted] = []
+    """Every kind in every place, and what a stranger added."""
+    planted = found_by_a_stranger()
     for kind, make in _BY_SHAPE.items():
         for place in _PLACES:
             secret = make()

@@ -207,14 +207,16 @@ def _value_after(text: str, lowered: str, at: int, end: int, kind: str) -> Found
 
 
 def _phrase_to_the_end_of_the_line(text: str, name_start: int, start: int, stop: int) -> int | None:
-    """`PASSWORD=correct horse battery staple`, a line of its own, as an .env file has it.
+    """`PASSWORD=correct horse battery staple`, as an .env file has it.
 
     A command may follow the value too (`PGPASSWORD=letmein psql app`): fewer words, or signs.
+    Amid a line a sentence may go on: there the words have no glue between them.
     """
-    if not text[start:stop].isalpha() or line_begin(text, name_start) is None:
+    if not text[start:stop].isalpha():
         return None
     end = end_of_phrase(text, stop, more_words=3)
-    if end and is_passphrase(text[start:end], fewest_words=4, is_told=True):
+    is_line = end is not None and line_begin(text, name_start) is not None
+    if end and is_passphrase(text[start:end], fewest_words=4, is_told=is_line):
         return end
     return None
 

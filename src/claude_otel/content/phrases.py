@@ -22,7 +22,7 @@ _ABOUT_A_SECRET = re.compile(
 _GLUE = re.compile(
     r"\b(?:the|an?|is|are|be|of|for|and|or|with|this|that|to|in|on|by|not|from)\b", re.IGNORECASE
 )
-_IN_SMALL_LETTERS = re.compile(r"[a-z ]+")
+_IN_SMALL_LETTERS = re.compile(r"[a-z]+(?: [a-z]+)+(?: \d{1,4})?")
 # BIP 39: 12 to 24 words of 3 to 8 letters.
 MNEMONIC = r"(?:[a-z]{3,8}[ ,]{1,2}){11,23}[a-z]{3,8}"
 _MNEMONIC = re.compile(MNEMONIC, re.IGNORECASE)
