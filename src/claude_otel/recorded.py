@@ -85,13 +85,13 @@ def _hash_of(said: Mapping[str, str]) -> str:
 
 def _read_projects(state: StateFolder) -> dict[str, Any]:
     try:
-        found = _object(json.loads(state.projects.read_bytes()))
+        found = _checked(json.loads(state.projects.read_bytes()))
     except FileNotFoundError:
         found = {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(
-            f"{state.projects} is not valid JSON ({error}); "
-            "delete it and run `claude-otel setup` again in your projects"
+            f"{state.projects} is not what `claude-otel setup` wrote ({error}); "
+            "move it away and run `claude-otel setup` again in your projects"
         ) from error
     except OSError as error:
         raise ConfigurationError(
@@ -104,6 +104,31 @@ def _read_projects(state: StateFolder) -> dict[str, Any]:
         "projects": _object(found.get("projects")),
         "trusted": _object(found.get("trusted")),
     }
+
+
+def _checked(found: object) -> dict[str, Any]:
+    """The record, if it has the shape of one: what else is there would be written over.
+
+    Raises ValueError.
+    """
+    record = _is_object("the file", found)
+    _are_texts("trusted", record.get("trusted", {}))
+    scopes = _is_object("projects", record.get("projects", {}))
+    for name, scope in (("user", record.get("user", {})), *scopes.items()):
+        _are_texts(f"environment of {name}", _is_object(name, scope).get("environment", {}))
+    return record
+
+
+def _is_object(what: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{what} is not an object: {value!r:.80}")
+    return cast(dict[str, Any], value)
+
+
+def _are_texts(what: str, value: object) -> None:
+    for name, text in _is_object(what, value).items():
+        if not isinstance(text, str):
+            raise ValueError(f"{name} in {what} is not a text: {text!r:.80}")
 
 
 def _scope_of(projects: dict[str, Any], project: Path | None) -> dict[str, str]:

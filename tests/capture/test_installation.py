@@ -81,8 +81,32 @@ def test_without_our_record_the_hooks_still_go(machine: Machine) -> None:
     assert machine.file.read_text() == '{\n  "model": "opus"\n}\n'
 
 
-def test_a_record_that_cannot_be_understood_is_named_with_its_remedy(machine: Machine) -> None:
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "[]",
+        "{bad",
+        '"text"',
+        '{"x": {}}',
+        '{"x": []}',
+        '{"x": {"file_created": 1, "folder_created": 1, "created": [[{}]], "blanks": []}}',
+        '{"x": {"file_created": 1, "folder_created": 1, "created": [], "blanks": [["a", "b"]]}}',
+    ],
+)
+def test_a_record_that_cannot_be_understood_stops_setup_and_no_disable(
+    machine: Machine, damaged: str
+) -> None:
+    before = '{\n  "model": "opus"\n}\n'
+    machine.file.write_text(before)
     machine.set_up()
-    machine.state.registrations.write_text('{"x": {}}')
-    with pytest.raises(ConfigurationError, match=r"delete it and run the command again"):
+    registered = machine.file.read_bytes()
+    machine.state.registrations.write_text(damaged)
+    with pytest.raises(
+        ConfigurationError,
+        match=r"registrations\.json cannot be understood .* move it away and run",
+    ):
         machine.plan()
+    assert machine.file.read_bytes() == registered
+    machine.disable()
+    assert machine.file.read_text() == before
+    assert machine.state.registrations.read_text() == damaged

@@ -7,9 +7,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from installed_cli import User, wait_until
 from traced_user import SESSION, TracedUser
 
+from claude_otel.state_folder import write_private
 from claude_otel.testing import ScriptedApi, start_claude
 from claude_otel.testing.stories import STORIES
 
@@ -378,11 +380,48 @@ def test_that_hooks_are_registered_does_not_depend_on_what_else_is_wrong(user: U
     status = told(user, OTEL_CONFIG_FILE=str(config))
     assert status["registrations"] == found
     assert not any("not traced" in problem for problem in status["problems"])
+    config.write_text(text)
     for damaged in (user.state.projects, user.state.registrations):
-        damaged.write_text("{bad")
-        status = told(user)
-        assert status["registrations"] == found
-        assert any(str(damaged) in problem for problem in status["problems"])
+        kept = damaged.read_bytes()
+        for bad in ("{bad", "[]", '{"projects": [], "trusted": 3, "user": []}'):
+            damaged.write_text(bad)
+            status = told(user)
+            assert status["registrations"] == found
+            [problem] = [one for one in status["problems"] if str(damaged) in one]
+            assert problem.endswith(
+                "move it away and run `claude-otel setup` again in your projects"
+            )
+            assert user.fails("setup").rstrip().endswith("again in your projects")
+            assert damaged.read_text() == bad
+        damaged.write_bytes(kept)
+
+
+def test_hooks_go_though_what_setup_noted_cannot_be_read(user: User) -> None:
+    user.local.parent.mkdir()
+    user.local.write_text("{}")
+    user.says("setup")
+    user.state.registrations.write_text("[]")
+    user.state.projects.write_text("[]")
+    done = user.run("disable")
+    assert done.returncode == 0
+    assert "registrations.json cannot be understood" in done.stderr
+    assert "projects.json is not what `claude-otel setup` wrote" in done.stderr
+    assert f"Took our hooks out of {user.local}" in done.stdout
+    assert user.local.read_text() == "{}"
+    assert user.state.registrations.read_text() == "[]"
+    assert user.state.projects.read_text() == "[]"
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "3", '{"sessions": [], "at_ns": "x"}', '{"destinations": {"x": 1}}']
+)
+def test_a_workers_report_of_another_shape_is_no_report(user: User, text: str) -> None:
+    user.says("setup")
+    worker = user.state.worker("somebody")
+    write_private(worker.status, text.encode())
+    write_private(user.state.reported, text.encode())
+    assert problems(user) == []
+    assert user.run("flush").returncode == 0
 
 
 def test_claude_codes_own_telemetry_that_leaves_us_nowhere_is_named(user: User) -> None:

@@ -106,7 +106,7 @@ def test_what_setup_recorded_is_found_replaced_and_forgotten(tmp_path: Path) -> 
 def test_a_broken_record_is_named_with_its_remedy(tmp_path: Path) -> None:
     state = StateFolder(tmp_path)
     state.projects.write_text("{")
-    with pytest.raises(ConfigurationError, match=r"delete it and run `claude-otel setup` again"):
+    with pytest.raises(ConfigurationError, match=r"move it away and run `claude-otel setup` again"):
         recorded(state, tmp_path)
 
 

@@ -18,7 +18,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from claude_otel import native_telemetry
 from claude_otel.capture import hook, mlflow_setup, registration
@@ -48,6 +48,7 @@ class Plan:
     `project` is None for the user scope; `values` are what is to be recorded for it,
     None to leave the record alone. `hook` is the copy of the hook, None if it is current.
     `names_config_file`: the user named the configuration file just now, and so vouches for it.
+    `unreadable_notes`: why what `setup` noted is not known; it is left alone then.
     """
 
     settings_file: Path
@@ -58,6 +59,7 @@ class Plan:
     values: dict[str, str] | None = None
     hook: bytes | None = None
     names_config_file: bool = False
+    unreadable_notes: str | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -156,17 +158,21 @@ def plan_disable(
     """Take our hooks out of the file; what is recorded of destinations stays.
 
     `native_traces_back` puts Claude Code's own traces back there in the same change.
+    Where what `setup` noted cannot be read, the hooks go all the same, as without a note.
     Raises ConfigurationError when the file cannot be edited.
     """
     before = _read(settings_file)
     if before is None:
         return Plan(settings_file=settings_file, before=None, after=None, undo=None)
-    undo = _read_undos(state).get(str(settings_file))
+    undo, unreadable = None, unreadable_notes(state)
+    if unreadable is None:
+        undo = _read_undos(state).get(str(settings_file))
     with _about(settings_file):
         text = registration.unregister(_text(before), registration.ours(data.hook), undo)
         if undo is not None and native_traces_back:
             text, undo = switch_back(text, undo)
-    return _without_ours(settings_file, before, text, undo, data)
+    plan = _without_ours(settings_file, before, text, undo, data)
+    return replace(plan, unreadable_notes=unreadable)
 
 
 def _put_back(
@@ -195,6 +201,15 @@ def _without_ours(
         after=None if gone else _bytes(text, before),
         undo=undo,
     )
+
+
+def unreadable_notes(state: StateFolder) -> str | None:
+    """What is wrong with what `setup` noted of settings files, and what to do; None: nothing."""
+    try:
+        _read_undos(state)
+    except ConfigurationError as error:
+        return str(error)
+    return None
 
 
 def find_mlflow(settings_file: Path) -> MlflowSetup | None:
@@ -254,7 +269,7 @@ def carry_out(plan: Plan, *, state: StateFolder, data: DataFolder) -> Path | Non
     try:
         if plan.hook is not None:
             write_private(data.hook, plan.hook)
-        undos = _read_undos(state)
+        undos = {} if plan.unreadable_notes else _read_undos(state)
         if plan.undo and plan.after is not None:
             # First: a change that nobody can take back must not exist.
             undos[str(plan.settings_file)] = plan.undo
@@ -421,22 +436,39 @@ def _bytes(text: str, before: bytes | None) -> bytes:
 def _read_undos(state: StateFolder) -> dict[str, Undo]:
     content = _read(state.registrations)
     try:
-        found: dict[str, dict[str, Any]] = json.loads(content) if content else {}
-        return {
-            path: Undo(
-                file_created=bool(undo["file_created"]),
-                folder_created=bool(undo["folder_created"]),
-                created=tuple(tuple(created) for created in undo["created"]),
-                blanks=tuple((tuple(path), blank) for path, blank in undo["blanks"]),
-                env=tuple((name, before) for name, before in undo.get("env", ())),
-            )
-            for path, undo in found.items()
-        }
-    except (ValueError, KeyError, TypeError) as error:
+        found: Any = json.loads(content) if content else {}
+        return {str(path): _undo_of(undo) for path, undo in found.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigurationError(
             f"{state.registrations} cannot be understood ({error!r}); "
-            "delete it and run the command again"
+            "move it away and run `claude-otel setup` again in your projects"
         ) from error
+
+
+def _undo_of(noted: Any) -> Undo:
+    """Raises KeyError, TypeError, ValueError for what `_write_undos` did not write."""
+    return Undo(
+        file_created=bool(noted["file_created"]),
+        folder_created=bool(noted["folder_created"]),
+        created=tuple(_container(path) for path in noted["created"]),
+        blanks=tuple((_container(path), _checked(blank)) for path, blank in noted["blanks"]),
+        env=tuple(
+            (_checked(name), None if before is None else _checked(before))
+            for name, before in noted.get("env", ())
+        ),
+    )
+
+
+def _container(path: Any) -> tuple[str, ...]:
+    if not isinstance(path, list):
+        raise TypeError(f"not a path in a settings file: {path!r}")
+    return tuple(_checked(key) for key in cast(list[Any], path))
+
+
+def _checked(text: Any) -> str:
+    if not isinstance(text, str):
+        raise TypeError(f"not a text: {text!r}")
+    return text
 
 
 def _write_undos(state: StateFolder, undos: Mapping[str, Undo]) -> None:

@@ -1,5 +1,7 @@
 """`claude-otel disable`: take the hooks out of one scope's settings file."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from claude_otel.capture.installation import (
 )
 from claude_otel.cli import native_traces
 from claude_otel.cli.scope import Target, target_of, target_options
+from claude_otel.diagnostics import ConfigurationError
 
 _EXAMPLES = """\b
 Examples:
@@ -39,7 +42,10 @@ def command(
     """
     target = target_of(scope, directory, folder)
     state, data = settings.state_folder(), settings.data_folder()
-    puts_back = native_traces.is_last_to_want_ours(target, state)
+    unreadable: list[str] = []
+    puts_back = False
+    with _as_far_as_can_be(unreadable):
+        puts_back = native_traces.is_last_to_want_ours(target, state)
     plan = plan_disable(
         target.settings_file,
         state=state,
@@ -71,8 +77,20 @@ def command(
         else:
             click.echo(f"Put Claude Code's own traces back in {one.settings_file}")
         click.echo(f"  as it was before: {backup}")
-    native_traces.give_up(target, state)
+    with _as_far_as_can_be(unreadable):
+        native_traces.give_up(target, state)
+    for what in dict.fromkeys(unreadable):
+        click.echo(f"Warning: {what}", err=True)
     click.echo(f"To undo this: claude-otel setup {target.arguments}")
+
+
+@contextmanager
+def _as_far_as_can_be(unreadable: list[str]) -> Generator[None]:
+    """What we noted and cannot read any more keeps no hook where it is."""
+    try:
+        yield
+    except ConfigurationError as error:
+        unreadable.append(str(error))
 
 
 def _others(target: Target) -> list[Target]:

@@ -253,8 +253,9 @@ class _Reported:
     def by_earlier(cls, state: StateFolder) -> _Reported:
         try:
             told: dict[str, Any] = json.loads(state.reported.read_bytes())
-            rejected_until_ns, dropped = int(told["rejected_until_ns"]), dict(told["dropped"])
-        except (OSError, ValueError, KeyError, TypeError):  # then it is told once more
+            rejected_until_ns = int(told["rejected_until_ns"])
+            dropped = {str(batch): int(count) for batch, count in told["dropped"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # told once more, then
             rejected_until_ns, dropped = 0, {}
         return cls(
             rejected_until_ns=max(rejected_until_ns, time.time_ns() - _RECENT_NS),

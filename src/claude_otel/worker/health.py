@@ -23,6 +23,7 @@ from claude_otel.capture.installation import (
     is_up_to_date,
     scope_arguments,
     settings_file_of,
+    unreadable_notes,
 )
 from claude_otel.destinations import (
     Ignored,
@@ -32,6 +33,7 @@ from claude_otel.destinations import (
     selected_exporters,
 )
 from claude_otel.diagnostics import ConfigurationError
+from claude_otel.recorded import recorded
 from claude_otel.settings import Configuration
 from claude_otel.state_folder import DataFolder, StateFolder
 from claude_otel.worker import liveness
@@ -107,6 +109,7 @@ def health(state: StateFolder, data: DataFolder, directory: Path) -> Health:
     problems += _registration_problems(registrations, standing, directory, data)
     problems += _switched_off(directory, config_dir)
     problems += _folder_problems(state)
+    problems += _notes_problems(state)
     destinations, values, ignored, off = _configuration(state, data, directory, problems)
     workers = tuple(liveness.workers(state))
     delivery = tuple(liveness.delivery(state, problems))
@@ -155,9 +158,10 @@ def _registrations(
         except (ConfigurationError, OSError) as error:
             problems.append(str(error))
             continue
-        is_current = True
+        is_current = True  # what cannot be known for the notes' sake is said with them
         try:
-            is_current = is_up_to_date(file, state=state, data=data)
+            if unreadable_notes(state) is None:
+                is_current = is_up_to_date(file, state=state, data=data)
         except (ConfigurationError, OSError) as error:
             problems.append(str(error))
         yield Registration(scope=scope, file=file, is_current=is_current)
@@ -295,6 +299,15 @@ def _folder_problems(state: StateFolder) -> Iterator[str]:
                 f"{folder} cannot be read and written, so nothing can be captured. "
                 f"See to its permissions: chmod u+rwx {_quoted(folder)}"
             )
+
+
+def _notes_problems(state: StateFolder) -> Iterator[str]:
+    try:
+        if (why := unreadable_notes(state)) is not None:
+            yield why
+        recorded(state, None)  # what is recorded of any project is read at once
+    except (ConfigurationError, OSError) as error:
+        yield str(error)
 
 
 def _tail(log: Path) -> tuple[str, ...]:

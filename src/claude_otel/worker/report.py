@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
 
@@ -58,11 +58,57 @@ def write_report(folder: WorkerFolder, report: Report) -> None:
 
 
 def read_report(folder: WorkerFolder) -> dict[str, Any] | None:
-    """The last report, as JSON; None while there is none."""
+    """The last report, as JSON; None while there is none, or none of this version's shape."""
     try:
-        return orjson.loads(folder.status.read_bytes())
+        found = orjson.loads(folder.status.read_bytes())
     except (OSError, orjson.JSONDecodeError):
         return None
+    return found if _is_report(found) else None
+
+
+def _is_report(found: Any) -> bool:
+    match found:
+        case {"pid": int(), "at_ns": int()}:
+            return (
+                _has_all(found, "sessions", _is_session)
+                and _has_all(found, "destinations", _is_lane)
+                and _has_all(found, "hook_failures", lambda count: isinstance(count, int))
+            )
+        case _:
+            return False
+
+
+def _has_all(found: Any, key: str, is_one: Callable[[Any], bool]) -> bool:
+    values: Any = found.get(key)
+    return isinstance(values, dict) and all(map(is_one, cast(dict[str, Any], values).values()))
+
+
+def _is_session(told: Any) -> bool:
+    match told:
+        case {
+            "turns": int(),
+            "claude_pid": int() | None,
+            "has_ended": bool(),
+            "is_settled": bool(),
+            "problems": list(),
+            "unrecognized": dict(),
+        }:
+            return True
+        case _:
+            return False
+
+
+def _is_lane(told: Any) -> bool:
+    match told:
+        case {
+            "destination": str(),
+            "waiting": int(),
+            "failures": int(),
+            "last_error": str() | None,
+        }:
+            return True
+        case _:
+            return False
 
 
 def ask_flush(folder: WorkerFolder, name: str) -> None:
