@@ -70,6 +70,10 @@ class Loopback:
         self._server: ThreadingHTTPServer | None = None
         self.start()
 
+    def keep_alive(self) -> None:
+        """Leave connections open for the next request, as receivers do."""
+        self._handler.protocol_version = "HTTP/1.1"
+
     def start(self) -> None:
         self._server = ThreadingHTTPServer(("127.0.0.1", self.port), self._handler)
         self._server.daemon_threads = True

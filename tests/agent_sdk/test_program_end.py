@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from claude_agent_sdk import ClaudeSDKClient, query
+from otlp_receiver import OtlpReceiver
 from programs import program, run_into_file, run_program
 from traced_app import UNTIL_GO, TracedApp, options_for, roots, scripted, tokens_of, until
 
@@ -180,3 +181,23 @@ def test_a_cancelled_turn_lasts_until_it_was_cancelled_and_keeps_what_was_said(
     assert chat.attributes["gen_ai.response.id"] == call.message_id
     assert "I begin" in chat.attributes["gen_ai.output.messages"]
     assert chat.attributes["claude.usage.incomplete"] is True
+
+
+def test_a_program_leaves_no_connection_open_for_python_to_warn_of(
+    tmp_path: Path,
+) -> None:
+    receiver = OtlpReceiver()
+    receiver.keep_alive()
+    try:
+        ended = run_program(
+            Scenario(main=(reply("Done."),)),
+            tmp_path,
+            *("-W", "error"),
+            program(tmp_path, "import claude_otel\nclaude_otel.configure()\nask()\n"),
+            OTEL_EXPORTER_OTLP_ENDPOINT=receiver.uri,
+            CLAUDE_OTEL_STATE_DIR=str(tmp_path / "state"),
+        )
+    finally:
+        receiver.close()
+    assert [span.operation for span in receiver.spans] == ["chat", "invoke_agent"]
+    assert ended.stderr == ""

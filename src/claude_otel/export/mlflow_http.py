@@ -25,6 +25,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from claude_otel.content import clean
 from claude_otel.destinations import mask
+from claude_otel.export.http_pools import close_pools
 from claude_otel.export.mlflow_road import STORES_OWN_TAGS, Experiment, merges_records, only_trace
 from claude_otel.export.mlflow_view import attributes_in_mlflow, resource_in_mlflow
 from claude_otel.export.outcome import (
@@ -98,6 +99,7 @@ class HttpRoad:
         return () if is_untold else _waiting(outcome)
 
     def close(self) -> None:
+        close_pools(self._session)
         self._session.close()
 
     def _into_experiment(

@@ -21,6 +21,7 @@ from claude_otel import settings
 from claude_otel.content import clean
 from claude_otel.destinations import OtlpOptions
 from claude_otel.diagnostics import ConfigurationError
+from claude_otel.export.http_pools import close_pools
 from claude_otel.export.outcome import (
     DELIVERED,
     Outcome,
@@ -117,6 +118,10 @@ class _OneAttempt(requests.Session):
     """
 
     outcome: Outcome | None = None
+
+    def close(self) -> None:
+        close_pools(self)
+        super().close()
 
     def request(self, method: str, url: str, **options: Any) -> requests.Response:  # type: ignore[override]  # the exporter's own calls only
         try:
