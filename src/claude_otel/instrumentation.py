@@ -19,7 +19,7 @@ from opentelemetry.context import Context
 from opentelemetry.instrumentation.instrumentor import (  # pyright: ignore[reportMissingTypeStubs]
     BaseInstrumentor,
 )
-from opentelemetry.metrics import get_meter_provider
+from opentelemetry.metrics import MeterProvider, get_meter_provider
 from opentelemetry.sdk.trace import TracerProvider as SdkProvider
 from opentelemetry.trace import (
     TracerProvider,
@@ -42,7 +42,11 @@ from claude_otel.diagnostics import log
 from claude_otel.emit import SCOPE, within_limits
 from claude_otel.emit_live import LiveEmitter, Visible
 from claude_otel.emit_metrics import Meters
-from claude_otel.export.mlflow_parent import is_evaluated_by_mlflow, under_mlflow
+from claude_otel.export.mlflow_parent import (
+    autolog_is_on,
+    is_evaluated_by_mlflow,
+    under_mlflow,
+)
 from claude_otel.export.projection import projected_shape
 from claude_otel.options import Options, environment_of
 from claude_otel.semconv.conventions import SCHEMA_URL
@@ -56,11 +60,15 @@ _EVALUATION_WAITS_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class _Pipeline:
-    """Where spans go. None: to the global provider, whichever it is when a span starts."""
+    """Where spans go. No provider: to the global one, whichever it is when a span starts.
+
+    `reaches_mlflow`: as far as it is known, and then what MLflow traces by itself is there twice.
+    """
 
     provider: TracerProvider | None
     visible: Visible
     current: Callable[[], Context]
+    reaches_mlflow: bool
 
 
 class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
@@ -106,7 +114,10 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
             provider=kwargs.get("tracer_provider"),
             visible=_as_opentelemetry_says(options),
             current=otel_context.get_current,
+            reaches_mlflow="mlflow" in options.get("OTEL_TRACES_EXPORTER", "").split(","),
         )
+        self._is_doubling_told = False
+        self._tell_doubling()
         own_version = version("claude-otel")
         self._tracer = get_tracer(SCOPE, own_version, self._pipeline.provider, SCHEMA_URL)
         self._meters = Meters(kwargs.get("meter_provider") or get_meter_provider(), own_version)
@@ -121,10 +132,28 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
         )
         self._wrappers.wrap()
 
+    @property
+    def provider(self) -> SdkProvider:
+        """Where spans go, once `instrument` was called; an empty one for what cannot be flushed."""
+        provider = self._pipeline.provider or get_tracer_provider()
+        return provider if isinstance(provider, SdkProvider) else SdkProvider()
+
     def _uninstrument(self, **kwargs: Any) -> None:
         self._wrappers.unwrap()
 
+    def _tell_doubling(self) -> None:
+        """Once, and asked at each connection: MLflow's may be switched on after ours."""
+        if self._is_doubling_told or not self._pipeline.reaches_mlflow or not autolog_is_on():
+            return
+        self._is_doubling_told = True
+        log.warning(
+            "mlflow.anthropic.autolog() is on: MLflow makes a trace of its own of what a "
+            "ClaudeSDKClient receives, beside ours, with the same tokens. For ours alone call "
+            "mlflow.anthropic.autolog(disable=True)"
+        )
+
     def _open(self, added: Mapping[str, str], is_here: bool, is_mirrored: bool) -> Connection:
+        self._tell_doubling()
         above = self._pipeline.current()
         environ = {**settings.own_environment(), **added}
         endpoint = settings.model_endpoint(environ)
@@ -161,13 +190,17 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
                 await anyio.to_thread.run_sync(self._pipeline.provider.force_flush)
 
 
-def instrument(**kwargs: Any) -> None:
+def instrument(
+    *, tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None
+) -> None:
     """Trace the Agent SDK with the application's own OpenTelemetry.
 
-    Takes what OpenTelemetry instrumentors take: `tracer_provider`, `meter_provider`. Nothing is
-    exported that the application does not export; without a provider of its own, nothing at all.
+    Where spans and metrics go: the global providers by default. Nothing is exported that the
+    application does not export; without a provider of its own, nothing at all.
     """
-    ClaudeAgentSdkInstrumentor().instrument(**kwargs)
+    ClaudeAgentSdkInstrumentor().instrument(
+        tracer_provider=tracer_provider, meter_provider=meter_provider
+    )
 
 
 def uninstrument() -> None:
@@ -175,7 +208,7 @@ def uninstrument() -> None:
     ClaudeAgentSdkInstrumentor().uninstrument()
 
 
-def configure() -> TracerProvider:
+def configure() -> SdkProvider:
     """Trace the Agent SDK and send it where the environment says, batteries included.
 
     MLFLOW_TRACKING_URI, MLFLOW_EXPERIMENT_NAME, OTEL_EXPORTER_OTLP_ENDPOINT and their like, or
@@ -184,7 +217,8 @@ def configure() -> TracerProvider:
     application has a TracerProvider already, its spans go where it sends them, under the same
     rule as OTLP, and to MLflow if that is configured. Where the program has imported `mlflow`,
     its tracking URI and experiment count, as they are now: set them before. Returns the
-    provider. Raises ConfigurationError for a value that cannot be used.
+    provider; an empty one where an earlier `instrument()` gives spans to one that is not
+    OpenTelemetry's SDK's. Raises ConfigurationError for a value that cannot be used.
     """
     global _configured
     instrumentor = ClaudeAgentSdkInstrumentor()
@@ -194,12 +228,12 @@ def configure() -> TracerProvider:
             "the Agent SDK is traced already, by an earlier call or by opentelemetry-instrument: "
             "configure() changed nothing; to replace that, call uninstrument() before it"
         )
-        return existing
+        return instrumentor.provider
     settings.keep_mlflow_quiet()
     if _configured is None or _configured.provider is not existing:
         _configured = _configured_from(existing)
     instrumentor.instrument(pipeline=_configured)
-    return existing if _configured.provider is None else _configured.provider
+    return instrumentor.provider
 
 
 _configured: _Pipeline | None = None
@@ -221,6 +255,7 @@ def _configured_from(existing: TracerProvider) -> _Pipeline:
         provider=provider,
         visible=visible,
         current=lambda: under_mlflow(otel_context.get_current()),
+        reaches_mlflow=pipeline.application_reaches_mlflow(),
     )
 
 

@@ -193,3 +193,47 @@ print(assistant("Say where you are."))
     assert (trace.info.tags["mlflow.traceName"], trace.info.state) == ("assistant", "OK")
     assert trace.info.request_preview == '{"question": "Say where you are."}'
     assert trace.info.response_preview == '"Here."'
+
+
+BESIDE_AUTOLOG = """
+import sys
+import mlflow
+import claude_otel
+mlflow.set_experiment("both")
+if sys.argv[1] == "before":
+    mlflow.anthropic.autolog()
+claude_otel.configure()
+if sys.argv[1] != "before":
+    mlflow.anthropic.autolog()
+if sys.argv[1] == "disabled":
+    mlflow.anthropic.autolog(disable=True)
+
+async def listen_to_the_end(prompt):  # MLflow makes no trace of what is left before that
+    async with ClaudeSDKClient() as client:
+        await client.query(prompt)
+        return [message async for message in client.receive_response()]
+
+for prompt in ("Once.", "Twice."):
+    asyncio.run(listen_to_the_end(prompt))
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "after", "disabled"])
+def test_mlflows_own_tracing_beside_ours_is_told_once_and_left_alone(
+    when: str, empty_mlflow_store: Path, tmp_path: Path
+) -> None:
+    uri = mlflow_store(empty_mlflow_store, tmp_path)
+    ended = run_program(
+        Scenario(main=(reply("One."), reply("Two."))),
+        tmp_path,
+        program(tmp_path, BESIDE_AUTOLOG),
+        when,
+        MLFLOW_TRACKING_URI=uri,
+    )
+    told = ended.stderr.count("call mlflow.anthropic.autolog(disable=True)")
+    roots = sorted(trace.data.spans[0].name for trace in traces_in(uri, "both"))
+    ours, its_own = ["invoke_agent claude-code"] * 2, ["claude_code_conversation"] * 2
+    if when == "disabled":
+        assert (told, roots) == (0, ours)
+    else:
+        assert (told, roots) == (1, its_own + ours)

@@ -150,6 +150,13 @@ def test_instrumenting_twice_traces_once(app: TracedApp, tmp_path: Path) -> None
     claude_otel.uninstrument()
 
 
+def test_a_mistyped_argument_is_an_error_and_nothing_is_traced() -> None:
+    unwrapped = methods()
+    with pytest.raises(TypeError, match="tracer_provder"):
+        claude_otel.instrument(tracer_provder=None)  # type: ignore[call-arg]
+    assert methods() == unwrapped
+
+
 def test_a_second_provider_is_ignored_and_the_log_says_so(
     app: TracedApp, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

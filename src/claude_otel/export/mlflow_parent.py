@@ -57,11 +57,21 @@ def is_evaluated_by_mlflow() -> bool:
     return called_by is not None and bool(called_by.is_evaluate)
 
 
+def autolog_is_on() -> bool:
+    """Whether `mlflow.anthropic.autolog()` traces clients of the Agent SDK here, by its own state.
+
+    It replaces `ClaudeSDKClient.__init__` and asks that state again when a turn has ended
+    (MLflow 3.17), so that the state is what counts.
+    """
+    config = _imported("mlflow.utils.autologging_utils", "get_autologging_config")
+    return config is not None and not config("anthropic", "disable", True)
+
+
 def is_mlflows_trace(context: SpanContext | None) -> bool:
     """Whether MLflow opened the trace that a span is in, and closes it."""
     return context is not None and context.trace_state.get(_OWNER) == _ITS_TRACE
 
 
-def _imported(module: str, function: str) -> Callable[[], Any] | None:
+def _imported(module: str, function: str) -> Callable[..., Any] | None:
     """What only who has imported the module can have used; None also while it is imported."""
     return getattr(sys.modules.get(module), function, None)

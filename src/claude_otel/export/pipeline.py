@@ -95,6 +95,12 @@ def application_processors(*, beside_others: bool = False) -> list[SpanProcessor
     ]
 
 
+def application_reaches_mlflow() -> bool:
+    """Whether one of them is an MLflow. Raises ConfigurationError."""
+    found = settings.application_configuration(tracking_uri_here())
+    return any(isinstance(setting, MlflowSetting) for setting in found.destinations)
+
+
 def check(setting: configured_as.Destination) -> None:
     """Raise ConfigurationError when this process could not deliver there, as far as that shows.
 
