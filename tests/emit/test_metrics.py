@@ -139,13 +139,14 @@ def test_the_metrics_of_a_story_are_the_sums_of_its_spans(told: Told, name: str)
 
     calls, tools, agents = of("model_call"), of("tool_call"), of("turn", "subagent")
     for instrument, key in (
-        (metrics.INPUT_TOKENS, "gen_ai.usage.input_tokens"),
-        (metrics.OUTPUT_TOKENS, "gen_ai.usage.output_tokens"),
-        (metrics.CACHE_READ_TOKENS, "gen_ai.usage.cache_read.input_tokens"),
-        (metrics.CACHE_WRITE_TOKENS, "gen_ai.usage.cache_write.input_tokens"),
+        (metrics.INPUT_TOKENS, "input_tokens"),
+        (metrics.OUTPUT_TOKENS, "output_tokens"),
+        (metrics.CACHE_READ_TOKENS, "cache_read.input_tokens"),
+        (metrics.CACHE_WRITE_TOKENS, "cache_write.input_tokens"),
     ):
         points = told.points(instrument.name)
-        assert total(points) == sum(int(c.attributes.get(key, 0)) for c in calls)
+        of_usage = [f"gen_ai.usage.{key}", f"claude.usage.partial.{key}"]
+        assert total(points) == sum(int(c.attributes.get(k, 0)) for c in calls for k in of_usage)
         assert {point.attributes["gen_ai.token.modality"] for point in points} <= {"unknown"}
     for instrument, shapes in (
         (metrics.INFERENCE_DURATION, calls),
@@ -184,6 +185,20 @@ def test_a_failed_call_is_told_apart_by_its_error(told: Told) -> None:
         point.attributes.get("error.type") for point in told.points(metrics.INFERENCE_DURATION.name)
     }
     assert errors == {None, "529"}
+
+
+def test_an_answer_that_was_cut_off_counts_the_input_that_the_provider_had_said(
+    told: Told,
+) -> None:
+    told.play("broken_stream")
+    said = sum(
+        tokens
+        for call in load(FOLDERS["broken_stream"]).calls
+        for kind, tokens in call["usage"].items()
+        if kind == "input_tokens" or kind.startswith("cache_")
+    )
+    assert total(told.points(metrics.OPERATION_INPUT_TOKENS.name)) == said
+    assert total(told.points(metrics.INPUT_TOKENS.name)) == said
 
 
 def test_what_is_read_again_is_measured_once(told: Told) -> None:

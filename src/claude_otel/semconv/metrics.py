@@ -166,6 +166,12 @@ _USAGE: Final = (
     (CACHE_WRITE_TOKENS, at.USAGE_CACHE_WRITE),
     (REASONING_TOKENS, at.USAGE_REASONING),
 )
+# Of an answer that was cut off: the provider had returned it before.
+_PARTIAL_USAGE: Final = {
+    at.USAGE_INPUT_TOKENS: at.USAGE_PARTIAL_INPUT,
+    at.USAGE_CACHE_READ: at.USAGE_PARTIAL_CACHE_READ,
+    at.USAGE_CACHE_WRITE: at.USAGE_PARTIAL_CACHE_WRITE,
+}
 _OPERATION_USAGE: Final = (
     (OPERATION_INPUT_TOKENS, at.USAGE_INPUT_TOKENS),
     (OPERATION_OUTPUT_TOKENS, at.USAGE_OUTPUT_TOKENS),
@@ -226,11 +232,14 @@ def _of_call(shape: SpanShape) -> Iterator[Measurement]:
     if isinstance(first_chunk_s, float):
         yield Measurement(instrument=TIME_TO_FIRST_CHUNK, value=first_chunk_s, attributes=told)
     with_modality = told | {TOKEN_MODALITY: _MODALITY_UNKNOWN}
-    # A call without usage counts 0, so that it is not missing (token-metrics.yaml).
+    # token-metrics.yaml: for each call "the token count returned by the provider, or `0` if the
+    # response was not received or did not contain token usage".
     otherwise = None if at.USAGE_INPUT_TOKENS in shape.attributes else 0
     for instruments, attributes in ((_USAGE, with_modality), (_OPERATION_USAGE, with_error)):
         for instrument, key in instruments:
-            value = shape.attributes.get(key, otherwise)
+            value = shape.attributes.get(key)
+            if value is None:
+                value = shape.attributes.get(_PARTIAL_USAGE.get(key, key), otherwise)
             if value is not None:
                 yield Measurement(
                     instrument=instrument, value=cast(int, value), attributes=attributes

@@ -98,7 +98,9 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     at.TURN_STATED_COST_USD: "What the CLI states since its result before, side calls included.",
     at.TURN_END_REASON: "Why the turn ended, as the Agent SDK's result says it.",
     at.TURN_STRUCTURED_OUTPUT: "The structured output (JSON).",
-    at.TURN_MODEL_CALLS: f"How many model calls, subagents' included{_WHEN}.",
+    at.TURN_MODEL_CALLS: "How many model calls the turn's sums are of: those that were answered "
+    f"and whose usage is known, subagents' included{_WHEN}. Failed and cut-off ones have spans, "
+    "and count in the metric `gen_ai.invoke_agent.inference_calls`.",
     at.TURN_TOOL_CALLS: "How many tool calls, subagents' included.",
     at.TURN_FROM_HOOKS_ONLY: "`true` where no transcript tells of the turn.",
     at.REQUEST_ID: "The API's request id.",
