@@ -295,6 +295,12 @@ def _conditional(span: ReadableSpan) -> Iterator[str]:
     for key in always:
         if key not in attributes:
             yield f"without {key}"
+    if attributes.get("claude.request.history_offset"):
+        # "The chat history provided to the model", and what else it was given (spans.yaml).
+        yield "gen_ai.input.messages without the history"
+        for key in ("gen_ai.system_instructions", "gen_ai.tool.definitions"):
+            if key not in attributes:
+                yield f"without {key}"
     if "gen_ai.tool.call.result" in attributes and "error.type" in attributes:
         yield "a result of a tool that failed"
     is_of_mcp = str(attributes.get("gen_ai.tool.name")).startswith("mcp__")

@@ -32,7 +32,25 @@ def _tells_no_chunks(span: ReadableSpan) -> bool:
     return not streamed & attributes.keys()
 
 
+def _goes_on(span: ReadableSpan) -> bool:
+    return (span.attributes or {}).get("claude.request.history_offset", 0) != 0
+
+
 DEVIATIONS = [
+    *(
+        Deviation(
+            rule=rule,
+            reason="each request repeats all that was said before: told whole, a session's spans "
+            "would grow with the square of its length. What came before is on the earlier spans "
+            "of the conversation, and claude.request.history_offset says how many messages it was",
+            applies=_goes_on,
+        )
+        for rule in (
+            "gen_ai.input.messages without the history",
+            "without gen_ai.system_instructions",
+            "without gen_ai.tool.definitions",
+        )
+    ),
     Deviation(
         rule="without gen_ai.request.stream",
         reason="no record of Claude Code says whether the answer was streamed, but where it "

@@ -37,10 +37,14 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     at.USAGE_CACHE_READ: "Of the input, read from the cache.",
     at.USAGE_CACHE_WRITE: "Of the input, written to the cache.",
     at.USAGE_REASONING: "Of the output, reasoning.",
-    at.SYSTEM_INSTRUCTIONS: "The system prompt; on an agent's first call, and where it changes.",
-    at.INPUT_MESSAGES: "What was new in the request, or a turn's prompt.",
+    at.SYSTEM_INSTRUCTIONS: "The system prompt; on an agent's first call, and where it changes "
+    "(a deviation, as that of `gen_ai.input.messages`).",
+    at.INPUT_MESSAGES: "A turn's prompt; of a call what was new in the request, where the "
+    "conventions mean all messages: a session's spans would grow with the square of its length. "
+    "`claude.request.history_offset` says how many came before; they are on earlier spans.",
     at.OUTPUT_MESSAGES: "The answer.",
-    at.TOOL_DEFINITIONS: "The tools offered; on an agent's first call, and where they change.",
+    at.TOOL_DEFINITIONS: "The tools offered; on an agent's first call, and where they change (a "
+    "deviation, as that of `gen_ai.input.messages`).",
     at.TOOL_NAME: "The tool's name.",
     at.TOOL_TYPE: "`function`: it ran on this side.",
     at.TOOL_CALL_ID: "The tool use id.",
