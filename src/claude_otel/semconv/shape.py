@@ -63,14 +63,19 @@ def known(
 ) -> dict[str, Value]:
     """What is None is not known, and not written; of all texts, what may leave.
 
+    A time under `*_ms` is a double: some are measured in whole milliseconds, some are not.
     The one place that every attribute passes: a name of a tool, a server, a branch or a model
     comes from outside, and stands in every level. Content was made ready before, and is longer.
     """
     return {
-        key: value if key in CONTENT_KEYS else _safe(value, patterns)
+        key: value if key in CONTENT_KEYS else _safe(_typed(key, value), patterns)
         for key, value in values.items()
         if value is not None
     }
+
+
+def _typed(key: str, value: Value) -> Value:
+    return float(value) if key.endswith("_ms") and isinstance(value, int) else value
 
 
 def _safe(value: Value, patterns: Sequence[SecretPattern]) -> Value:

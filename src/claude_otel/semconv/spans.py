@@ -410,8 +410,9 @@ def _shape(
             failure.message or failure.type,
             "tool_results" if isinstance(node, ToolCall) else "answers",
         )
-        told = around.known({at.EXCEPTION_TYPE: failure.type, at.EXCEPTION_MESSAGE: error})
-        events.append(ShapeEvent(name="exception", at_ns=ended_at_ns, attributes=told))
+        if node.outcome == "failed":  # what somebody stopped or forbade raised nothing
+            told = around.known({at.EXCEPTION_TYPE: failure.type, at.EXCEPTION_MESSAGE: error})
+            events.append(ShapeEvent(name="exception", at_ns=ended_at_ns, attributes=told))
     return SpanShape(
         id=id_of(node),
         parent=parent,
