@@ -20,26 +20,27 @@ def test_subagents_stand_below_the_calls_that_launched_them(user: User) -> None:
     transcript = put_session(user, "nested_subagents", ID)
     assert shown(user) == (
         f"""\
-                                                   time   input  cached  output     cost  status
+                                                    time   input  cached  output     cost  status
 Turn 1 of 1  2026-11-23 12:00:00  Review the code and the tests.
-invoke_agent claude-code                         981 ms  91,316  44,800     596  $0.2534  ok
-├─ chat claude-opus-5-5                           23 ms  11,212       0      85  $0.0577  ok
-├─ execute_tool Agent  Review code               748 ms                                   ok
-│  └─ invoke_agent general-purpose               700 ms                                   ok
-│     ├─ chat claude-opus-5-5                      3 ms  11,212       0      85  $0.0577  ok
-│     ├─ execute_tool Agent  Check style         559 ms                                   ok
-│     │  └─ invoke_agent general-purpose         395 ms                                   ok
-│     │     ├─ chat claude-opus-5-5                8 ms  11,212       0      85  $0.0577  ok
-│     │     ├─ execute_tool Bash  echo style ok  235 ms                                   ok
-│     │     └─ chat claude-opus-5-5                1 ms  11,617  11,200      64  $0.0056  ok
-│     └─ chat claude-opus-5-5                      1 ms  11,617  11,200      64  $0.0056  ok
-├─ execute_tool Agent  Review tests              627 ms                                   ok
-│  └─ invoke_agent general-purpose               516 ms                                   ok
-│     ├─ chat claude-opus-5-5                    117 ms  11,212       0      85  $0.0577  ok
-│     ├─ execute_tool Bash  echo tests pass      188 ms                                   ok
-│     └─ chat claude-opus-5-5                      2 ms  11,617  11,200      64  $0.0056  ok
-└─ chat claude-opus-5-5                            2 ms  11,617  11,200      64  $0.0056  ok
+invoke_agent claude-code                          981 ms  91,316  44,800     596  $0.2534  ok
+├─ chat claude-opus-5-5                            23 ms  11,212       0      85  $0.0577  ok
+├─ execute_tool Agent  Review code                748 ms                                   ok
+│  └─ invoke_agent general-purpose                700 ms                                   ok
+│     ├─ chat claude-opus-5-5                       3 ms  11,212       0      85  $0.0577  ok
+│     ├─ execute_tool Agent  Check style         ≤559 ms                                   ok
+│     │  └─ invoke_agent general-purpose          395 ms                                   ok
+│     │     ├─ chat claude-opus-5-5                 8 ms  11,212       0      85  $0.0577  ok
+│     │     ├─ execute_tool Bash  echo style ok  ≤235 ms                                   ok
+│     │     └─ chat claude-opus-5-5                 1 ms  11,617  11,200      64  $0.0056  ok
+│     └─ chat claude-opus-5-5                       1 ms  11,617  11,200      64  $0.0056  ok
+├─ execute_tool Agent  Review tests               627 ms                                   ok
+│  └─ invoke_agent general-purpose                516 ms                                   ok
+│     ├─ chat claude-opus-5-5                     117 ms  11,212       0      85  $0.0577  ok
+│     ├─ execute_tool Bash  echo tests pass      ≤188 ms                                   ok
+│     └─ chat claude-opus-5-5                       2 ms  11,617  11,200      64  $0.0056  ok
+└─ chat claude-opus-5-5                             2 ms  11,617  11,200      64  $0.0056  ok
 
+≤ since it was asked for or permitted; how long a tool ran only hooks are told
 Session {ID}
 1 turn, 8 model calls, 5 tool calls, 3 subagents: 91,316 tokens in (44,800 from the cache, \
 46,440 into it), 596 out, $0.2534
@@ -55,12 +56,12 @@ def test_a_failed_call_says_why_and_a_pipe_gets_no_colours(user: User) -> None:
         "\n".join(shown(user).splitlines()[1:8])
         == """\
 Turn 1 of 1  2026-11-23 12:00:00  Look around and run the check.
-invoke_agent claude-code                       642 ms  22,829  11,200     149  $0.0633  ok
-├─ chat claude-opus-5-5                         32 ms  11,212       0      85  $0.0577  ok
-├─ execute_tool Bash  sleep 0.3; echo fine     441 ms                                   ok
-├─ execute_tool Bash  echo broken >&2; exit 3  465 ms                                   failed
+invoke_agent claude-code                        642 ms  22,829  11,200     149  $0.0633  ok
+├─ chat claude-opus-5-5                          32 ms  11,212       0      85  $0.0577  ok
+├─ execute_tool Bash  sleep 0.3; echo fine     ≤441 ms                                   ok
+├─ execute_tool Bash  echo broken >&2; exit 3  ≤465 ms                                   failed
 │     ✗ Exit code 3 ... broken
-└─ chat claude-opus-5-5                          5 ms  11,617  11,200      64  $0.0056  ok"""
+└─ chat claude-opus-5-5                           5 ms  11,617  11,200      64  $0.0056  ok"""
     )
 
 
@@ -143,17 +144,17 @@ def test_full_shows_prompts_answers_arguments_and_results(user: User) -> None:
         "│  out One is fine, the check fails with 3.",
     ]
     assert (
-        "\n".join(printed[-18:-5])
+        "\n".join(printed[-19:-6])
         == """\
 │     out -> Bash {"command": "echo broken >&2; exit 3", "description": "Run the check"}
-├─ execute_tool Bash  sleep 0.3; echo fine     441 ms                                   ok
+├─ execute_tool Bash  sleep 0.3; echo fine     ≤441 ms                                   ok
 │     in  {"command": "sleep 0.3; echo fine", "description": "Look around"}
 │     out fine
-├─ execute_tool Bash  echo broken >&2; exit 3  465 ms                                   failed
+├─ execute_tool Bash  echo broken >&2; exit 3  ≤465 ms                                   failed
 │     ✗ Exit code 3
 │       broken
 │     in  {"command": "echo broken >&2; exit 3", "description": "Run the check"}
-└─ chat claude-opus-5-5                          5 ms  11,617  11,200      64  $0.0056  ok
+└─ chat claude-opus-5-5                           5 ms  11,617  11,200      64  $0.0056  ok
       in  <- fine
       in  <- Exit code 3
           broken

@@ -12,7 +12,15 @@ import click
 from rich.text import Text
 
 from claude_otel import settings
-from claude_otel.cli.tree import Tree, TreeSpan, dollars_text, one_line, output, print_trees
+from claude_otel.cli.tree import (
+    Tree,
+    TreeSpan,
+    at_most_mark,
+    dollars_text,
+    one_line,
+    output,
+    print_trees,
+)
 from claude_otel.semconv import attributes as at
 from claude_otel.worker.explaining import explained
 from claude_otel.worker.showing import ShownSession, ShownSpan, find_transcript, shown_session
@@ -64,6 +72,10 @@ def command(session: str | None, as_json: bool, full: bool, explain: bool) -> No
         return
     print_trees(console, _trees(found, full=full), whole_errors=full)
     console.print()
+    if any(_took_at_most(span) for span in found.spans):
+        legend = "since it was asked for or permitted; how long a tool ran only hooks are told"
+        told = Text(f"{at_most_mark(console)} {legend}", style="dim")
+        console.print(told, soft_wrap=True, highlight=False)
     for line in _summary(found):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
@@ -168,8 +180,16 @@ def _tree_span(span: ShownSpan, *, full: bool) -> TreeSpan:
         cached_tokens=_int(known(at.TURN_CACHE_READ if is_turn else at.USAGE_CACHE_READ)),
         output_tokens=_int(known(at.TURN_OUTPUT_TOKENS if is_turn else at.USAGE_OUTPUT_TOKENS)),
         cost_usd=_float(known(at.TURN_COST_USD if is_turn else at.COST_USD)),
+        took_at_most=_took_at_most(span),
         content=tuple(_content(span)) if full else (),
     )
+
+
+def _took_at_most(span: ShownSpan) -> bool:
+    """A tool, where the transcript does not say how long it ran."""
+    said = span.attributes.get
+    is_over = said(at.TOOL_OUTCOME) not in (None, "abandoned")
+    return is_over and said(at.START_SOURCE) != "measured"
 
 
 # What the model says of work whose end nobody told; a running session has it too.

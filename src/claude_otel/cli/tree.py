@@ -31,6 +31,7 @@ class TreeSpan:
     """One row. `input_tokens` includes `cached_tokens`; None is not known, or has none.
 
     `status`: ok, or how it ended. `content`: lines to print below the row.
+    `took_at_most`: its start is not known, only a moment before it.
     """
 
     span_id: str
@@ -45,6 +46,7 @@ class TreeSpan:
     cached_tokens: int | None = None
     output_tokens: int | None = None
     cost_usd: float | None = None
+    took_at_most: bool = False
     content: tuple[str, ...] = ()
 
 
@@ -61,6 +63,7 @@ class _Row:
     span: TreeSpan
     prefix: str  # the branches to the left of the name
     below: str  # the branches to the left of what belongs to this span
+    cells: tuple[str, ...]
 
 
 def output() -> Console:
@@ -73,9 +76,8 @@ def output() -> Console:
 
 def print_trees(console: Console, trees: Sequence[Tree], *, whole_errors: bool = False) -> None:
     """Print each trace, all in the same columns; colours only where the console has them."""
-    branches = _BRANCHES if _is_unicode(console) else _BRANCHES_IN_ASCII
-    rows = [list(_rows(tree.spans, branches)) for tree in trees]
-    cells = [_cells(row.span) for tree_rows in rows for row in tree_rows]
+    rows = [list(_rows(tree.spans, console)) for tree in trees]
+    cells = [row.cells for tree_rows in rows for row in tree_rows]
     widths = [
         max([len(heading), *(len(row[i]) for row in cells)]) for i, heading in enumerate(_HEADINGS)
     ]
@@ -109,6 +111,10 @@ def duration_text(duration_ns: int) -> str:
     return f"{minutes // 60}h {minutes % 60:02}m"
 
 
+def at_most_mark(console: Console) -> str:
+    return "≤" if _is_unicode(console) else "<="
+
+
 def dollars_text(cost_usd: float) -> str:
     return f"${cost_usd:,.4f}"
 
@@ -121,7 +127,9 @@ def one_line(text: str) -> str:
 # -- parts of the above ------------------------------------------------------------------
 
 
-def _rows(spans: Sequence[TreeSpan], branches: tuple[str, str, str, str]) -> Iterator[_Row]:
+def _rows(spans: Sequence[TreeSpan], console: Console) -> Iterator[_Row]:
+    branches = _BRANCHES if _is_unicode(console) else _BRANCHES_IN_ASCII
+    at_most = at_most_mark(console)
     known = {span.span_id for span in spans}
     children: dict[str | None, list[TreeSpan]] = {}
     for span in sorted(spans, key=lambda span: (span.started_at_ns, -span.ended_at_ns)):
@@ -137,18 +145,21 @@ def _rows(spans: Sequence[TreeSpan], branches: tuple[str, str, str, str]) -> Ite
                 span=span,
                 prefix=prefix + branches[1 if is_last else 0],
                 below=inner + (branches[2] if span.span_id in children else branches[3]),
+                cells=_cells(span, at_most),
             )
             yield from below(span.span_id, inner)
 
     for root in children.get(None, []):
         has_children = root.span_id in children
-        yield _Row(span=root, prefix="", below=branches[2 if has_children else 3])
+        inner = branches[2 if has_children else 3]
+        yield _Row(span=root, prefix="", below=inner, cells=_cells(root, at_most))
         yield from below(root.span_id, "")
 
 
-def _cells(span: TreeSpan) -> tuple[str, ...]:
+def _cells(span: TreeSpan, at_most: str) -> tuple[str, ...]:
+    took = duration_text(span.ended_at_ns - span.started_at_ns)
     return (
-        duration_text(span.ended_at_ns - span.started_at_ns),
+        f"{at_most}{took}" if span.took_at_most else took,
         _count(span.input_tokens),
         _count(span.cached_tokens),
         _count(span.output_tokens),
@@ -182,7 +193,7 @@ def _line(row: _Row, width: int, widths: Sequence[int]) -> Text:
     line.stylize("dim", 0, start)
     line.stylize(style, start, start + len(span.name))
     line.stylize("dim", start + len(span.name))
-    *numbers, status = _cells(span)
+    *numbers, status = row.cells
     columns = Text(_columns((*numbers, status), widths))
     columns.stylize("bold red" if has_failed else "green", len(columns) - len(status))
     return line + columns
