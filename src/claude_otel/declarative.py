@@ -52,6 +52,7 @@ _OUR_PLACE: Final = f"instrumentation/development: python: {_OURS}"
 _LONGEST_MESSAGE: Final = 400
 _MLFLOW_OPTIONS: Final = frozenset({"tracking_uri", "experiment_id", "experiment_name"})
 _BUILT_IN: Final = frozenset({"otlp_http", "otlp_grpc", "otlp_file/development", "console"})
+_MISSING_PLUGIN: Final = re.compile(r"Plugin '([^']+)' not found")
 _REFERENCE: Final = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(:-[^}]*)?\}")
 
 
@@ -84,8 +85,14 @@ class Declared:
         return _opentelemetry("._meter_provider").create_meter_provider(self.meters, resource)
 
 
-def read(path: Path, environment: Mapping[str, str], *, default_tracking_uri: str) -> Declared:
-    """Read a file in a process whose environment is `environment`.
+def read(
+    path: Path,
+    environment: Mapping[str, str],
+    *,
+    default_tracking_uri: str,
+    named_in: str | None = None,
+) -> Declared:
+    """Read a file, which was `named_in` some place, in a process with this `environment`.
 
     OpenTelemetry substitutes `${NAME}` from the process itself: see `settings.py`. Raises
     ConfigurationError, with the file and the place in it, for whatever cannot be used.
@@ -95,8 +102,9 @@ def read(path: Path, environment: Mapping[str, str], *, default_tracking_uri: st
         text = content.decode()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        source = f" (from {named_in})" if named_in else ""
         raise ConfigurationError(
-            f"{CONFIG_FILE}={path} cannot be read ({why}); correct the path, or unset it"
+            f"{CONFIG_FILE}={path}{source} cannot be read ({why}); correct the path"
         ) from error
     with _telling_unset(path, text, environment):
         model = _model(path, text, environment)
@@ -208,6 +216,10 @@ class _telling:
             ) from error
 
     def _said(self, message: str) -> str:
+        missing = _MISSING_PLUGIN.search(message)
+        place = _place_of(self._text, missing[1]) if missing else None
+        if place is not None:
+            message = f"{place}: {message}"
         for name, _ in _references(self._text):
             value = self._environment.get(name)
             if value and len(value) > 3:  # it may be a secret
@@ -292,6 +304,7 @@ def _otlp(
         content=level,
         without=without,
         options=OtlpOptions(
+            place=place,
             endpoint=endpoint,
             headers=headers,
             compression=config.compression,
@@ -363,28 +376,45 @@ def telling_option(path: Path, options: Mapping[str, str]) -> Generator[None]:
 
 def _check_keys(path: Path, text: str) -> None:
     """OpenTelemetry takes the last of two, without a word. The text is known to be YAML."""
+    seen: set[tuple[int, str]] = set()
+    for mapping, _, key in _keys(text):
+        if (mapping, key.value) in seen:
+            raise ConfigurationError(
+                f"{path}: line {key.start_mark.line + 1}: {key.value} stands there a second "
+                "time, and only one of them would count; take one out"
+            )
+        seen.add((mapping, key.value))
+
+
+def _place_of(text: str, plugin: str) -> str | None:
+    """Where a name stands that OpenTelemetry looked for among the installed plugins."""
+    found = [
+        f"line {key.start_mark.line + 1}: {above}{plugin}"
+        for _, above, key in _keys(text)
+        if key.value == plugin
+    ]
+    return " and ".join(found) or None
+
+
+def _keys(text: str) -> Iterator[tuple[int, str, Any]]:
+    """Each key of a text that is known to be YAML: in which mapping, what is above it, itself."""
     yaml: Any = import_module("yaml")
-    waiting: list[Any] = [yaml.compose(text, Loader=yaml.SafeLoader)]
+    waiting: list[tuple[str, Any]] = [("", yaml.compose(text, Loader=yaml.SafeLoader))]
     seen: set[int] = set()  # an alias leads to what was seen
     while waiting:
-        node = waiting.pop()
+        above, node = waiting.pop()
         if node is None or id(node) in seen:
             continue
         seen.add(id(node))
         if isinstance(node, yaml.SequenceNode):
-            waiting += node.value
+            inside = above.removesuffix(": ")
+            waiting += ((f"{inside}[{n}]: ", item) for n, item in enumerate(node.value))
         if not isinstance(node, yaml.MappingNode):
             continue
-        keys: set[str] = set()
         for key, value in node.value:
-            if key.value in keys:
-                raise ConfigurationError(
-                    f"{path}: line {key.start_mark.line + 1}: {key.value} stands there a second "
-                    "time, and only one of them would count; take one out"
-                )
             if isinstance(key, yaml.ScalarNode):
-                keys.add(key.value)
-            waiting.append(value)
+                yield id(node), above, key
+            waiting.append((f"{above}{key.value}: ", value))
 
 
 def _references(text: str) -> Iterator[tuple[str, bool]]:

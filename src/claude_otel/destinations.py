@@ -5,9 +5,10 @@ exporters what they do with them. The same from a declarative file: `declarative
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
@@ -15,6 +16,7 @@ from typing import Any, Final, Literal, TypeAlias
 from claude_otel.content import ContentKind, redact
 from claude_otel.content_choice import ContentLevel, content_of, named_in_content
 from claude_otel.diagnostics import ConfigurationError
+from claude_otel.options import VARIABLES
 
 TRACES_EXPORTERS: Final = "opentelemetry_traces_exporter"
 """The entry points under which OpenTelemetry finds span exporters."""
@@ -81,8 +83,12 @@ class MlflowSetting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtlpOptions:
-    """What a configuration file says of one OTLP exporter; None: OpenTelemetry's default."""
+    """What a configuration file says of one OTLP exporter; None: OpenTelemetry's default.
 
+    `place`: the file, and where in it.
+    """
+
+    place: str
     endpoint: str
     headers: Mapping[str, str]
     compression: str | None = None
@@ -207,6 +213,18 @@ def otlp_endpoint(destination: OtlpSetting, environment: Mapping[str, str]) -> s
         return destination.options.endpoint
     named = next(iter(_otlp_endpoints(environment)), None)
     return environment[named] if named else _DEFAULT_ENDPOINT[destination.protocol]
+
+
+def otlp_named(
+    part: Literal["endpoint", "headers"],
+    options: OtlpOptions | None,
+    environment: Mapping[str, str],
+) -> str:
+    """What the user says this part of an OTLP destination with: for advice."""
+    if options is not None:
+        return f"{options.place}.{part}"
+    general, of_traces = (f"OTEL_EXPORTER_OTLP_{of}{part.upper()}" for of in ("", "TRACES_"))
+    return of_traces if environment.get(of_traces) else general
 
 
 def setting_of(destination: Destination, environment: Mapping[str, str]) -> str:
@@ -338,6 +356,7 @@ def missing_propagators(environment: Mapping[str, str], *, where: str) -> tuple[
             where=where,
             reason=f"there is no propagator {name!r} here; take it out, or install the package "
             "that brings it beside claude-otel",
+            is_mistake=True,
         )
         for name in named_propagators(environment)
         if name not in installed
@@ -359,6 +378,27 @@ def unknown_in_content(options: Mapping[str, str], *, where: str) -> tuple[Ignor
         for setting, name in named_in_content(options)
         if name not in known
     )
+
+
+def unknown_variables(
+    names: Iterable[str], sources: Mapping[str, str], where: str
+) -> tuple[Ignored, ...]:
+    """Variables with our prefix that nobody reads; `where` they are when no source is known."""
+    prefix = "CLAUDE_OTEL_"
+    known = {name.removeprefix(prefix): name for name in VARIABLES}
+    found: list[Ignored] = []
+    for name in sorted(set(names) - VARIABLES):
+        meant = get_close_matches(name.removeprefix(prefix), known, n=1)
+        advice = f"is {known[meant[0]]} meant?" if meant else f"use {', '.join(sorted(VARIABLES))}"
+        found.append(
+            Ignored(
+                setting=name,
+                where=sources.get(name, where),
+                reason=f"there is no variable of this name; {advice}",
+                is_mistake=True,
+            )
+        )
+    return tuple(found)
 
 
 def unused_of(environment: Mapping[str, str]) -> tuple[Ignored, ...]:

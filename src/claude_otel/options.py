@@ -21,6 +21,17 @@ VARIABLE_OF: Final[Mapping[str, str]] = {
 }
 """The variable of each option of a file."""
 
+VARIABLES: Final = frozenset(VARIABLE_OF.values()) | {
+    "CLAUDE_OTEL_DATA_DIR",
+    "CLAUDE_OTEL_DISABLED",
+    "CLAUDE_OTEL_FILE",
+    "CLAUDE_OTEL_NATIVE_TRACES",
+    "CLAUDE_OTEL_RAISE",
+    "CLAUDE_OTEL_STATE_DIR",
+    "CLAUDE_OTEL_WORKER_IDLE_S",
+}
+"""All that a user may set: another of this prefix is a misspelt one."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Options:

@@ -48,6 +48,7 @@ from claude_otel.destinations import (
     missing_propagators,
     selected_exporters,
     unknown_in_content,
+    unknown_variables,
     unused_of,
 )
 from claude_otel.diagnostics import ConfigurationError
@@ -282,7 +283,7 @@ def _configuration(
 ) -> Configuration:
     declared = None
     if environment.get(CONFIG_FILE) and not is_switched_off(environment):
-        declared = _declared(environment, data)
+        declared = _declared(environment, data, named_in=sources.get(CONFIG_FILE))
         # Another content is another configuration, and so another worker.
         environment[_CONFIG_DIGEST] = declared.digest
     if declared is None:
@@ -303,7 +304,11 @@ def _configuration(
     own = {name: v for name, v in environment.items() if name.startswith("CLAUDE_OTEL_")}
     options = own | dict(declared.options if declared else {})
     where = str(declared.path) if declared else sources.get(CONTENT_SETTINGS[0], CLAUDES_OWN)
-    also_ignored = (*also_ignored, *unknown_in_content(options, where=where))
+    also_ignored = (
+        *also_ignored,
+        *unknown_in_content(options, where=where),
+        *unknown_variables(own.keys() - {_CONFIG_DIGEST, _NATIVE_SENDINGS}, sources, CLAUDES_OWN),
+    )
     return Configuration(
         environment=environment,
         sources=sources,
@@ -315,12 +320,15 @@ def _configuration(
     )
 
 
-def _declared(environment: Mapping[str, str], data: DataFolder) -> Declared:
+def _declared(
+    environment: Mapping[str, str], data: DataFolder, *, named_in: str | None
+) -> Declared:
     with _as_own_environment(environment):
         declared = read_config_file(
             Path(environment[CONFIG_FILE]),
             environment,
             default_tracking_uri=f"sqlite:///{data.mlflow_store}",
+            named_in=named_in,
         )
     asked_for = environment.get(_CONFIG_DIGEST, declared.digest)
     if asked_for != declared.digest:

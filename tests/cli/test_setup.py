@@ -269,10 +269,14 @@ def test_what_comes_before_the_record_is_said(user: User) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["-u", "htp://host"], "MLFLOW_TRACKING_URI=htp://host"),
-        (["-e", "mine"], "setup -n NAME"),
+        (["-u", "htp://host"], "Error: -u htp://host: MLflow has no store of this kind"),
+        (
+            ["--config", "none.yaml"],
+            "/none.yaml cannot be read (No such file or directory); correct the path\n",
+        ),
+        (["-e", "mine"], "Error: -e mine: an id is a number; for a name use"),
         (["-e", "1", "-n", "x"], "by its id or by its name"),
-        (["--otlp", "host:4318"], "write http://host:4318"),
+        (["--otlp", "host:4318"], "Error: --otlp host:4318: not a URL; write http://host:4318"),
         (["--content", "some"], "'none', 'metadata', 'full'"),
         (["--user", "."], "leave DIR out"),
         (["--local", "--user"], "Choose one of --user and --local"),

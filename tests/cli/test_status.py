@@ -329,7 +329,7 @@ def test_a_variable_that_opentelemetry_cannot_import_with_is_one_message(user: U
     )
     assert user.fails("show", **wrong) == f"Error: ValueError: {said}"
     assert user.fails("setup", "--config", str(config), **wrong) == (
-        f"Error: OTEL_CONFIG_FILE={config} cannot be read: {said}"
+        f"Error: --config {config} cannot be read: {said}"
     )
     assert user.says("flush", **wrong) == "There is nothing to deliver.\n"
     user.says("setup", "--otlp", "http://127.0.0.1:9")
@@ -349,6 +349,20 @@ def test_mistakes_in_variables_are_told_before_there_is_a_session(
         (
             {"CLAUDE_OTEL_CONTENT": "otpl=full"},
             "CLAUDE_OTEL_CONTENT in the environment of claude: there is no destination 'otpl'",
+        ),
+        (
+            {"CLAUDE_OTEL_ATRIBUTE_BYTES": "3"},
+            "CLAUDE_OTEL_ATRIBUTE_BYTES in the environment of claude: there is no variable of this "
+            "name; is CLAUDE_OTEL_ATTRIBUTE_BYTES meant?",
+        ),
+        (
+            {"OTEL_CONFIG_FILE": "/none.yaml"},
+            "OTEL_CONFIG_FILE=/none.yaml (from the environment of claude) cannot be read (No such "
+            "file or directory); correct the path",
+        ),
+        (
+            {"OTEL_PROPAGATORS": "b4"},
+            "OTEL_PROPAGATORS in the environment of claude: there is no propagator 'b4' here; take",
         ),
         ({"OTEL_TRACES_SAMPLER": "nonsense"}, f"{says}Couldn't recognize sampler nonsense. "),
         (

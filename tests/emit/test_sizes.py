@@ -59,7 +59,7 @@ def test_huge_content_is_cut_inside_its_json_and_nothing_else_is_lost(
     ledger: Ledger, quiet_log: logging.Logger
 ) -> None:
     receiver = GrpcReceiver()
-    options = OtlpOptions(endpoint=receiver.uri, headers={})
+    options = OtlpOptions(place="otel.yaml", endpoint=receiver.uri, headers={})
     setting = OtlpSetting(protocol="grpc", content="full", options=options)
     delivery = Delivery(ledger, destinations([setting], ledger), quiet_log)
     emitter = Emitter(

@@ -50,7 +50,11 @@ def test_the_options_of_a_file_go_before_the_variables(
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     options = OtlpOptions(
-        endpoint=grpc_receiver.uri, headers={"X-Tenant": "red"}, compression="gzip", timeout_s=5
+        place="otel.yaml: otlp_grpc",
+        endpoint=grpc_receiver.uri,
+        headers={"X-Tenant": "red"},
+        compression="gzip",
+        timeout_s=5,
     )
 
     assert OtlpGrpc(options).send([turn(0xA1)]).delivered
@@ -79,6 +83,15 @@ def test_trouble_that_may_pass_is_tried_once_and_left_to_the_loop(
     assert f"{code.name}: no, not now" in str(outcome.error)
     assert advice in str(outcome.error)
     assert len(grpc_receiver.metadata) == 1
+
+
+def test_advice_names_the_file_that_the_options_are_from(grpc_receiver: GrpcReceiver) -> None:
+    options = OtlpOptions(place="otel.yaml: otlp_grpc", endpoint=grpc_receiver.uri, headers={})
+    grpc_receiver.answers = [(grpc.StatusCode.UNAUTHENTICATED, "who?", {})]
+
+    assert OtlpGrpc(options).send([turn(0xA2)]).error == (
+        "the gRPC receiver answered UNAUTHENTICATED: who? Check otel.yaml: otlp_grpc.headers."
+    )
 
 
 def test_how_long_the_receiver_wants_to_be_left_alone_is_read(grpc_receiver: GrpcReceiver) -> None:

@@ -104,6 +104,7 @@ def test_every_exporter_with_its_options_and_its_share_of_the_content(file: Path
             content="metadata",
             without=without,
             options=OtlpOptions(
+                place=f"{file}: tracer_provider: processors[1].batch.exporter.otlp_grpc",
                 endpoint="http://collector:4317",
                 headers={"x-tenant": "red"},
                 timeout_s=2.5,
@@ -114,6 +115,7 @@ def test_every_exporter_with_its_options_and_its_share_of_the_content(file: Path
             content="metadata",
             without=without,
             options=OtlpOptions(
+                place=f"{file}: tracer_provider: processors[2].batch.exporter.otlp_http",
                 endpoint="https://phoenix/v1/traces",
                 headers={"authorization": "Bearer abc"},
                 compression="gzip",
@@ -230,7 +232,19 @@ PLACE = "tracer_provider: processors[0].batch.exporter"
         (HEAD + PROCESSOR % "mlflow: {experiment_id: mine}", "an id is a number"),
         (HEAD + PROCESSOR % "otlp_file/development: {}", "a worker has no stdout; name a file"),
         (HEAD + "tracer_provider: {processors: [{redact: {}}]}\n", "use batch or simple"),
-        (HEAD + ONE[:-2] + ", sampler: {foo: {}}}\n", "Plugin 'foo' not found in group"),
+        (
+            HEAD + ONE[:-2] + ", sampler: {foo: {}}}\n",
+            "line 2: tracer_provider: sampler: foo: Plugin 'foo' not found in group",
+        ),
+        (
+            HEAD + ONE[:-2] + ",\n sampler: {parent_based: {\n  root: {alwayson: {}}}}}\n",
+            "line 4: tracer_provider: sampler: parent_based: root: alwayson: Plugin 'alwayson' not",
+        ),
+        (
+            HEAD + ONE + "propagator: {composite: [{tracecontext: {}}, {b4: {}}]}\n",
+            "line 3: propagator: composite[1]: b4: Plugin 'b4' not found in group",
+        ),
+        (HEAD + PROCESSOR % "otlp_htp: {}", f"{PLACE}: there is no exporter 'otlp_htp' here"),
         (HEAD + " a: [\n", "line 2, column 2"),
         ('file_format: "2.0"\n' + ONE, "Unsupported file_format '2.0'"),
         ("tracer_provider: {processors: []}\n", "'file_format' is a required property"),

@@ -3,8 +3,10 @@
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -29,6 +31,13 @@ from claude_otel.diagnostics import ConfigurationError
 from claude_otel.native_telemetry import CHOICE
 from claude_otel.settings import Configuration, DataFolder, StateFolder
 from claude_otel.worker.checking import mistakes_of
+
+_OPTION_OF: Final = {
+    "MLFLOW_TRACKING_URI": "-u",
+    "MLFLOW_EXPERIMENT_ID": "-e",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "--otlp",
+    "OTEL_CONFIG_FILE": "--config",
+}
 
 _EXAMPLES = """\b
 Examples:
@@ -120,15 +129,16 @@ def command(
     if moves:
         values |= its
     notes += from_mlflow.notes(target, found, moved=moves, recorded=before | values)
-    plan = plan_setup(
-        target.settings_file,
-        project=target.project,
-        values=values,
-        state=state,
-        data=data,
-        without_mlflow=moves,
-        native_traces=native_traces if native.is_users_file(target) else None,
-    )
+    with _naming_options(values):
+        plan = plan_setup(
+            target.settings_file,
+            project=target.project,
+            values=values,
+            state=state,
+            data=data,
+            without_mlflow=moves,
+            native_traces=native_traces if native.is_users_file(target) else None,
+        )
     notes += _left(before, plan)
     was_off = are_native_traces_off(native.users_file(target), state=state)
     switching = native.plans(target, native_traces, state=state, data=data)
@@ -162,6 +172,20 @@ def command(
         click.echo(json.dumps(_as_json(plan, target, backup, configuration, notes), indent=2))
     else:
         _show(plan, target, backup, configuration, notes, data)
+
+
+@contextmanager
+def _naming_options(values: Mapping[str, str]) -> Generator[None]:
+    """Of a value that cannot be used name the option that said it: nobody set a variable."""
+    try:
+        yield
+    except ConfigurationError as error:
+        said = str(error)
+        for name in _OPTION_OF.keys() & values.keys():
+            if said.startswith(f"{name}="):
+                told = f"{_OPTION_OF[name]} {said.removeprefix(f'{name}=')}"
+                raise ConfigurationError(told) from error
+        raise
 
 
 def _away_from_git(target: Target, *, asks: bool) -> tuple[Target, list[str]]:

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from claude_otel import settings
 from claude_otel.content import clean
-from claude_otel.destinations import OtlpOptions
+from claude_otel.destinations import OtlpOptions, otlp_named
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export.http_pools import close_pools
 from claude_otel.export.outcome import (
@@ -44,14 +44,18 @@ class OtlpHttp:
     """
 
     def __init__(self, options: OtlpOptions | None = None) -> None:
-        self._session = _OneAttempt()
+        self._session = _OneAttempt(options)
         try:
             self._exporter = _exporter(options, self._session)
         except ValueError as error:
-            raise ConfigurationError(
-                f"the OTLP exporter cannot be made: {error}. Correct "
+            named = (
                 "OTEL_EXPORTER_OTLP_COMPRESSION (none, gzip or deflate) or "
-                "OTEL_EXPORTER_OTLP_TIMEOUT (seconds)."
+                "OTEL_EXPORTER_OTLP_TIMEOUT (seconds)"
+                if options is None
+                else options.place
+            )
+            raise ConfigurationError(
+                f"the OTLP exporter cannot be made: {error}. Correct {named}."
             ) from error
 
     def send(self, spans: Sequence[ReadableSpan]) -> Outcome:
@@ -119,6 +123,13 @@ class _OneAttempt(requests.Session):
 
     outcome: Outcome | None = None
 
+    def __init__(self, options: OtlpOptions | None) -> None:
+        super().__init__()
+        self._options = options
+        own = settings.own_environment()
+        self._endpoint = otlp_named("endpoint", options, own)
+        self._headers = otlp_named("headers", options, own)
+
     def close(self) -> None:
         close_pools(self)
         super().close()
@@ -130,38 +141,43 @@ class _OneAttempt(requests.Session):
         except requests.RequestException as error:
             self.outcome = unavailable(
                 f"no answer from {_shown(url)}: {type(error).__name__}. Start the "
-                "receiver or correct OTEL_EXPORTER_OTLP_ENDPOINT."
+                f"receiver or correct {self._endpoint}."
             )
             raise _Final(str(error)) from error
         except Exception as error:  # a certificate file that is missing, a header that is no text
+            named = (
+                "OTEL_EXPORTER_OTLP_CERTIFICATE, _CLIENT_CERTIFICATE, _CLIENT_KEY or _HEADERS"
+                if self._options is None
+                else f"tls or headers of {self._options.place}"
+            )
             self.outcome = unavailable(
-                f"nothing was sent to {_shown(url)}: {local_cause(error)}. Correct "
-                "OTEL_EXPORTER_OTLP_CERTIFICATE, _CLIENT_CERTIFICATE, _CLIENT_KEY or _HEADERS."
+                f"nothing was sent to {_shown(url)}: {local_cause(error)}. Correct {named}."
             )
             raise _Final(str(error)) from error
-        self.outcome = _outcome(response, url)
+        self.outcome = self._outcome(response, url)
         if not self.outcome.delivered:
             raise _Final(self.outcome.error)
         return response
 
-
-def _outcome(response: requests.Response, url: str) -> Outcome:
-    status = response.status_code
-    told = clean(response.text)[:_ANSWER_CHARACTERS] if status >= 300 else ""
-    advice = {
-        401: "Check OTEL_EXPORTER_OTLP_HEADERS.",
-        403: "Check OTEL_EXPORTER_OTLP_HEADERS.",
-        404: "Check OTEL_EXPORTER_OTLP_ENDPOINT: /v1/traces is added to it.",
-    }.get(status, "")
-    location = response.headers.get("Location")
-    if 300 <= status < 400 and location:
-        advice = (
-            f"It sends on to {_shown(urljoin(url, location))}, where spans do not follow: if that "
-            "is the receiver, name it in OTEL_EXPORTER_OTLP_ENDPOINT."
-        )
-    error = " ".join(filter(None, (f"{_shown(url)} answered {status}:", told.strip(), advice)))
-    outcome = outcome_of_status(status, error, response.headers)
-    return _with_partial_success(response.content) if outcome.delivered else outcome
+    def _outcome(self, response: requests.Response, url: str) -> Outcome:
+        status = response.status_code
+        told = clean(response.text)[:_ANSWER_CHARACTERS] if status >= 300 else ""
+        is_base = self._endpoint == "OTEL_EXPORTER_OTLP_ENDPOINT"
+        taken = "/v1/traces is added to it" if is_base else "it is taken as it is, path and all"
+        advice = {
+            401: f"Check {self._headers}.",
+            403: f"Check {self._headers}.",
+            404: f"Check {self._endpoint}: {taken}.",
+        }.get(status, "")
+        location = response.headers.get("Location")
+        if 300 <= status < 400 and location:
+            advice = (
+                f"It sends on to {_shown(urljoin(url, location))}, where spans do not follow: if "
+                f"that is the receiver, name it in {self._endpoint}."
+            )
+        error = " ".join(filter(None, (f"{_shown(url)} answered {status}:", told.strip(), advice)))
+        outcome = outcome_of_status(status, error, response.headers)
+        return _with_partial_success(response.content) if outcome.delivered else outcome
 
 
 def _with_partial_success(body: bytes) -> Outcome:

@@ -5,7 +5,7 @@ its private names are used, here and nowhere else: `_initialize_channel_and_stub
 makes the client, and `_client`. Without them the exporter's bare answer is believed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 
 from claude_otel import settings
 from claude_otel.content import clean
-from claude_otel.destinations import OtlpOptions, mask
+from claude_otel.destinations import OtlpOptions, mask, otlp_named
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export.outcome import (
     DELIVERED,
@@ -42,11 +42,11 @@ _MAY_BE_TOO_LARGE: Final = frozenset(
     {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.OUT_OF_RANGE}
 )
 _ADVICE: Final = {
-    grpc.StatusCode.UNAUTHENTICATED: "Check OTEL_EXPORTER_OTLP_HEADERS.",
-    grpc.StatusCode.PERMISSION_DENIED: "Check OTEL_EXPORTER_OTLP_HEADERS.",
+    grpc.StatusCode.UNAUTHENTICATED: "Check {headers}.",
+    grpc.StatusCode.PERMISSION_DENIED: "Check {headers}.",
     grpc.StatusCode.UNIMPLEMENTED: "Is this a gRPC port of an OTLP receiver (usually 4317)?",
     grpc.StatusCode.UNAVAILABLE: (
-        "Start the receiver or correct OTEL_EXPORTER_OTLP_ENDPOINT (gRPC's port is usually 4317)."
+        "Start the receiver or correct {endpoint} (gRPC's port is usually 4317)."
     ),
 }
 
@@ -58,6 +58,11 @@ class OtlpGrpc:
     """
 
     def __init__(self, options: OtlpOptions | None = None) -> None:
+        own = settings.own_environment()
+        self._named = {
+            "endpoint": otlp_named("endpoint", options, own),
+            "headers": otlp_named("headers", options, own),
+        }
         try:
             if options is None:
                 self._exporter = _OneAttempt(**_variables())
@@ -65,11 +70,16 @@ class OtlpGrpc:
                 with settings.left_to_the_file():
                     self._exporter = _OneAttempt(**_arguments(options))
         except (ValueError, RuntimeError, OSError, InvalidCompressionValueException) as error:
-            raise ConfigurationError(
-                f"the OTLP exporter cannot be made: {error}. Correct "
+            named = (
                 "OTEL_EXPORTER_OTLP_COMPRESSION (gRPC knows gzip only), _TIMEOUT (seconds), "
-                "_CERTIFICATE, _CLIENT_KEY or _CLIENT_CERTIFICATE."
+                "_CERTIFICATE, _CLIENT_KEY or _CLIENT_CERTIFICATE"
+                if options is None
+                else options.place
+            )
+            raise ConfigurationError(
+                f"the OTLP exporter cannot be made: {error}. Correct {named}."
             ) from error
+        self._exporter.named = self._named
 
     def send(self, spans: Sequence[ReadableSpan]) -> Outcome:
         """Make one attempt; never raises."""
@@ -85,7 +95,7 @@ class OtlpGrpc:
         except Exception as error:  # a header that gRPC cannot carry, an attribute it cannot encode
             return unavailable(
                 f"nothing was sent: {type(error).__name__}: {clean(str(error))}. "
-                "Correct OTEL_EXPORTER_OTLP_HEADERS (names in lower case, values in ASCII)."
+                f"Correct {self._named['headers']} (names in lower case, values in ASCII)."
             )
         if self._exporter.outcome is not None:
             return self._exporter.outcome
@@ -102,6 +112,8 @@ class _OneAttempt(OTLPSpanExporter):
     """Notes what a call came to; nothing is retried in it (measured with 1.45.2: up to 6 times)."""
 
     outcome: Outcome | None = None
+    named: Mapping[str, str] = {}
+    """What the user says endpoint and headers with."""
 
     def __init__(self, **arguments: Any) -> None:
         # None would mean the exporter's own list; no call answers OK and raises.
@@ -121,13 +133,13 @@ class _NotingClient:
         try:
             response = self._client.Export(**call)
         except grpc.RpcError as error:
-            self._exporter.outcome = _outcome_of(error)
+            self._exporter.outcome = _outcome_of(error, self._exporter.named)
             raise
         self._exporter.outcome = partial_success(response.partial_success)
         return response
 
 
-def _outcome_of(error: Any) -> Outcome:
+def _outcome_of(error: Any, named: Mapping[str, str]) -> Outcome:
     code: grpc.StatusCode = error.code()
     details = clean(mask("", str(error.details() or "")))[:_DETAILS_CHARACTERS]
     told = f"the gRPC receiver answered {code.name}: {details}"
@@ -136,7 +148,7 @@ def _outcome_of(error: Any) -> Outcome:
     )
     if is_too_large or code is grpc.StatusCode.INVALID_ARGUMENT:
         return refused(told, too_large=is_too_large)
-    advice = _ADVICE.get(code, "")
+    advice = _ADVICE.get(code, "").format_map(named)
     return unavailable(f"{told} {advice}".strip(), retry_after_s=_retry_after_s(error))
 
 
