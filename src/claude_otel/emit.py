@@ -11,14 +11,14 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from opentelemetry import baggage
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import Sampler
+from opentelemetry.sdk.trace.sampling import ParentBased, Sampler
 from opentelemetry.trace import (
     Link,
     NonRecordingSpan,
@@ -59,14 +59,21 @@ class EmittedSpan:
     is_correction: bool
 
 
+UnsampledBy: TypeAlias = Literal["sampler", "caller"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnTrace:
-    """The trace that a turn belongs to, and its remote parent if it has one."""
+    """The trace that a turn belongs to, and its remote parent if it has one.
+
+    `unsampled_by`: who said that none of its spans is kept; None where they are.
+    """
 
     trace_id: int
     parent_span_id: int | None = None
     trace_flags: int = 1
     trace_state: str = ""
+    unsampled_by: UnsampledBy | None = None
 
 
 class Measure(Protocol):
@@ -248,12 +255,19 @@ class Emitter:
         decision = self._provider.sampler.should_sample(
             self._caller, trace_id, TURN_NAME, SpanKind.INTERNAL, TURN_ATTRIBUTES
         )
+        is_sampled = decision.decision.is_sampled()
+        obeys_caller = isinstance(self._provider.sampler, ParentBased) and parent.is_valid
         others = int(parent.trace_flags) & ~TraceFlags.SAMPLED
         trace = TurnTrace(
             trace_id=trace_id,
             parent_span_id=parent.span_id if parent.is_valid else None,
-            trace_flags=others | int(decision.decision.is_sampled()),
+            trace_flags=others | int(is_sampled),
             trace_state=decision.trace_state.to_header() if decision.trace_state else "",
+            unsampled_by=None
+            if is_sampled
+            else "caller"
+            if obeys_caller and not parent.trace_flags.sampled
+            else "sampler",
         )
         return self._book.remember_trace("turn", turn_key, trace)
 

@@ -25,6 +25,7 @@ def test_without_a_session_there_is_nothing_to_deliver(user: User) -> None:
     assert json.loads(user.says("flush", "--json")) == {
         "all_arrived": True,
         "sessions": 0,
+        "unsampled_turns": {},
         "missing": [],
     }
 

@@ -470,3 +470,39 @@ def test_a_redaction_hook_that_fails_is_told(traced: TracedUser, tmp_path: Path)
     assert problem.startswith("The redaction hook ")
     assert "raised KeyError " in problem
     assert "gave a int " in problem
+
+
+def test_what_sampling_left_out_is_told_by_flush_and_status(traced: TracedUser) -> None:
+    traced.plays("plain_answer", OTEL_TRACES_SAMPLER="always_off")
+    text = (
+        "1 turn of the last day not sampled, by the sampler (OTEL_TRACES_SAMPLER, or `sampler` of "
+        "a configuration file)"
+    )
+    assert traced.says("flush", "--timeout", "120").startswith(f"Sent nowhere: {text}\n")
+    assert json.loads(traced.says("flush", "--json"))["unsampled_turns"] == {"sampler": 1}
+    assert told(traced)["unsampled_turns"] == {"sampler": 1}
+    printed = traced.says("status")
+    assert f"\nSent nowhere\n  {text}\n" in printed
+    assert printed.endswith("\nAll is well.\n")
+    assert traced.receiver.ids == []
+
+
+def test_what_a_session_was_started_with_and_cannot_be_used_is_told_in_any_shell(
+    traced: TracedUser,
+) -> None:
+    wrong = {
+        "OTEL_TRACES_SAMPLER": "bogus",
+        "OTEL_PROPAGATORS": "b4",
+        "OTEL_RESOURCE_ATTRIBUTES": "team",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "abc",
+        "CLAUDE_OTEL_ATRIBUTE_BYTES": "3",
+    }
+    traced.plays("plain_answer", **wrong)
+    traced.run("flush", "--timeout", "120")
+    prefix = "A session of the last day was started with what cannot be used: "
+    of_session = [one.removeprefix(prefix) for one in problems(traced) if one.startswith(prefix)]
+    for name in wrong:
+        assert [one for one in of_session if name in one], (name, problems(traced))
+    in_its_shell = problems(traced, **wrong)
+    assert len(set(in_its_shell)) == len(in_its_shell)
+    assert not [one for one in in_its_shell if one.startswith(prefix)]

@@ -127,6 +127,37 @@ def test_a_remote_parent_that_is_not_sampled_is_obeyed(several_prompts: Story):
     assert _emitted(several_prompts, caller=caller) == []
 
 
+@pytest.mark.parametrize(
+    ("sampler", "flag", "by"),
+    [
+        ("parentbased_always_on", "01", None),
+        ("parentbased_always_on", "00", "caller"),
+        ("parentbased_always_off", None, "sampler"),
+        ("parentbased_always_off", "00", "caller"),
+        ("always_off", "01", "sampler"),
+        ("always_off", "00", "sampler"),
+    ],
+)
+def test_who_left_a_turn_out_is_written_down(
+    several_prompts: Story,
+    monkeypatch: pytest.MonkeyPatch,
+    sampler: str,
+    flag: str | None,
+    by: str | None,
+):
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
+    caller = _caller(flag and CALLER.removesuffix("01") + flag)
+    noted: list[str | None] = []
+
+    class Book(MemoryBook):
+        def remember_trace(self, kind: str, key: str, trace: TurnTrace) -> TurnTrace:
+            noted.append(trace.unsampled_by)
+            return super().remember_trace(kind, key, trace)
+
+    _emitted(several_prompts, book=Book(), caller=caller)
+    assert noted == [by] * 3
+
+
 def test_a_sampler_that_keeps_a_caller_who_was_dropped_keeps_all_of_its_spans(
     several_prompts: Story,
 ):

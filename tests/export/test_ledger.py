@@ -20,6 +20,7 @@ from claude_otel.export.ledger_view import (
     counts_by_destination,
     partial_drops,
     rejections,
+    unsampled_turns,
 )
 from claude_otel.export.trace_record import facts_of
 
@@ -164,10 +165,13 @@ def test_a_ledger_of_the_first_version_is_taken_over_with_its_counts(tmp_path: P
         db.execute("DROP INDEX spans_set_aside")
         db.execute("DROP TABLE partial_drops")
         db.execute("DROP TABLE measured")
+        db.execute("DROP INDEX turns_unsampled")
+        db.execute("ALTER TABLE turns DROP COLUMN unsampled_by")
         db.execute("DELETE FROM destinations WHERE destination='here'")
         db.execute("PRAGMA user_version=1")
     db.close()
     as_first_version = (partial_drops(path), len(rejections(path)))
+    assert unsampled_turns(path, since_ns=0) == {}
 
     again = Ledger(path)
     again.settle("here", [settled(turn(0xF8), key="d")])
@@ -178,6 +182,23 @@ def test_a_ledger_of_the_first_version_is_taken_over_with_its_counts(tmp_path: P
     assert (counts.delivered, counts.rejected, counts.corrections_withheld) == (3, 1, 1)
     assert again.counts("there").last_error == "it was down"
     again.close()
+
+
+def test_turns_that_were_not_sampled_are_counted_by_who_left_them_out(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    before_ns = time.time_ns() - 1
+    left_out = TurnTrace(trace_id=7, trace_flags=0, unsampled_by="caller")
+    ledger.remember_trace("turn", "a", left_out)
+    ledger.remember_trace("turn", "a", replace(left_out, unsampled_by="sampler"))
+    ledger.remember_trace("turn", "b", replace(left_out, unsampled_by="sampler"))
+    ledger.remember_trace("turn", "c", replace(left_out, unsampled_by="sampler"))
+    ledger.remember_trace("turn", "d", TurnTrace(trace_id=8))
+
+    assert ledger.trace_of("turn", "a") == left_out
+    path = tmp_path / "ledger.sqlite"
+    assert unsampled_turns(path, since_ns=before_ns) == {"caller": 1, "sampler": 2}
+    assert unsampled_turns(path, since_ns=time.time_ns()) == {}
 
 
 def test_what_a_receiver_dropped_is_kept_with_the_sessions_that_it_may_be_of(

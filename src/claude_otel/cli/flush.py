@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 
 from claude_otel import settings
+from claude_otel.cli.unsampled import unsampled_texts
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.worker.flushing import Flushed, Missing, flush
 
@@ -69,6 +70,8 @@ def command(timeout: float, unset: tuple[str, ...], as_json: bool) -> None:
 
 
 def _print(flushed: Flushed) -> None:
+    for text in unsampled_texts(flushed.unsampled_turns):
+        click.echo(f"Sent nowhere: {text}")
     if not flushed.missing:
         if flushed.sessions:
             click.secho("Everything that is final has arrived.", fg="green")
@@ -89,5 +92,6 @@ def _as_json(flushed: Flushed) -> dict[str, object]:
     return {
         "all_arrived": not flushed.missing,
         "sessions": flushed.sessions,
+        "unsampled_turns": flushed.unsampled_turns,
         "missing": [{"what": one.what, "why": one.why} for one in flushed.missing],
     }

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from claude_otel import settings
 from claude_otel.cli.tree import duration_text, one_line, output
+from claude_otel.cli.unsampled import unsampled_texts
 from claude_otel.worker.health import Health, health
 from claude_otel.worker.liveness import DestinationHealth, ServedSession
 
@@ -87,6 +88,10 @@ def _print(console: Console, found: Health) -> None:
             _line(console, f"  {_delivery_text(one)}", dim=True)
             if one.last_error and one.failures:
                 _line(console, f"  {one_line(one.last_error)}", style="red")
+    if found.unsampled_turns:
+        _section(console, "Sent nowhere")
+        for text in unsampled_texts(found.unsampled_turns):
+            _line(console, text, style="yellow")
     if found.unrecognized:
         _section(console, "Records not understood, and skipped")
         for kind, count in sorted(found.unrecognized.items()):

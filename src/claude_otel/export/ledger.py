@@ -151,7 +151,7 @@ class Ledger:
         parent = None if trace.parent_span_id is None else _hex(trace.parent_span_id, 16)
         with self._writing() as db:
             db.execute(
-                "INSERT OR IGNORE INTO turns VALUES (?,?,?,?,?,?,?)",
+                "INSERT OR IGNORE INTO turns VALUES (?,?,?,?,?,?,?,?)",
                 (
                     kind,
                     key,
@@ -160,6 +160,7 @@ class Ledger:
                     trace.trace_flags,
                     trace.trace_state,
                     time.time_ns(),
+                    trace.unsampled_by,
                 ),
             )
         return self.trace_of(kind, key) or trace
@@ -167,18 +168,19 @@ class Ledger:
     def trace_of(self, kind: str, key: str) -> TurnTrace | None:
         """Give the trace that was written for a turn, or None at first sight."""
         rows = self._read(
-            "SELECT trace_id, parent_span_id, trace_flags, trace_state FROM turns "
+            "SELECT trace_id, parent_span_id, trace_flags, trace_state, unsampled_by FROM turns "
             "WHERE kind=? AND key=?",
             (kind, key),
         )
         if not rows:
             return None
-        trace_id, parent, flags, state = rows[0]
+        trace_id, parent, flags, state, unsampled_by = rows[0]
         return TurnTrace(
             trace_id=int(trace_id, 16),
             parent_span_id=None if parent is None else int(parent, 16),
             trace_flags=flags,
             trace_state=state,
+            unsampled_by=unsampled_by,
         )
 
     def note_error(self, destination: str, error: str) -> None:

@@ -3,7 +3,7 @@
 import sqlite3
 from typing import Final
 
-VERSION: Final = 3
+VERSION: Final = 4
 
 _SCHEMA: Final = """
 CREATE TABLE spans (
@@ -112,6 +112,12 @@ _SINCE_3: Final = (
     ) WITHOUT ROWID""",
 )
 
+# Of turns that no destination got: who left them out.
+_SINCE_4: Final = (
+    "ALTER TABLE turns ADD COLUMN unsampled_by TEXT",
+    "CREATE INDEX turns_unsampled ON turns (seen_at_ns) WHERE unsampled_by IS NOT NULL",
+)
+
 
 def bring_up_to_date(db: sqlite3.Connection) -> int:
     """Make what is missing, in one transaction. Returns the version that the file had."""
@@ -120,7 +126,7 @@ def bring_up_to_date(db: sqlite3.Connection) -> int:
     if found == 0:
         for statement in _SCHEMA.split(";"):
             db.execute(statement)
-    for since, statements in ((2, _SINCE_2), (3, _SINCE_3)):
+    for since, statements in ((2, _SINCE_2), (3, _SINCE_3), (4, _SINCE_4)):
         if found < since:
             for statement in statements:
                 db.execute(statement)

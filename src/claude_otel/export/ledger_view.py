@@ -130,6 +130,20 @@ def unrecognized(path: Path) -> dict[str, int]:
     return dict(_rows(path, "SELECT kind, count FROM unrecognized"))
 
 
+def unsampled_turns(path: Path, *, since_ns: int) -> dict[str, int]:
+    """How many turns first seen since then no destination got, by who left them out.
+
+    The keys are those of `emit.UnsampledBy`. Raises as `counts_by_destination` does.
+    """
+    if not _rows(path, "SELECT 1 FROM pragma_table_info('turns') WHERE name='unsampled_by'"):
+        return {}  # a ledger that no worker of this version has opened yet
+    query = (
+        "SELECT unsampled_by, COUNT(*) FROM turns "
+        f"WHERE unsampled_by IS NOT NULL AND seen_at_ns > {since_ns:d} GROUP BY unsampled_by"
+    )
+    return dict(_rows(path, query))
+
+
 def _rows(path: Path, query: str) -> list[Any]:
     if not path.exists():
         return []

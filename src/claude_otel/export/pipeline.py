@@ -15,6 +15,7 @@ from typing import IO, Final
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter
+from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.util.types import AttributeValue
 
 from claude_otel import destinations as configured_as
@@ -172,6 +173,13 @@ def resource(
         # Random for each worker: the same span would come from another place after a restart.
         attributes.pop(SERVICE_INSTANCE_ID, None)
     return _redacted(Resource(attributes, said.schema_url))
+
+
+def sampler(declared: Declared | None) -> Sampler:
+    """The sampler of a file, else of OpenTelemetry's variables, which it reads with its limits."""
+    if declared is not None:
+        return declared.sampler
+    return TracerProvider(resource=Resource.get_empty(), shutdown_on_exit=False).sampler
 
 
 def _redacted(said: Resource) -> Resource:

@@ -15,7 +15,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from claude_otel import settings
@@ -70,17 +71,32 @@ class _Heard(logging.Handler):
 def mistakes() -> Iterator[str]:
     """The same of this process's own environment."""
     own = settings.delivery_values(settings.own_environment())
-    heard = _Heard()
-    logging.getLogger("opentelemetry").addHandler(heard)
+    with hearing_opentelemetry() as heard:
+        try:
+            yield from _of_what_is_made(settings.configuration_of(settings.own_environment()))
+        except ConfigurationError as error:
+            yield str(error)
+        except Exception as error:
+            remedy = remedy_of(error, own) or "No session could be delivered"
+            yield f"{type(error).__name__}: {str(error).rstrip('.')}. {remedy}"
+    yield from heard
+
+
+@contextmanager
+def hearing_opentelemetry() -> Generator[list[str]]:
+    """Note what it logs meanwhile of this process's variables that it cannot use, with a remedy."""
+    own = settings.delivery_values(settings.own_environment())
+    handler, heard = _Heard(), list[str]()
+    logger = logging.getLogger("opentelemetry")
+    logger.addHandler(handler)
     try:
-        yield from _of_what_is_made(settings.configuration_of(settings.own_environment()))
-    except ConfigurationError as error:
-        yield str(error)
-    except Exception as error:
-        remedy = remedy_of(error, own) or "No session could be delivered"
-        yield f"{type(error).__name__}: {str(error).rstrip('.')}. {remedy}"
-    for message in heard.messages:
-        yield f"OpenTelemetry says: {_masked(message, own)}. {_whose(message, own)}".rstrip(". ")
+        yield heard
+    finally:
+        logger.removeHandler(handler)
+        heard += (
+            f"OpenTelemetry says: {_masked(said, own)}. {_whose(said, own)}".rstrip(". ")
+            for said in handler.messages
+        )
 
 
 def _of_what_is_made(configuration: Configuration) -> Iterator[str]:
@@ -90,17 +106,11 @@ def _of_what_is_made(configuration: Configuration) -> Iterator[str]:
         yield str(error)
     if configuration.declared is not None:
         settings.leave_all_to_the_file()
-    from opentelemetry.sdk.trace import TracerProvider
-
     from claude_otel.export import metrics, pipeline
 
     declared = configuration.declared
-    TracerProvider(
-        resource=pipeline.resource(declared),
-        sampler=declared and declared.sampler,
-        span_limits=declared and declared.limits,
-        shutdown_on_exit=False,
-    )
+    pipeline.resource(declared)
+    pipeline.sampler(declared)
     for place in configuration.destinations:
         try:
             pipeline.check(place)

@@ -54,9 +54,13 @@ class Missing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flushed:
-    """`sessions`: how many had something to deliver. Nothing missing: all has arrived."""
+    """`sessions`: how many had something to deliver. Nothing missing: all has arrived.
+
+    `unsampled_turns`: of the last day, by who left them out: these arrive nowhere.
+    """
 
     sessions: int
+    unsampled_turns: dict[str, int]
     missing: tuple[Missing, ...]
 
 
@@ -112,7 +116,11 @@ def flush(
         )
         if all(one.is_final for one in missing) or time.monotonic() > until_s:
             reported.keep(state)
-            return Flushed(sessions=len(sessions), missing=missing)
+            return Flushed(
+                sessions=len(sessions),
+                unsampled_turns=recently_unsampled_turns(state),
+                missing=missing,
+            )
         tell(missing)
         time.sleep(_LOOK_EVERY_S)
 
@@ -120,6 +128,14 @@ def flush(
 def has_something_to_deliver(folder: SessionFolder) -> bool:
     """Whether hooks have left anything of the session that is still to be read or sent."""
     return folder.spool.exists() and not folder.off.exists()
+
+
+def recently_unsampled_turns(state: StateFolder) -> dict[str, int]:
+    """How many turns of the last day no destination got, by who left them out."""
+    try:
+        return ledger_view.unsampled_turns(state.ledger, since_ns=time.time_ns() - _RECENT_NS)
+    except ConfigurationError:
+        return {}  # what is wrong with the ledger is said elsewhere
 
 
 # -- serving ---------------------------------------------------------------------------

@@ -38,6 +38,7 @@ from claude_otel.settings import Configuration
 from claude_otel.state_folder import DataFolder, StateFolder
 from claude_otel.worker import liveness
 from claude_otel.worker.checking import mistakes_of
+from claude_otel.worker.flushing import recently_unsampled_turns
 from claude_otel.worker.liveness import DestinationHealth, UnservedSession, WorkerHealth
 
 _TAIL_LINES = 5
@@ -80,7 +81,8 @@ class Health:
     """`problems` are what needs the user; each ends with what to do.
 
     `switched_off_by`: the value, and its source, for which there are no destinations; or
-    Claude Code's own telemetry, beside which ours would double every call.
+    Claude Code's own telemetry, beside which ours would double every call. `unsampled_turns`:
+    of the last day, by who left them out (`emit.UnsampledBy`).
     """
 
     directory: Path
@@ -94,6 +96,7 @@ class Health:
     workers: tuple[WorkerHealth, ...]
     delivery: tuple[DestinationHealth, ...]
     unserved: tuple[UnservedSession, ...]
+    unsampled_turns: dict[str, int]
     unrecognized: dict[str, int]
     log: Path
     log_tail: tuple[str, ...]
@@ -116,6 +119,7 @@ def health(state: StateFolder, data: DataFolder, directory: Path) -> Health:
     unserved = tuple(liveness.unserved(state))
     problems += liveness.problems_of(workers, delivery, unserved)
     problems += liveness.hook_failures(state)
+    problems += liveness.mistakes(state, told=tuple(problems))
     return Health(
         directory=directory,
         registrations=registrations,
@@ -128,6 +132,7 @@ def health(state: StateFolder, data: DataFolder, directory: Path) -> Health:
         workers=workers,
         delivery=delivery,
         unserved=unserved,
+        unsampled_turns=recently_unsampled_turns(state),
         unrecognized=liveness.unrecognized(state),
         log=state.log,
         log_tail=_tail(state.log) if unserved else (),

@@ -7,7 +7,7 @@ is a finding, never an exception.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -170,6 +170,18 @@ def hook_failures(state: StateFolder) -> Iterator[str]:
                 f"The redaction hook {told}; what it was given then was withheld. Correct the "
                 f"function of CLAUDE_OTEL_REDACTION_HOOK; {folder.log} says on what it failed"
             )
+
+
+def mistakes(state: StateFolder, *, told: Collection[str]) -> Iterator[str]:
+    """What workers of the last day could not use of their sessions' environment, if not `told`."""
+    for folder in state.workers():
+        report = read_report(folder) or {}
+        if not report or time.time_ns() - report["at_ns"] > _RECENT_NS:
+            continue
+        for mistake in report.get("mistakes", ()):
+            what = mistake.partition(": ")[2]
+            if not any(what in problem for problem in told):
+                yield f"A session of the last day was started with what cannot be used: {mistake}"
 
 
 def unserved(state: StateFolder) -> Iterator[UnservedSession]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -27,7 +27,8 @@ _WRITE_ANYWAY_AFTER_NS: Final = 5_000_000_000
 class Report:
     """`error`: the worker could not begin, and why; it ends with what to do.
 
-    `hook_failures`: what the user's redaction hook did wrong, and how often.
+    `hook_failures`: what the user's redaction hook did wrong, and how often. `mistakes`: what
+    could not be used of the configuration, `setting: why and what to do`.
     """
 
     pid: int
@@ -38,6 +39,7 @@ class Report:
     destinations: Mapping[str, LaneHealth] = field(default_factory=lambda: {})
     error: str | None = None
     hook_failures: Mapping[str, int] = field(default_factory=lambda: {})
+    mistakes: Sequence[str] = ()
 
     @classmethod
     def of_failure(cls, error: str) -> Report:
@@ -73,6 +75,7 @@ def _is_report(found: Any) -> bool:
                 _has_all(found, "sessions", _is_session)
                 and _has_all(found, "destinations", _is_lane)
                 and _has_all(found, "hook_failures", lambda count: isinstance(count, int))
+                and isinstance(found.get("mistakes", []), list)
             )
         case _:
             return False

@@ -25,6 +25,7 @@ from claude_otel import settings
 from claude_otel.diagnostics import ConfigurationError, log, log_to, remedy_of
 from claude_otel.state_folder import StateFolder, WorkerFolder
 from claude_otel.worker import lock
+from claude_otel.worker.checking import hearing_opentelemetry
 from claude_otel.worker.report import Report, write_report
 
 if TYPE_CHECKING:
@@ -70,9 +71,14 @@ def run(state: StateFolder, key: str) -> None:
 
 def _begin(state: StateFolder, folder: WorkerFolder) -> Worker:
     try:
-        from claude_otel.worker.working import Worker
+        with hearing_opentelemetry() as heard:
+            from claude_otel.worker.working import Worker
 
-        return Worker(state, folder)
+            worker = Worker(state, folder)
+        worker.mistakes += heard
+        for mistake in worker.mistakes:
+            log.warning("%s", mistake)
+        return worker
     except ConfigurationError as error:
         log.error("%s", error)
         _give_up(state, folder, str(error))

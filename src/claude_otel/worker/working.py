@@ -59,6 +59,10 @@ class Worker:
         self._baggage_keys = baggage_keys_of(configuration.options)
         self._rules = settings.content_rules(configuration)
         self._resource = pipeline.resource(self._declared)
+        self._sampler = pipeline.sampler(self._declared)
+        self.mistakes = [
+            f"{one.setting}: {one.reason}" for one in configuration.ignored if one.is_mistake
+        ]
         self._version = version("claude-otel")
         self._measuring = self._begin_measuring()
         self._sessions: dict[str, ServedSession] = {}
@@ -142,7 +146,7 @@ class Worker:
                     version=self._version,
                     propagator=self._propagator,
                     baggage_keys=self._baggage_keys,
-                    sampler=self._declared and self._declared.sampler,
+                    sampler=self._sampler,
                     limits=self._declared and self._declared.limits,
                     rules=self._rules,
                     measuring=self._measuring,
@@ -191,6 +195,7 @@ class Worker:
                 sessions={name: s.report() for name, s in self._sessions.items()},
                 destinations=self._delivery.health(),
                 hook_failures=dict(hook_failures),
+                mistakes=self.mistakes,
             )
             if is_news(report, self._reported):
                 write_report(self._folder, report)
