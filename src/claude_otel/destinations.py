@@ -31,6 +31,8 @@ OtlpProtocol: TypeAlias = Literal["http/protobuf", "grpc"]
 OTLP_FILE_PATH: Final = "CLAUDE_OTEL_FILE"
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+TRACES_PATH: Final = "/v1/traces"
+"""What is added over HTTP to OTEL_EXPORTER_OTLP_ENDPOINT, and to nothing else."""
 ADDRESSES: Final = (
     *_ENDPOINTS,
     OTLP_FILE_PATH,

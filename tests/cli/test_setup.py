@@ -292,6 +292,20 @@ def test_what_cannot_be_meant_changes_nothing(
     assert not user.state.path.exists()
 
 
+def test_an_endpoint_with_the_path_of_traces_is_taken_for_its_base(user: User) -> None:
+    said = user.says("setup", "--otlp", "http://h:4318/v1/traces")
+    assert "OTLP at http://h:4318, content: none" in said
+    assert "Note: --otlp names the base of a receiver's addresses: /v1/traces is added\n" in said
+    assert recorded(user.state, user.project) == {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://h:4318"}
+
+
+def test_an_experiment_without_an_mlflow_is_said_to_have_no_effect(user: User) -> None:
+    user.says("setup", "--user", "--otlp", "http://h:4318")
+    note = "Note: the experiment foo has no effect: spans go to no MLflow; name one with -u\n"
+    assert note in user.says("setup", "-n", "foo")
+    assert "no effect" not in user.says("setup", "-n", "foo", "-u", "http://m:5000")
+
+
 def test_another_folder_can_be_named_in_two_ways(user: User, tmp_path: Path) -> None:
     for name, arguments in {"a": [], "b": ["-d"]}.items():
         (tmp_path / name).mkdir()

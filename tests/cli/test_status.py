@@ -369,6 +369,10 @@ def test_mistakes_in_variables_are_told_before_there_is_a_session(
             {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "abc"},
             f"{says}Could not convert TRACES_SAMPLER_ARG to float",
         ),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://me:hidden@h:4318/v1/traces"},
+            "OTEL_EXPORTER_OTLP_ENDPOINT=http://***@h:4318/v1/traces: /v1/traces is added to it, ",
+        ),
         ({"OTEL_EXPORTER_OTLP_HEADERS": "hidden"}, f"{says}Header format invalid! "),
         ({"OTEL_EXPORTER_OTLP_CERTIFICATE": "/none"}, "OTEL_EXPORTER_OTLP_CERTIFICATE=/none can"),
         ({"OTEL_METRICS_EXPORTER": "foo"}, "OTEL_METRICS_EXPORTER: there is no exporter 'foo' he"),

@@ -26,7 +26,7 @@ from claude_otel.cli import from_mlflow
 from claude_otel.cli import native_traces as native
 from claude_otel.cli.scope import Target, target_of, target_options
 from claude_otel.content_choice import CONTENT_LEVELS
-from claude_otel.destinations import MlflowSetting, content_text, described, setting_of
+from claude_otel.destinations import TRACES_PATH, MlflowSetting, content_text, described, setting_of
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.native_telemetry import CHOICE
 from claude_otel.settings import Configuration, DataFolder, StateFolder
@@ -56,7 +56,7 @@ Examples:
 @click.option("-u", "--tracking-uri", help="The MLflow to deliver to, e.g. http://localhost:5000.")
 @click.option("-e", "--experiment-id", help="Its experiment, by id.")
 @click.option("-n", "--experiment-name", help="Its experiment, by name; made when missing.")
-@click.option("--otlp", metavar="URL", help="The OTLP endpoint to deliver to.")
+@click.option("--otlp", metavar="URL", help="The OTLP endpoint to deliver to, without /v1/traces.")
 @click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -111,6 +111,9 @@ def command(
     target = target_of(scope, directory, folder)
     asks = not (non_interactive or dry_run or as_json) and sys.stdin.isatty()
     target, notes = _away_from_git(target, asks=asks)
+    if otlp and (base := otlp.rstrip("/").removesuffix(TRACES_PATH)) != otlp.rstrip("/"):
+        notes.append(f"--otlp names the base of a receiver's addresses: {TRACES_PATH} is added")
+        otlp = base
     said = {
         "MLFLOW_TRACKING_URI": tracking_uri,
         "MLFLOW_EXPERIMENT_ID": experiment_id,
@@ -168,6 +171,11 @@ def command(
             f"from here could be delivered: {error}"
         ) from error
     notes += [*_overruled(target, state, configuration), *mistakes_of(configuration)]
+    has_mlflow = any(isinstance(place, MlflowSetting) for place in configuration.destinations)
+    if (experiment := experiment_id or experiment_name) and not has_mlflow:
+        notes.append(
+            f"the experiment {experiment} has no effect: spans go to no MLflow; name one with -u"
+        )
     if as_json:
         click.echo(json.dumps(_as_json(plan, target, backup, configuration, notes), indent=2))
     else:

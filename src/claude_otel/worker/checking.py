@@ -21,7 +21,7 @@ from pathlib import Path
 
 from claude_otel import settings
 from claude_otel.content import redact
-from claude_otel.destinations import OtlpSetting
+from claude_otel.destinations import TRACES_PATH, OtlpSetting, mask, otlp_named
 from claude_otel.diagnostics import ConfigurationError, remedy_of
 from claude_otel.settings import Configuration
 
@@ -118,6 +118,7 @@ def _of_what_is_made(configuration: Configuration) -> Iterator[str]:
             yield str(error)
         if isinstance(place, OtlpSetting):
             yield from _missing_files(place, configuration.environment)
+            yield from _path_twice(place, configuration.environment)
     if declared is None:
         try:
             metrics.check(configuration.environment.get(metrics.EXPORTERS, ""))
@@ -142,6 +143,17 @@ def _missing_files(place: OtlpSetting, environment: Mapping[str, str]) -> Iterat
     for name, file in named.items():
         if file and not os.access(Path(file), os.R_OK):
             yield f"{name}={file} cannot be read, so nothing could be sent. Correct the path"
+
+
+def _path_twice(place: OtlpSetting, environment: Mapping[str, str]) -> Iterator[str]:
+    base = "OTEL_EXPORTER_OTLP_ENDPOINT"
+    is_base = place.options is None and otlp_named("endpoint", None, environment) == base
+    url = environment.get(base, "")
+    if is_base and place.protocol != "grpc" and url.rstrip("/").endswith(TRACES_PATH):
+        yield (
+            f"{base}={mask(base, url)}: {TRACES_PATH} is added to it, and so stands there twice. "
+            "Take it off, or set OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, which is taken as it is"
+        )
 
 
 def _whose(message: str, own: Mapping[str, str]) -> str:
