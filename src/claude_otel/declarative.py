@@ -52,6 +52,10 @@ _OUR_PLACE: Final = f"instrumentation/development: python: {_OURS}"
 _LONGEST_MESSAGE: Final = 400
 _MLFLOW_OPTIONS: Final = frozenset({"tracking_uri", "experiment_id", "experiment_name"})
 _BUILT_IN: Final = frozenset({"otlp_http", "otlp_grpc", "otlp_file/development", "console"})
+_METRIC_EXPORTERS: Final = {
+    "periodic": "opentelemetry_metrics_exporter",
+    "pull": "opentelemetry_pull_metric_exporter",
+}
 _MISSING_PLUGIN: Final = re.compile(r"Plugin '([^']+)' not found")
 _REFERENCE: Final = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(:-[^}]*)?\}")
 
@@ -121,6 +125,7 @@ def read(
     with _telling(path, text, environment):
         resource, sampler, limits = _made(model)
         propagator = _opentelemetry("._propagator").create_propagator(model.propagator)
+        _look_for_metric_exporters(model)
     return Declared(
         path=path,
         digest=hashlib.sha256(content).hexdigest(),
@@ -175,6 +180,16 @@ def _made(model: Any) -> tuple[Resource, Sampler, SpanLimits]:
     limits = (provider and provider.limits) or _opentelemetry(".models").SpanLimits()
     resource: Resource = _opentelemetry("._resource").create_resource(model.resource)
     return resource, sampler, told._create_span_limits(limits, model.attribute_limits)
+
+
+def _look_for_metric_exporters(model: Any) -> None:
+    """Those of other packages: they are made in a worker only, since they send by themselves."""
+    load_entry_point = _opentelemetry("._common").load_entry_point
+    for reader in model.meter_provider.readers if model.meter_provider else ():
+        for kind, group in _METRIC_EXPORTERS.items():
+            config = getattr(reader, kind)
+            for name in config.exporter.additional_properties if config else ():
+                load_entry_point(group, name)
 
 
 @contextmanager

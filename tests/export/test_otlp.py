@@ -8,6 +8,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
+from claude_otel.destinations import OtlpOptions
 from claude_otel.export.otlp import OtlpHttp
 from claude_otel.export.outcome import Outcome
 
@@ -76,6 +77,37 @@ def test_a_wrong_setting_keeps_the_spans_and_says_which(
 
     assert (outcome.delivered, outcome.retryable) == (False, True)
     assert advice.format(uri=otlp_receiver.uri) in str(outcome.error)
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [
+        (401, "Check otel.yaml: otlp_http.headers."),
+        (404, "Check otel.yaml: otlp_http.endpoint: it is taken as it is, path and all."),
+    ],
+)
+def test_advice_names_the_file_that_the_options_are_from(
+    otlp_receiver: OtlpReceiver, status: int, advice: str
+) -> None:
+    options = OtlpOptions(place="otel.yaml: otlp_http", endpoint=otlp_receiver.uri, headers={})
+    otlp_receiver.answers = [(status, {}, b"")]
+
+    outcome = OtlpHttp(options).send([turn(0xA5)])
+
+    assert outcome.error == f"{otlp_receiver.uri} answered {status}: {advice}"
+
+
+def test_advice_on_a_receiver_that_is_down_names_what_is_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:1/spans")
+    of_a_file = OtlpOptions(place="otel.yaml: otlp_http", endpoint="http://127.0.0.1:1", headers={})
+    for options, named in (
+        (None, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+        (of_a_file, "otel.yaml: otlp_http.endpoint"),
+    ):
+        outcome = OtlpHttp(options).send([turn(0xA5)])
+        assert str(outcome.error).endswith(f"Start the receiver or correct {named}.")
 
 
 def test_a_warning_of_a_receiver_that_took_everything_is_passed_on(

@@ -244,6 +244,10 @@ PLACE = "tracer_provider: processors[0].batch.exporter"
             HEAD + ONE + "propagator: {composite: [{tracecontext: {}}, {b4: {}}]}\n",
             "line 3: propagator: composite[1]: b4: Plugin 'b4' not found in group",
         ),
+        (
+            HEAD + ONE + "meter_provider: {readers: [{periodic: {exporter: {foo: {}}}}]}\n",
+            "line 3: meter_provider: readers[0]: periodic: exporter: foo: Plugin 'foo' not found",
+        ),
         (HEAD + PROCESSOR % "otlp_htp: {}", f"{PLACE}: there is no exporter 'otlp_htp' here"),
         (HEAD + " a: [\n", "line 2, column 2"),
         ('file_format: "2.0"\n' + ONE, "Unsupported file_format '2.0'"),

@@ -47,6 +47,9 @@ def command(timeout: float, unset: tuple[str, ...], as_json: bool) -> None:
     A span that a destination refused or dropped within the last day has not
     arrived: the first flush after it says so and exits with 1, also when the
     worker was quicker. The next one does not; status goes on saying it.
+
+    A turn of the last day that was not sampled is sent nowhere. It is said, and
+    is no failure.
     """
     progress = Console(stderr=True)
     state, data = settings.state_folder(), settings.data_folder()
