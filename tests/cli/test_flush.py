@@ -128,6 +128,7 @@ def test_a_configuration_that_cannot_be_used_is_said_at_once(traced: TracedUser)
         {
             "all_arrived": False,
             "sessions": 1,
+            "unsampled_turns": {},
             "missing": [
                 {
                     "what": f"session {SESSION}",

@@ -9,9 +9,16 @@ from claude_otel.state_folder import StateFolder
 from claude_otel.worker.report import Report, is_news, read_report, write_report
 
 SECOND_NS = 1_000_000_000
-WRITTEN = Report(
-    pid=1, is_alive=True, at_ns=1_790_000_000 * SECOND_NS, sessions={"a": {"turns": 1}}
-)
+SESSION = {
+    "claude_pid": 2,
+    "is_caught_up": True,
+    "is_settled": True,
+    "turns": 1,
+    "has_ended": False,
+    "problems": [],
+    "unrecognized": {},
+}
+WRITTEN = Report(pid=1, is_alive=True, at_ns=1_790_000_000 * SECOND_NS, sessions={"a": SESSION})
 
 
 @pytest.mark.parametrize(
@@ -21,7 +28,7 @@ WRITTEN = Report(
         (replace(WRITTEN, at_ns=WRITTEN.at_ns + 5 * SECOND_NS), True),
         (replace(WRITTEN, at_ns=WRITTEN.at_ns - SECOND_NS), True),
         (replace(WRITTEN, is_alive=False), True),
-        (replace(WRITTEN, sessions={"a": {"turns": 2}}), True),
+        (replace(WRITTEN, sessions={"a": SESSION | {"turns": 2}}), True),
         (replace(WRITTEN, flush_answered="asked"), True),
     ],
     ids=["a second later", "long after", "a clock set back", "the end", "a turn", "an answer"],
@@ -41,7 +48,7 @@ def test_a_report_is_read_as_it_was_written(tmp_path: Path) -> None:
         "is_alive": True,
         "at_ns": 1_790_000_000 * SECOND_NS,
         "flush_answered": None,
-        "sessions": {"a": {"turns": 1}},
+        "sessions": {"a": SESSION},
         "destinations": {},
         "error": None,
         "hook_failures": {},
