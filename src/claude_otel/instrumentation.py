@@ -117,7 +117,6 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
             reaches_mlflow="mlflow" in options.get("OTEL_TRACES_EXPORTER", "").split(","),
         )
         self._is_doubling_told = False
-        self._tell_doubling()
         own_version = version("claude-otel")
         self._tracer = get_tracer(SCOPE, own_version, self._pipeline.provider, SCHEMA_URL)
         self._meters = Meters(kwargs.get("meter_provider") or get_meter_provider(), own_version)
@@ -142,7 +141,7 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
         self._wrappers.unwrap()
 
     def _tell_doubling(self) -> None:
-        """Once, and asked at each connection: MLflow's may be switched on after ours."""
+        """Once. It is looked for at each connection: MLflow's may be switched on after ours."""
         if self._is_doubling_told or not self._pipeline.reaches_mlflow or not autolog_is_on():
             return
         self._is_doubling_told = True

@@ -108,6 +108,7 @@ NOT_WHILE_IT_RUNS = {
         "instrument",
         "_instrument",
         "_uninstrument",
+        "provider",
     ),
     "Connection": ("is_over", "launched_in"),
     "Claims": ("__init__",),
