@@ -198,6 +198,20 @@ def test_a_token_that_a_shell_joins_from_quotes_is_masked_whole(join: tuple[str,
     assert json.loads(redact(json.dumps([line]))) == [masked]
 
 
+@pytest.mark.parametrize("between", [100, 5_000, 30_000, 300_000])
+def test_words_that_are_cut_are_masked_wherever_in_a_long_text_they_stand(between: int) -> None:
+    """Long texts are looked through about each cut; nearer cuts, together."""
+    first, rest = "ghp_", "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
+    cut = f"\x1b[31m{first}\x1b[0m{rest}"
+    other = "and so on\n" * (between // 10)
+    text = f"{other}{cut} {other}{cut} {cut}\n{other}\x1b[32mPASSWORD\x1b[0m=xK9#mPq2vL\n{other}"
+    mask = "[redacted:github-token]"
+    assert redact(text) == (
+        f"{other}\x1b[31m{mask} {other}\x1b[31m{mask} \x1b[31m{mask}\n{other}"
+        f"\x1b[32mPASSWORD\x1b[0m=[redacted:password]\n{other}"
+    )
+
+
 def test_a_token_that_is_coloured_in_parts_is_masked_whole() -> None:
     """`grep --color=always ghp_`: what it found has a colour, what follows has none."""
     first, rest = BY_SHAPE["github-token"][0][:4], BY_SHAPE["github-token"][0][4:]

@@ -34,6 +34,10 @@ _COLOUR = re.compile(r"(?:\x1b|\\{1,4}(?:u001[bB]|x1[bB]|033|e))\[[0-9;?]{0,16}[
 _JOINS = ("\"'", "'\"", "'\\\"")
 _JOIN = re.compile(r"(?<=[A-Za-z0-9_-])(?:\\{0,3}\"'|'\\{0,3}\")(?=[A-Za-z0-9_-])")
 
+# What begins further from a cut does not depend on it: longer are only keys in lines, whose
+# first and last lines stand for themselves.
+_ABOUT_A_CUT = 8192
+
 # What may stand beside a mask and is no secret.
 _SCHEMES = frozenset(("", "bearer", "basic", "token"))
 
@@ -134,32 +138,46 @@ def _across(
     """Yield what is one word without the cuts, each of which has one of the signs in it.
 
     `grep --color` cuts a key where its match ends, a shell's quotes where somebody joined it.
+    Looked for about the cuts only: the rest of a long text was looked through as it is.
     """
     if not any(sign in text for sign in signs):
         return
+    cuts = [match.span() for match in cut.finditer(text)]
+    while cuts:
+        near = 1
+        while near < len(cuts) and cuts[near][0] - cuts[near - 1][1] <= 2 * _ABOUT_A_CUT:
+            near += 1
+        yield from _across_these(cuts[:near], text, patterns)
+        cuts = cuts[near:]
+
+
+def _across_these(
+    cuts: Sequence[tuple[int, int]], text: str, patterns: Sequence[SecretPattern]
+) -> Iterator[Found]:
+    """Yield what begins near the cuts, seen with as much again around it."""
     begins: list[int] = []  # where each piece begins in the plain text, and in `text`
     places: list[int] = []
     pieces: list[str] = []
-    plain, done = 0, 0
-    for match in [*cut.finditer(text), None]:
-        piece = text[done : match.start() if match else len(text)]
-        if piece:
+    plain, done = 0, max(0, cuts[0][0] - 2 * _ABOUT_A_CUT)
+    end = min(len(text), cuts[-1][1] + 2 * _ABOUT_A_CUT)
+    for start, after in [*cuts, (end, end)]:
+        if start > done:
             begins.append(plain)
             places.append(done)
-            pieces.append(piece)
-            plain += len(piece)
-        done = match.end() if match else done
-    if len(pieces) < 2 and plain == len(text):
-        return
+            pieces.append(text[done:start])
+            plain += start - done
+        done = after
     for secret in _secrets("".join(pieces), patterns):
         first = bisect_right(begins, secret.start) - 1
         last = bisect_right(begins, secret.end - 1) - 1
-        yield Found(
-            start=places[first] + secret.start - begins[first],
-            end=places[last] + secret.end - begins[last],
-            kind=secret.kind,
-            rank=secret.rank,
-        )
+        begin = places[first] + secret.start - begins[first]
+        if cuts[0][0] - _ABOUT_A_CUT <= begin <= cuts[-1][1] + _ABOUT_A_CUT:
+            yield Found(
+                start=begin,
+                end=places[last] + secret.end - begins[last],
+                kind=secret.kind,
+                rank=secret.rank,
+            )
 
 
 def _secrets_of_the_user(text: str, patterns: Sequence[SecretPattern]) -> Iterator[Found]:
