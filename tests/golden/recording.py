@@ -53,6 +53,7 @@ def record(story_name: str, folder: Path, claude: Path, *, answer_s: float = 0.0
     """
     story = STORIES[story_name]()
     version = tuple(map(int, version_of(claude).split(".")))
+    folder = folder.resolve()  # hooks run elsewhere
     hook, spool = folder / "hook.py", folder / "hooks.txt"
     hook.write_text(_HOOK)
     python = os.path.realpath(sys.executable)
