@@ -135,7 +135,9 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
     def provider(self) -> SdkProvider:
         """Where spans go, once `instrument` was called; an empty one for what cannot be flushed."""
         provider = self._pipeline.provider or get_tracer_provider()
-        return provider if isinstance(provider, SdkProvider) else SdkProvider()
+        return (
+            provider if isinstance(provider, SdkProvider) else SdkProvider(shutdown_on_exit=False)
+        )
 
     def _uninstrument(self, **kwargs: Any) -> None:
         self._wrappers.unwrap()

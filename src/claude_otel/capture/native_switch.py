@@ -78,7 +78,9 @@ def switch_back(text: str, undo: Undo) -> tuple[str, Undo]:
 
 def _env_of(text: str) -> dict[str, Any] | None:
     """The variables of the file; None where it names none."""
-    env = checked(text).get("env", {})
-    if not isinstance(env, dict):
+    found = checked(text)
+    if "env" not in found:
+        return None
+    if not isinstance(found["env"], dict):
         raise ConfigurationError('"env" is no object in it; correct it and run the command again')
-    return cast(dict[str, Any], env) if "env" in checked(text) else None
+    return cast(dict[str, Any], found["env"])

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from claude_otel.content.phrases import end_of_phrase, is_passphrase
-from claude_otel.content.token_shapes import PLACEHOLDER, Found
+from claude_otel.content.token_shapes import Found, is_placeholder
 
 _LONGEST_NAME = 64
 _LONGEST_VALUE = 4096
@@ -133,7 +133,7 @@ def _secret_of(text: str, line: _Line) -> Iterator[Found]:
 
 def _is_secret(name: str, value: str) -> bool:
     judged = value[:128]
-    if PLACEHOLDER.fullmatch(judged) or "[redacted:" in value:
+    if is_placeholder(value) or "[redacted:" in value:
         return False
     if " " in judged:
         return not _NAME_OF_WORDS.search(name) and is_passphrase(

@@ -65,11 +65,11 @@ _PRECISE_PASS = re.compile(
 _FIELD_OF_A_MNEMONIC = re.compile(
     r"mnemonic$|(?:seed|recovery|backup|wallet)[_. -]?(?:phrase|words)$"
 )
-# The kind that a mask names where it is another than the name.
 # What a JSON key of this name announces depends on the text.
 _WEAK = frozenset(("pass", "auth", "signing", "salt"))
 # What may be a passphrase.
 _OF_WORDS = frozenset(("password", "pass", "secret"))
+# The kind that a mask names where it is another than the name.
 _MASKS = {"pass": "password", "auth": "credentials", "signing": "secret", "salt": "secret"}
 _POWERSHELL = re.compile(r"\$(?:env|script|global|local|private):$", re.IGNORECASE)
 

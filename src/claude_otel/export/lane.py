@@ -11,7 +11,7 @@ batch, asks the ledger what of it is still wanted, and makes one attempt.
   the receiver always fails does not keep the others back.
 - Refused: the batch is halved until the bad span is alone; that one is set
   aside in the ledger with the reason. (One that is only too large was sent again
-  with less content before: `pipeline.py`.)
+  with less content before: `destination.py`.)
 """
 
 import logging

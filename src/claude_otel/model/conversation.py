@@ -276,7 +276,7 @@ class Conversation:
 
     def moves(self, turn: Turn) -> None:
         """All of this talk that is still open was for `turn`."""
-        for owned in (*self.open_calls.values(), *self._pending.values()):
+        for owned in (*self.open_calls.values(), *self._pending.values(), *self._passed_on):
             owned.turn = turn
 
     def forget(self, call: ModelCall) -> None:

@@ -40,7 +40,8 @@ _LOOK_EVERY_S = 0.1
 _ASK_AGAIN_AFTER_S = 1.0
 # The first answer may be about what was read before the question; the second is not.
 _ANSWERS = 2
-_RECENT_NS = 24 * 3600 * 1_000_000_000
+RECENT_NS = 24 * 3600 * 1_000_000_000
+"""A day: what is older nobody can mend by now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +134,7 @@ def has_something_to_deliver(folder: SessionFolder) -> bool:
 def recently_unsampled_turns(state: StateFolder) -> dict[str, int]:
     """How many turns of the last day no destination got, by who left them out."""
     try:
-        return ledger_view.unsampled_turns(state.ledger, since_ns=time.time_ns() - _RECENT_NS)
+        return ledger_view.unsampled_turns(state.ledger, since_ns=time.time_ns() - RECENT_NS)
     except ConfigurationError:
         return {}  # what is wrong with the ledger is said elsewhere
 
@@ -274,7 +275,7 @@ class _Reported:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):  # told once more, then
             rejected_until_ns, dropped = 0, {}
         return cls(
-            rejected_until_ns=max(rejected_until_ns, time.time_ns() - _RECENT_NS),
+            rejected_until_ns=max(rejected_until_ns, time.time_ns() - RECENT_NS),
             dropped=dropped,
         )
 

@@ -16,14 +16,13 @@ from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export import ledger_view
 from claude_otel.state_folder import StateFolder, WorkerFolder
 from claude_otel.worker import lock
-from claude_otel.worker.flushing import has_something_to_deliver, what_was_said
+from claude_otel.worker.flushing import RECENT_NS, has_something_to_deliver, what_was_said
 from claude_otel.worker.report import read_report
 
 # A hook's starter needs a moment: no reason to alarm anybody.
 _STARTING_S: Final = 5.0
 # A worker reports every five seconds at least (report.py); one that has not for so long hangs.
 _SILENT_S: Final = 30.0
-_RECENT_NS: Final = 24 * 3600 * 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +149,7 @@ def _recent_rejections(state: StateFolder) -> Iterator[str]:
         found = ledger_view.rejections(state.ledger)
     except ConfigurationError:
         return  # said already
-    recent = [one for one in found if time.time_ns() - one.at_ns < _RECENT_NS]
+    recent = [one for one in found if time.time_ns() - one.at_ns < RECENT_NS]
     for name in dict.fromkeys(one.destination for one in recent):
         reasons = [one.reason for one in recent if one.destination == name]
         yield (
@@ -164,7 +163,7 @@ def hook_failures(state: StateFolder) -> Iterator[str]:
     for folder in state.workers():
         report = read_report(folder) or {}
         failures: dict[str, int] = report.get("hook_failures", {})
-        if failures and time.time_ns() - report["at_ns"] < _RECENT_NS:
+        if failures and time.time_ns() - report["at_ns"] < RECENT_NS:
             told = ", ".join(f"{what} {count:,} times" for what, count in failures.items())
             yield (
                 f"The redaction hook {told}; what it was given then was withheld. Correct the "
@@ -176,7 +175,7 @@ def mistakes(state: StateFolder, *, told: Collection[str]) -> Iterator[str]:
     """What workers of the last day could not use of their sessions' environment, if not `told`."""
     for folder in state.workers():
         report = read_report(folder) or {}
-        if not report or time.time_ns() - report["at_ns"] > _RECENT_NS:
+        if not report or time.time_ns() - report["at_ns"] > RECENT_NS:
             continue
         for mistake in report.get("mistakes", ()):
             what = mistake.partition(": ")[2]
