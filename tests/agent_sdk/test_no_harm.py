@@ -224,12 +224,26 @@ async def works(seen: Seen, entry: str, api: Any, home: Any, folder: Path) -> No
         permission_mode="default",
         allowed_tools=[],
     )
+
+    async def connected() -> None:
+        """The CLI asks the program's server for its tools while a prompt may already come: which
+        of the two is written first is chance, so the prompt waits."""
+        with anyio.fail_after(60):
+            while '"tools": [' not in (folder / "stdin").read_text():
+                await anyio.sleep(0.01)
+
+    async def once_connected(text: str) -> Any:
+        await connected()
+        async for prompt in prompts(seen, text):
+            yield prompt
+
     with unchanged(seen, mine):
         if entry == "query":
-            async for _ in query(prompt=prompts(seen, "Do."), options=mine):
+            async for _ in query(prompt=once_connected("Do."), options=mine):
                 pass
             return
         async with ClaudeSDKClient(mine) as client:
+            await connected()
             for prompt in ("Do.", prompts(seen, "And?")):
                 await client.query(prompt)
                 async for _ in client.receive_response():
