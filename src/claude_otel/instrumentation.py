@@ -38,6 +38,7 @@ from claude_otel.capture.ownership import Claims
 from claude_otel.capture.reflog import commit_at
 from claude_otel.content_choice import LEVEL, content_on_spans, unheard_of_mlflow
 from claude_otel.content_rules import rules_of
+from claude_otel.destinations import MlflowSetting
 from claude_otel.diagnostics import log
 from claude_otel.emit import SCOPE, within_limits
 from claude_otel.emit_live import LiveEmitter, Visible
@@ -217,7 +218,7 @@ def configure() -> SdkProvider:
     none unless OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT says so. Where the
     application has a TracerProvider already, its spans go where it sends them, under the same
     rule as OTLP, and to MLflow if that is configured. Where the program has imported `mlflow`,
-    its tracking URI and experiment count, as they are now: set them before. Returns the
+    its tracking URI and experiment count, as they are when a trace begins. Returns the
     provider; an empty one where an earlier `instrument()` gives spans to one that is not
     OpenTelemetry's SDK's. Raises ConfigurationError for a value that cannot be used.
     """
@@ -243,20 +244,21 @@ _configured: _Pipeline | None = None
 def _configured_from(existing: TracerProvider) -> _Pipeline:
     from claude_otel.export import pipeline  # OpenTelemetry reads variables when it is imported
 
+    found = pipeline.application_configuration()
     if isinstance(existing, SdkProvider):
         provider, visible = existing, _as_opentelemetry_says(settings.own_environment())
-        for processor in pipeline.application_processors(beside_others=True):
+        for processor in pipeline.application_processors(found, beside_others=True):
             provider.add_span_processor(processor)
         log.info("the application has its own TracerProvider: claude-otel adds MLflow only")
     else:
-        provider, visible = pipeline.application_provider(), _everything
+        provider, visible = pipeline.application_provider(found), _everything
         set_tracer_provider(provider)
         _thread.flush = provider.force_flush
     return _Pipeline(
         provider=provider,
         visible=visible,
         current=lambda: under_mlflow(otel_context.get_current()),
-        reaches_mlflow=pipeline.application_reaches_mlflow(),
+        reaches_mlflow=any(isinstance(each, MlflowSetting) for each in found.destinations),
     )
 
 

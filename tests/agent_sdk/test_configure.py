@@ -171,6 +171,37 @@ def test_traces_of_an_mlflow_user_appear_in_the_experiment_that_is_set(
     assert trace.info.tags["mlflow.traceName"] == "invoke_agent claude-code"
 
 
+@pytest.mark.parametrize("own", [False, True], ids=["ours", "beside the application's own"])
+def test_each_trace_goes_to_the_experiment_that_is_set_when_it_begins(
+    own: bool, empty_mlflow_store: Path, tmp_path: Path
+) -> None:
+    """As with MLflow's own tracing: also after `configure()`, and changed while nothing is sent."""
+    uri = mlflow_store(empty_mlflow_store, tmp_path)
+    source = f"""
+import mlflow
+import claude_otel
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+
+if {own}:
+    trace.set_tracer_provider(TracerProvider())
+provider = claude_otel.configure()
+mlflow.set_tracking_uri("{uri}")
+for name in ("the first", "the second"):
+    mlflow.set_experiment(name)
+    ask()
+mlflow.set_experiment("of nobody")
+assert claude_otel.flush(60) and provider.force_flush()
+"""
+    scenario = Scenario(main=(reply("One."), reply("Two.")))
+    run_program(scenario, tmp_path, program(tmp_path, source), OTEL_BSP_SCHEDULE_DELAY="3600000")
+    answers = {
+        name: [trace.info.response_preview for trace in traces_in(uri, name)]
+        for name in ("the first", "the second", "of nobody")
+    }
+    assert answers == {"the first": ["One."], "the second": ["Two."], "of nobody": []}
+
+
 def test_a_function_that_mlflow_traces_and_the_agent_in_it_are_one_trace(
     empty_mlflow_store: Path, tmp_path: Path
 ) -> None:

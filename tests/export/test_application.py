@@ -20,6 +20,7 @@ from claude_otel.export.application import DestinationExporter
 from claude_otel.export.ledger import Ledger
 from claude_otel.export.otlp_file import OtlpFile
 from claude_otel.export.pipeline import (
+    application_configuration,
     application_processors,
     application_provider,
     destinations,
@@ -28,7 +29,7 @@ from claude_otel.export.pipeline import (
 
 def _provider() -> TracerProvider:
     provider = TracerProvider(shutdown_on_exit=False)
-    for processor in application_processors():
+    for processor in application_processors(application_configuration()):
         provider.add_span_processor(processor)
     return provider
 
@@ -104,7 +105,7 @@ tracer_provider:
 """
     )
     monkeypatch.setenv("OTEL_CONFIG_FILE", str(file))
-    provider = application_provider()
+    provider = application_provider(application_configuration())
     provider.get_tracer("an application").start_span("a").end()
     provider.shutdown()
     told = otlp_receiver.accepted[0].resource_spans[0].resource.attributes
@@ -128,15 +129,16 @@ def test_without_a_word_all_content_goes_to_an_mlflow_of_ones_own(
 def test_a_wrong_exporter_is_the_users_to_correct(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "mlflo")
     with pytest.raises(ConfigurationError, match=r"no exporter 'mlflo' here; use .*mlflow"):
-        application_processors()
+        application_processors(application_configuration())
 
 
 def test_nothing_global_is_set_up() -> None:
     program = (
-        "from claude_otel.export.pipeline import application_processors\n"
+        "from claude_otel.export import pipeline\n"
         "from opentelemetry import trace, propagate\n"
         "before = trace.get_tracer_provider()\n"
-        "print(len(application_processors()), trace.get_tracer_provider() is before)"
+        "made = pipeline.application_processors(pipeline.application_configuration())\n"
+        "print(len(made), trace.get_tracer_provider() is before)"
     )
     environment = {
         "PATH": os.environ["PATH"],
@@ -232,10 +234,10 @@ def test_what_a_dead_destination_did_not_take_is_counted_as_lost_with_advice(
 
 IN_A_CHILD = """
 import os
-from claude_otel.export.pipeline import application_processors
+from claude_otel.export.pipeline import application_configuration, application_processors
 from opentelemetry.sdk.trace import TracerProvider
 provider = TracerProvider(shutdown_on_exit=False)
-for processor in application_processors():
+for processor in application_processors(application_configuration()):
     provider.add_span_processor(processor)
 tracer = provider.get_tracer("an application")
 tracer.start_span("of the parent").end()
@@ -387,7 +389,7 @@ def test_json_over_http_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "otlp")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")
     with pytest.raises(ConfigurationError, match="OTLP_TRACES_PROTOCOL=http/protobuf for traces"):
-        application_provider()
+        application_provider(application_configuration())
 
 
 def test_a_receiver_of_claude_codes_own_traces_is_left_to_them(
@@ -402,7 +404,7 @@ def test_a_receiver_of_claude_codes_own_traces_is_left_to_them(
     }
     for name, value in on.items():
         monkeypatch.setenv(name, value)
-    assert application_processors() == []
+    assert application_processors(application_configuration()) == []
     assert caplog.messages == [
         "Claude Code sends traces of its own to localhost:1 (CLAUDE_CODE_ENHANCED_TELEMETRY_BETA "
         "is on in the environment of this program), and ours would double every call. Choose: for "
@@ -410,5 +412,5 @@ def test_a_receiver_of_claude_codes_own_traces_is_left_to_them(
         "CLAUDE_CODE_ENHANCED_TELEMETRY_BETA"
     ]
     monkeypatch.delenv("CLAUDE_CODE_ENHANCED_TELEMETRY_BETA")
-    (ours,) = application_processors()
+    (ours,) = application_processors(application_configuration())
     ours.shutdown()

@@ -32,6 +32,26 @@ def test_an_experiment_is_found_by_name_or_made(mlflow_uri: str) -> None:
     }
 
 
+def test_a_trace_goes_where_the_variables_say_as_its_first_span_arrives(
+    mlflow_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier, later = 0x5D1, 0x5D2
+    exporter = MLflowSpanExporter(mlflow_uri)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "chosen first")
+    delivered(exporter, chat(earlier, span_id=2))
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "chosen then")
+    delivered(exporter, turn(earlier), turn(later), chat(later, span_id=2))
+
+    experiments = {
+        trace_id: mlflow.get_experiment(read(mlflow_uri, trace_id).info.experiment_id).name
+        for trace_id in (earlier, later)
+    }
+    assert experiments == {earlier: "chosen first", later: "chosen then"}
+    for trace_id in (earlier, later):
+        info = read(mlflow_uri, trace_id).info
+        assert (info.state, info.token_usage) == ("OK", usage_of(1))
+
+
 def test_spans_join_their_trace_in_whichever_experiment_it_is(mlflow_uri: str) -> None:
     trace_id = 0x5E0
     delivered(MLflowSpanExporter(mlflow_uri, experiment_name="of the caller"), turn(trace_id))

@@ -143,7 +143,7 @@ def processor_for(
     exporter = DestinationExporter(destination)
     if at_once:
         return SimpleSpanProcessor(exporter)
-    return _Batches(exporter, closing, destination.closes_within_s)
+    return _Batches(exporter, closing, destination)
 
 
 class _Batches(BatchSpanProcessor):
@@ -154,11 +154,14 @@ class _Batches(BatchSpanProcessor):
     in a thread of its own, which is there before the interpreter shuts down.
     """
 
-    def __init__(self, exporter: DestinationExporter, closing: Closing, patience_s: float) -> None:
+    def __init__(
+        self, exporter: DestinationExporter, closing: Closing, destination: Destination
+    ) -> None:
         super().__init__(exporter)
         self._destination = exporter
         self._closing = closing
-        self._patience_s = patience_s
+        self._began = destination.began
+        self._patience_s = destination.closes_within_s
         self._begin()
 
     def _begin(self) -> None:
@@ -168,6 +171,10 @@ class _Batches(BatchSpanProcessor):
         self._lock = threading.Lock()
         self._is_closed = threading.Event()
         threading.Thread(target=self._close, name="claude-otel close", daemon=True).start()
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        if span.parent is None or span.parent.is_remote:
+            self._began(span.get_span_context().trace_id)
 
     def on_end(self, span: ReadableSpan) -> None:
         if os.getpid() != self._pid:

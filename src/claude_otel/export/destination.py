@@ -21,8 +21,8 @@ RECEIVER_S: Final = 8.0
 _LEAST_CONTENT_BYTES: Final = 64 * 1024
 
 
-def _nothing() -> None:
-    """Most destinations hold nothing open."""
+def nothing(trace_id: int = 0) -> None:
+    """Most destinations hold nothing open, and need not know when a trace begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +32,8 @@ class Destination:
     `name` keys the ledger: it names the backend and place, never a credential.
     `send` makes one attempt, a second with less content for a single span that is too large,
     and never raises. `accepts_corrections`: a span that is sent again replaces the first.
+    `began` is told the id of each trace that begins in an application, as it does, by what a
+    processor calls in the application's own thread: it never raises and does no I/O.
     `closes_within_s`: how long an application that ends waits for it.
     """
 
@@ -39,7 +41,8 @@ class Destination:
     accepts_corrections: bool
     content_level: ContentLevel
     send: Send
-    close: Callable[[], None] = _nothing
+    close: Callable[[], None] = nothing
+    began: Callable[[int], None] = nothing
     closes_within_s: float = RECEIVER_S
 
 

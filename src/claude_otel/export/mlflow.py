@@ -2,13 +2,12 @@
 
 Spans are logged as they come; when the trace's root has ended its own record is
 written, and again after each late span. How: the two roads, `mlflow_http.py`
-for http(s) and `mlflow_client.py` for the rest.
+for http(s) and `mlflow_client.py` for the rest. Where to: `mlflow_place.py`.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -21,6 +20,7 @@ from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export.application import DestinationExporter
 from claude_otel.export.destination import Destination, projecting
 from claude_otel.export.mlflow_parent import is_mlflows_trace
+from claude_otel.export.mlflow_place import Places
 from claude_otel.export.mlflow_road import Experiment, Road
 from claude_otel.export.mlflow_view import trace_id_in_mlflow
 from claude_otel.export.outcome import DELIVERED, Outcome, refused, unavailable
@@ -44,6 +44,8 @@ class MLflowSpanExporter(SpanExporter):
     What is not given comes from MLFLOW_TRACKING_URI, MLFLOW_EXPERIMENT_ID and
     MLFLOW_EXPERIMENT_NAME, else it is the user's own SQLite store and the
     Default experiment; an experiment that does not exist is created by name.
+    `mlflow.set_experiment` and `mlflow.set_tracking_uri` write these variables: each trace goes
+    where they say when it begins (`began`), or else when its first span is exported.
     Raises `ConfigurationError` where the store needs the missing mlflow package. What of the
     spans' content MLflow is to have CLAUDE_OTEL_CONTENT and CLAUDE_OTEL_CONTENT_WITHOUT say.
     `trace_totals` holds what is known of earlier spans (default: in memory, and
@@ -58,19 +60,17 @@ class MLflowSpanExporter(SpanExporter):
         *,
         trace_totals: TraceTotals | None = None,
     ) -> None:
-        own = settings.own_environment()
-        uri = tracking_uri or own.get("MLFLOW_TRACKING_URI") or embedded_store()
-        if experiment_id is None and experiment_name is None:
-            experiment_id = own.get("MLFLOW_EXPERIMENT_ID") or None
-            experiment_name = own.get("MLFLOW_EXPERIMENT_NAME") or None
-        self._road = _road(uri, Experiment(id=experiment_id, name=experiment_name), own)
+        is_named = experiment_id is not None or experiment_name is not None
+        experiment = Experiment(id=experiment_id, name=experiment_name) if is_named else None
+        self._places = Places(tracking_uri, experiment)
+        self.began = self._places.began
         self._totals = InMemoryTotals() if trace_totals is None else trace_totals
         self._shares_traces = trace_totals is None
-        self._mlflows: dict[str, None] = {}
-        level, without = content_of("mlflow", own)
+        self._mlflows: dict[int, Road] = {}
+        level, without = content_of("mlflow", settings.own_environment())
         self._exporter = DestinationExporter(
             Destination(
-                name=f"mlflow {mask('', uri)}",
+                name=f"mlflow {mask('', self._places.tracking_uri)}",
                 accepts_corrections=True,
                 content_level=level,
                 send=projecting(self.send, level, without),
@@ -95,27 +95,13 @@ class MLflowSpanExporter(SpanExporter):
         except Exception as error:
             return refused(f"the span cannot be read: {type(error).__name__}: {error}")
         try:
-            outcome = self._road.log_spans(spans)
-            for trace_id in dict.fromkeys(fact.trace_id for fact in facts):
+            outcome = DELIVERED
+            for road, told in self._by_road(spans, facts):
+                outcome = self._send_by(road, told)
                 if not outcome.delivered:
                     return outcome
-                group = [
-                    s for s, fact in zip(spans, facts, strict=True) if fact.trace_id == trace_id
-                ]
-                if is_mlflows_trace(group[0].get_span_context()):
-                    self._mlflows[trace_id_in_mlflow(trace_id)] = None
-                    continue
-                new = [f for f in facts if f.trace_id == trace_id]
-                ours = tuple(self._totals.spans_of(trace_id))
-                others = self._of_others(trace_id, ours, new)
-                if isinstance(others, Outcome):
-                    return others
-                record = trace_record(group, (*others, *ours))
-                if record is not None:
-                    outcome = self._road.write_record(replace(record, is_shared=bool(others)))
-            if outcome.delivered:
-                self._totals.delivered(facts)
-                self._correct_mlflows()
+            self._totals.delivered(facts)
+            self._correct_mlflows()
             return outcome
         except ConfigurationError as error:  # the ledger is locked, say
             return unavailable(str(error))
@@ -123,8 +109,36 @@ class MLflowSpanExporter(SpanExporter):
             log.exception("failed while giving spans to MLflow")
             return unavailable(f"our own mistake: {type(error).__name__}: {error}.")
 
+    def _by_road(
+        self, spans: Sequence[ReadableSpan], facts: Sequence[SpanFacts]
+    ) -> Iterator[tuple[Road, list[tuple[ReadableSpan, SpanFacts]]]]:
+        """The same spans by where they go, mostly one place. Raises ConfigurationError."""
+        told: dict[Road, list[tuple[ReadableSpan, SpanFacts]]] = {}
+        for span, fact in zip(spans, facts, strict=True):
+            told.setdefault(self._places.road_of(fact.trace_id), []).append((span, fact))
+        yield from told.items()
+
+    def _send_by(self, road: Road, told: Sequence[tuple[ReadableSpan, SpanFacts]]) -> Outcome:
+        outcome = road.log_spans([span for span, _ in told])
+        for trace_id in dict.fromkeys(fact.trace_id for _, fact in told):
+            if not outcome.delivered:
+                return outcome
+            group = [span for span, fact in told if fact.trace_id == trace_id]
+            if is_mlflows_trace(group[0].get_span_context()):
+                self._mlflows[trace_id] = road
+                continue
+            new = [fact for _, fact in told if fact.trace_id == trace_id]
+            ours = tuple(self._totals.spans_of(trace_id))
+            others = self._of_others(road, trace_id, ours, new)
+            if isinstance(others, Outcome):
+                return others
+            record = trace_record(group, (*others, *ours))
+            if record is not None:
+                outcome = road.write_record(replace(record, is_shared=bool(others)))
+        return outcome
+
     def _of_others(
-        self, trace_id: int, earlier: Sequence[SpanFacts], new: Sequence[SpanFacts]
+        self, road: Road, trace_id: int, earlier: Sequence[SpanFacts], new: Sequence[SpanFacts]
     ) -> Sequence[SpanFacts] | Outcome:
         """What MLflow has of the trace beside our spans, where others may add to it.
 
@@ -137,7 +151,7 @@ class MLflowSpanExporter(SpanExporter):
             self._shares_traces or any(root.remote_parent_id is not None for root in roots)
         ):
             return ()
-        stored = self._road.read_spans(trace_id_in_mlflow(trace_id))
+        stored = road.read_spans(trace_id_in_mlflow(trace_id))
         if isinstance(stored, Outcome):
             return stored
         ids = {facts.span_id for facts in ours}
@@ -149,14 +163,14 @@ class MLflowSpanExporter(SpanExporter):
         Its record sums up what it had then, or in its own process. No span waits for this: what
         cannot be read or written now is tried with the next spans, and at shutdown.
         """
-        for trace_id in list(self._mlflows):
-            stored = self._road.read_spans(trace_id)
+        for trace_id, road in list(self._mlflows.items()):
+            stored = road.read_spans(trace_id_in_mlflow(trace_id))
             if isinstance(stored, Outcome):
                 continue
             record = trace_record([], map(facts_of_stored, stored))
             if (
                 record is not None
-                and self._road.write_record(replace(record, only_totals=True)).delivered
+                and road.write_record(replace(record, only_totals=True)).delivered
             ):
                 del self._mlflows[trace_id]
         while len(self._mlflows) > _MLFLOWS_WAITED_FOR:
@@ -167,46 +181,8 @@ class MLflowSpanExporter(SpanExporter):
 
     def _close(self) -> None:
         self._correct_mlflows()
-        self._road.close()
+        self._places.close()
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Nothing is kept back here."""
         return True
-
-
-def embedded_store() -> str:
-    """Give the tracking URI of the SQLite store in the user's data folder."""
-    return f"sqlite:///{settings.data_folder().mlflow_store}"
-
-
-def _road(uri: str, experiment: Experiment, environ: Mapping[str, str]) -> Road:
-    # Who signs for these is MLflow's own, or a plugin of it.
-    is_for_aws = environ.get("MLFLOW_TRACKING_AWS_SIGV4", "").lower() in ("true", "1")
-    is_signed = is_for_aws or bool(environ.get("MLFLOW_TRACKING_AUTH"))
-    is_server = uri.startswith(("http://", "https://"))
-    if is_server and not is_signed:
-        from claude_otel.export.mlflow_http import HttpRoad
-
-        return HttpRoad(uri, experiment, environ=environ)
-    from claude_otel.export.mlflow_client import ClientRoad, require
-
-    require("mlflow", "This MLflow store", "claude-otel[mlflow]")
-    if is_server and is_for_aws:
-        require("requests_auth_aws_sigv4", "MLFLOW_TRACKING_AWS_SIGV4", "requests-auth-aws-sigv4")
-    settings.keep_mlflow_quiet()
-    if uri.startswith("sqlite:///"):
-        _make_room(Path(uri.removeprefix("sqlite:///").partition("?")[0]))
-    return ClientRoad(uri, experiment)
-
-
-def _make_room(database: Path) -> None:
-    """Make the folder of a SQLite store; the user's own store is for nobody else to read."""
-    try:
-        database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if database == settings.data_folder().mlflow_store:
-            database.touch(mode=0o600)
-    except OSError as error:
-        raise ConfigurationError(
-            f"The MLflow store {database} cannot be made: {error}. "
-            "Choose another tracking URI with `claude-otel setup -u`."
-        ) from error

@@ -8,6 +8,8 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Final
@@ -33,7 +35,7 @@ from claude_otel.destinations import (
 )
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export.application import Closing, WithContent, processor_for
-from claude_otel.export.destination import RECEIVER_S, Destination, Send, projecting
+from claude_otel.export.destination import RECEIVER_S, Destination, Send, nothing, projecting
 from claude_otel.export.foreign import ForeignExporter, installed_exporter
 from claude_otel.export.ledger import Ledger, LedgerTotals
 from claude_otel.export.mlflow import MLflowSpanExporter
@@ -41,6 +43,7 @@ from claude_otel.export.mlflow_parent import tracking_uri_here
 from claude_otel.export.mlflow_view import UNKNOWN_SERVICE
 from claude_otel.export.outcome import Outcome, unavailable
 from claude_otel.export.trace_record import TraceTotals
+from claude_otel.settings import Configuration
 
 log = logging.getLogger("claude_otel")
 
@@ -48,7 +51,14 @@ DEFAULT_SERVICE_NAME: Final = "claude-code"
 
 _LOCAL_STORE_S: Final = 30.0
 
-Close = Callable[[], None]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sender:
+    """How a destination is reached; as the fields of `Destination`."""
+
+    send: Send
+    close: Callable[[], None] = nothing
+    began: Callable[[int], None] = nothing
 
 
 def destinations(
@@ -60,46 +70,51 @@ def destinations(
     hold up the others, and nothing of it is lost. `console`: the file that stands
     for the console of a process that has none.
     """
-    return [
-        _destination(setting, LedgerTotals(ledger, destination_name(setting)), console)
-        for setting in configured
-    ]
+
+    def made(setting: configured_as.Destination) -> Destination:
+        totals = LedgerTotals(ledger, destination_name(setting))
+        return _destination(setting, partial(_sender, setting, totals, console))
+
+    return [made(setting) for setting in configured]
 
 
-def application_processors(*, beside_others: bool = False) -> list[SpanProcessor]:
-    """One span processor for each destination that this process's own environment names.
+def application_configuration() -> Configuration:
+    """What this process's own environment and MLflow say; the log says what of it does not count.
 
-    For a TracerProvider of the caller's: nothing global is set up. MLflow gets all content,
-    the rest none, unless the environment says otherwise. `beside_others`: the provider has
-    exporters of its own, so that only MLflow is added, and is given what those are not to see.
-    Raises ConfigurationError for a value that cannot be used; a destination that cannot be
-    built logs why, at each export.
+    Raises ConfigurationError for a value that cannot be used.
     """
     found = settings.application_configuration(tracking_uri_here())
     for ignored in found.ignored:
         if ignored.where == native_telemetry.WHERE:
             log.warning("%s", ignored.reason)
+    return found
+
+
+def application_processors(
+    found: Configuration, *, beside_others: bool = False
+) -> list[SpanProcessor]:
+    """One span processor for each destination that an application's configuration names.
+
+    For a TracerProvider of the caller's: nothing global is set up. MLflow gets all content,
+    the rest none, unless the environment says otherwise. `beside_others`: the provider has
+    exporters of its own, so that only MLflow is added, and is given what those are not to see.
+    A destination that cannot be built logs why, at each export.
+    """
     closing = Closing()
     if beside_others:
         return [
-            WithContent(processor_for(_destination(setting, None, None), closing))
+            WithContent(processor_for(_in_application(setting, found), closing))
             for setting in found.destinations
             if isinstance(setting, MlflowSetting)
         ]
     return [
         processor_for(
-            _destination(setting, None, None),
+            _in_application(setting, found),
             closing,
             at_once=isinstance(setting, ConsoleSetting),
         )
         for setting in found.destinations
     ]
-
-
-def application_reaches_mlflow() -> bool:
-    """Whether one of them is an MLflow. Raises ConfigurationError."""
-    found = settings.application_configuration(tracking_uri_here())
-    return any(isinstance(setting, MlflowSetting) for setting in found.destinations)
 
 
 def check(setting: configured_as.Destination) -> None:
@@ -110,7 +125,7 @@ def check(setting: configured_as.Destination) -> None:
     """
     match setting:
         case OtlpSetting():
-            _otlp(setting)[1]()
+            _otlp(setting).close()
         case MlflowSetting():
             is_server = setting.tracking_uri.startswith(("http://", "https://"))
             if not is_server and find_spec("mlflow") is None:
@@ -138,19 +153,18 @@ def destination_name(setting: configured_as.Destination) -> str:
             return setting.exporter
 
 
-def application_provider() -> TracerProvider:
-    """A provider with resource, sampler, limits and processors as the environment says.
+def application_provider(found: Configuration) -> TracerProvider:
+    """A provider with resource, sampler, limits and processors as the configuration says.
 
     Its `service.name` is OTEL_SERVICE_NAME, or what the file or OTEL_RESOURCE_ATTRIBUTES says.
-    It is given, not set: whose it is to be is the caller's to say. Raises ConfigurationError.
+    It is given, not set: whose it is to be is the caller's to say.
     """
-    declared = settings.application_configuration().declared
     provider = TracerProvider(
-        resource=resource(declared, service_name=None),
-        sampler=declared and declared.sampler,
-        span_limits=declared and declared.limits,
+        resource=resource(found.declared, service_name=None),
+        sampler=found.declared and found.declared.sampler,
+        span_limits=found.declared and found.declared.limits,
     )
-    for processor in application_processors():
+    for processor in application_processors(found):
         provider.add_span_processor(processor)
     return provider
 
@@ -197,22 +211,28 @@ def _masked(value: AttributeValue) -> AttributeValue:
             return value
 
 
-def _destination(
-    setting: configured_as.Destination, totals: TraceTotals | None, console: Path | None
-) -> Destination:
+def _in_application(setting: configured_as.Destination, found: Configuration) -> Destination:
+    """By variables alone, MLflow's place is what the program says when a trace begins."""
+    if isinstance(setting, MlflowSetting) and found.declared is None:
+        return _destination(setting, lambda: _mlflow(MLflowSpanExporter()))
+    return _destination(setting, partial(_sender, setting, None, None))
+
+
+def _destination(setting: configured_as.Destination, make: Callable[[], _Sender]) -> Destination:
     name = destination_name(setting)
     try:
-        send, close = _sender(setting, totals, console)
+        sender = make()
     except ConfigurationError as error:
         log.error("%s: %s", name, error)
-        send, close = _unusable(str(error)), _nothing
+        sender = _Sender(send=_unusable(str(error)))
     return Destination(
         name=name,
         # Elsewhere a span that is sent again would stand there twice.
         accepts_corrections=isinstance(setting, MlflowSetting),
         content_level=setting.content,
-        send=projecting(send, setting.content, setting.without),
-        close=close,
+        send=projecting(sender.send, setting.content, setting.without),
+        close=sender.close,
+        began=sender.began,
         closes_within_s=_patience_s(setting),
     )
 
@@ -234,38 +254,43 @@ def _patience_s(setting: configured_as.Destination) -> float:
 
 def _sender(
     setting: configured_as.Destination, totals: TraceTotals | None, console: Path | None
-) -> tuple[Send, Close]:
+) -> _Sender:
     match setting:
         case MlflowSetting():
-            exporter = MLflowSpanExporter(
-                setting.tracking_uri,
-                setting.experiment_id,
-                setting.experiment_name,
-                trace_totals=totals,
+            return _mlflow(
+                MLflowSpanExporter(
+                    setting.tracking_uri,
+                    setting.experiment_id,
+                    setting.experiment_name,
+                    trace_totals=totals,
+                )
             )
-            return exporter.send, exporter.shutdown
         case OtlpSetting():
             return _otlp(setting)
         case FileSetting():
             from claude_otel.export.otlp_file import OtlpFile
 
-            return OtlpFile(setting.path).send, _nothing
+            return _Sender(send=OtlpFile(setting.path).send)
         case ConsoleSetting():
             stream = sys.stdout if console is None else _opened(console)
             printer = ForeignExporter("console", ConsoleSpanExporter(out=stream))
-            return printer.send, _nothing if console is None else stream.close
+            return _Sender(send=printer.send, close=nothing if console is None else stream.close)
         case PluginSetting():
             made = installed_exporter(setting.exporter, setting.options)
             foreign = ForeignExporter(setting.exporter, made)
-            return foreign.send, foreign.close
+            return _Sender(send=foreign.send, close=foreign.close)
 
 
-def _otlp(setting: OtlpSetting) -> tuple[Send, Close]:
+def _mlflow(exporter: MLflowSpanExporter) -> _Sender:
+    return _Sender(send=exporter.send, close=exporter.shutdown, began=exporter.began)
+
+
+def _otlp(setting: OtlpSetting) -> _Sender:
     if setting.protocol == "http/protobuf":
         from claude_otel.export.otlp import OtlpHttp
 
         http = OtlpHttp(setting.options)
-        return http.send, http.close
+        return _Sender(send=http.send, close=http.close)
     try:
         from claude_otel.export.otlp_grpc import OtlpGrpc
     except ImportError as error:
@@ -275,7 +300,7 @@ def _otlp(setting: OtlpSetting) -> tuple[Send, Close]:
             "(usually 4318)."
         ) from error
     grpc = OtlpGrpc(setting.options)
-    return grpc.send, grpc.close
+    return _Sender(send=grpc.send, close=grpc.close)
 
 
 def _opened(file: Path) -> IO[str]:
@@ -287,7 +312,3 @@ def _unusable(error: str) -> Send:
         return unavailable(error)
 
     return send_nothing
-
-
-def _nothing() -> None:
-    """An unusable destination holds nothing open."""
