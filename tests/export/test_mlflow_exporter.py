@@ -3,20 +3,15 @@
 import json
 from pathlib import Path
 
-import mlflow
 import pytest
 from export_story import START_NS, chat, context, text_message, tool, turn
-from gateway import Gateway
-from mlflow_reading import USAGE_OF_ONE, cost_of, delivered, read, usage_of
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
-from opentelemetry.trace import Link, SpanContext, set_span_in_context
-from stores import MlflowServer
+from mlflow_reading import USAGE_OF_ONE, cost_of, delivered, read
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import Link, SpanContext
 
-from claude_otel.export.ledger import Ledger, LedgerTotals, Settled
+from claude_otel.export.ledger import Ledger, LedgerTotals
 from claude_otel.export.mlflow import MLflowSpanExporter
 from claude_otel.export.trace_record import facts_of
-from loopback import Answer, Request
 
 
 def test_a_turn_becomes_a_whole_trace(mlflow_uri: str) -> None:
@@ -98,194 +93,6 @@ def test_links_are_kept(mlflow_uri: str) -> None:
     ]
 
 
-def test_a_trace_is_in_progress_until_its_turn_ends(mlflow_uri: str) -> None:
-    trace_id = 0xA2
-    exporter = MLflowSpanExporter(mlflow_uri, experiment_name="running")
-
-    delivered(exporter, chat(trace_id, span_id=2))
-    first = read(mlflow_uri, trace_id).info
-    delivered(exporter, chat(trace_id, span_id=3), tool(trace_id, span_id=4))
-    second = read(mlflow_uri, trace_id).info
-    delivered(exporter, turn(trace_id, error="overloaded"))
-    last = read(mlflow_uri, trace_id).info
-
-    assert [(i.state, i.token_usage) for i in (first, second, last)] == [
-        ("IN_PROGRESS", usage_of(1)),
-        ("IN_PROGRESS", usage_of(2)),
-        ("ERROR", usage_of(2)),
-    ]
-
-
-def test_late_spans_join_and_the_totals_follow(mlflow_uri: str) -> None:
-    trace_id = 0xA3
-    exporter = MLflowSpanExporter(mlflow_uri, experiment_name="late")
-    delivered(exporter, turn(trace_id), chat(trace_id, span_id=2))
-
-    delivered(exporter, chat(trace_id, span_id=3, at_ms=(5000, 6000)))
-    delivered(exporter, chat(trace_id, span_id=4, at_ms=(7000, 8000)))
-
-    info = read(mlflow_uri, trace_id).info
-    assert info.token_usage == usage_of(3)
-    assert cost_of(info) == {"input_cost": 0.003, "output_cost": 0.006, "total_cost": 0.009}
-    assert info.execution_duration == 3000
-    assert info.request_preview == "What is in here?"
-
-
-def test_a_late_span_after_a_restart_keeps_previews_and_metadata(
-    mlflow_uri: str, ledger: Ledger
-) -> None:
-    trace_id = 0xA4
-    earlier = [turn(trace_id), chat(trace_id, span_id=2)]
-    delivered(
-        MLflowSpanExporter(
-            mlflow_uri, experiment_name="restart", trace_totals=LedgerTotals(ledger, "here")
-        ),
-        *earlier,
-    )
-    ledger.settle(
-        "here",
-        [
-            Settled(
-                kind="any",
-                key=span.name,
-                session_id="session-1",
-                fingerprint="f",
-                facts=facts_of(span),
-            )
-            for span in earlier
-        ],
-    )
-    before = read(mlflow_uri, trace_id).info
-
-    after_restart = MLflowSpanExporter(
-        mlflow_uri, experiment_name="restart", trace_totals=LedgerTotals(ledger, "here")
-    )
-    delivered(after_restart, chat(trace_id, span_id=3, at_ms=(5000, 6000)))
-
-    after = read(mlflow_uri, trace_id).info
-    assert after.token_usage == usage_of(2)
-    totals = ("mlflow.trace.tokenUsage", "mlflow.trace.cost")
-    assert (after.request_preview, after.response_preview, after.state) == (
-        before.request_preview,
-        before.response_preview,
-        before.state,
-    )
-    assert (after.client_request_id, after.tags) == (before.client_request_id, before.tags)
-    assert {k: v for k, v in after.trace_metadata.items() if k not in totals} == {
-        k: v for k, v in before.trace_metadata.items() if k not in totals
-    }
-
-
-def test_what_a_user_added_survives_later_records(mlflow_uri: str) -> None:
-    trace_id = 0xA5
-    exporter = MLflowSpanExporter(mlflow_uri, experiment_name="feedback")
-    delivered(exporter, turn(trace_id), chat(trace_id, span_id=2))
-    mlflow.set_tracking_uri(mlflow_uri)
-    mlflow.log_feedback(trace_id=f"tr-{trace_id:032x}", name="good", value=True)
-    mlflow.set_trace_tag(f"tr-{trace_id:032x}", "reviewed", "yes")
-
-    delivered(exporter, chat(trace_id, span_id=3))
-
-    info = read(mlflow_uri, trace_id).info
-    assert [(a.name, a.value) for a in info.assessments] == [("good", True)]
-    assert info.tags["reviewed"] == "yes"
-
-
-def test_sending_the_same_spans_again_changes_nothing(mlflow_uri: str) -> None:
-    trace_id = 0xA6
-    spans = [turn(trace_id), chat(trace_id, span_id=2), tool(trace_id, span_id=3)]
-    delivered(MLflowSpanExporter(mlflow_uri, experiment_name="twice"), *spans)
-    before = read(mlflow_uri, trace_id)
-
-    delivered(MLflowSpanExporter(mlflow_uri, experiment_name="twice"), *spans)
-
-    assert read(mlflow_uri, trace_id).to_dict() == before.to_dict()
-
-
-def test_a_trace_under_a_remote_parent_ends_and_spans_all_its_turns(mlflow_uri: str) -> None:
-    trace_id = 0xA7
-    caller = context(0xCA11, trace_id, is_remote=True)
-    exporter = MLflowSpanExporter(mlflow_uri, experiment_name="remote")
-
-    delivered(exporter, chat(trace_id, span_id=2))
-    running = read(mlflow_uri, trace_id).info.state
-    delivered(exporter, turn(trace_id, parent=caller, prompt="one", answer="1"))
-    ended = read(mlflow_uri, trace_id).info.state
-    delivered(
-        exporter,
-        chat(trace_id, span_id=12, at_ms=(4000, 4500)),
-        turn(
-            trace_id,
-            span_id=11,
-            parent=caller,
-            prompt="two",
-            answer="2",
-            at_ms=(4000, 5000),
-            error="overloaded",
-        ),
-    )
-
-    info = read(mlflow_uri, trace_id).info
-    assert (running, ended, info.state) == ("IN_PROGRESS", "OK", "ERROR")
-    assert (info.request_preview, info.response_preview) == ("one", "2")
-    assert (info.request_time, info.execution_duration) == (START_NS // 10**6, 5000)
-    assert info.client_request_id == "prompt-1"
-    assert info.token_usage == usage_of(2)
-
-
-@pytest.mark.parametrize("caller_ends", ["first", "last"])
-def test_a_trace_of_two_processes_is_the_callers_and_sums_both(
-    mlflow_uri: str, caller_ends: str
-) -> None:
-    trace_id = {"first": 0xC1, "last": 0xC2}[caller_ends]
-    request = context(5, trace_id, is_remote=True)
-    of_caller = [
-        chat(trace_id, span_id=2),
-        tool(trace_id, span_id=5),
-        turn(trace_id, prompt="Ask the other one.", answer="It says 42.", at_ms=(0, 9000)),
-    ]
-    of_callee = [
-        chat(trace_id, span_id=12, at_ms=(4000, 4500)),
-        turn(trace_id, span_id=11, parent=request, prompt="6 * 7", answer="42", error="odd"),
-    ]
-    caller = MLflowSpanExporter(mlflow_uri, experiment_name="two processes")
-    callee = MLflowSpanExporter(mlflow_uri, experiment_name="two processes")
-
-    for exporter, spans in (
-        [(caller, of_caller), (callee, of_callee)]
-        if caller_ends == "first"
-        else [(callee, of_callee), (caller, of_caller)]
-    ):
-        delivered(exporter, *spans)
-    delivered(callee, chat(trace_id, span_id=13, at_ms=(9500, 9900)))
-
-    info = read(mlflow_uri, trace_id).info
-    assert (info.state, info.execution_duration) == ("OK", 9000)
-    assert (info.request_preview, info.response_preview) == ("Ask the other one.", "It says 42.")
-    assert (info.client_request_id, info.token_usage) == ("prompt-1", usage_of(3))
-    assert cost_of(info)["total_cost"] == pytest.approx(0.009)
-
-
-def test_a_batch_may_hold_several_traces_in_any_order(mlflow_uri: str) -> None:
-    exporter = MLflowSpanExporter(mlflow_uri, experiment_name="many")
-
-    delivered(
-        exporter,
-        turn(0xB2, prompt="second"),
-        chat(0xB1, span_id=2),
-        chat(0xB2, span_id=3),
-        turn(0xB1, prompt="first"),
-        chat(0xB3, span_id=4),
-    )
-
-    infos = [read(mlflow_uri, trace_id).info for trace_id in (0xB1, 0xB2, 0xB3)]
-    assert [(i.state, i.request_preview, i.token_usage) for i in infos] == [
-        ("OK", "first", usage_of(1)),
-        ("OK", "second", usage_of(1)),
-        ("IN_PROGRESS", None, usage_of(1)),
-    ]
-
-
 def test_a_failed_tool_is_an_error_with_its_exception(mlflow_uri: str) -> None:
     trace_id = 0xA8
     exporter = MLflowSpanExporter(mlflow_uri, experiment_name="failed tool")
@@ -357,65 +164,6 @@ def test_spans_without_content_make_a_trace_without_content(mlflow_uri: str) -> 
         ("chat claude-sonnet-4-5", None, None),
         ("invoke_agent claude-code", None, None),
     }
-
-
-def test_it_is_an_ordinary_exporter_of_any_application(
-    mlflow_uri: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "an application")
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(MLflowSpanExporter()))
-    tracer = provider.get_tracer("app")
-
-    with tracer.start_as_current_span("invoke_agent helper") as root:
-        root.set_attribute("gen_ai.operation.name", "invoke_agent")
-        root.set_attribute("gen_ai.usage.input_tokens", 7)
-        root.set_attribute("gen_ai.usage.output_tokens", 3)
-        with tracer.start_as_current_span("chat m") as call:
-            call.set_attribute("gen_ai.operation.name", "chat")
-            call.set_attribute("gen_ai.usage.input_tokens", 7)
-            call.set_attribute("gen_ai.usage.output_tokens", 3)
-    provider.shutdown()
-
-    trace = read(mlflow_uri, root.get_span_context().trace_id)
-    assert trace.info.state == "OK"
-    assert trace.info.token_usage == {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10}
-    assert {span.name: span.span_type for span in trace.data.spans} == {
-        "invoke_agent helper": "AGENT",
-        "chat m": "CHAT_MODEL",
-    }
-
-
-@pytest.mark.parametrize("is_late", [False, True])
-def test_a_trace_of_an_applications_own_shows_what_its_turns_were_asked_and_answered(
-    mlflow_uri: str, is_late: bool
-) -> None:
-    """An HTTP request says nothing of it; the turn below is often told a second after its end."""
-    exporter = MLflowSpanExporter(mlflow_uri, "0")
-    provider = TracerProvider()
-    processor = BatchSpanProcessor(exporter)
-    provider.add_span_processor(processor)
-    tracer = provider.get_tracer("app")
-    root = tracer.start_span("POST /ask")
-    under = set_span_in_context(root)
-    turns = [tracer.start_span("invoke_agent claude-code", under) for _ in range(2)]
-    if is_late:
-        root.end()
-        processor.force_flush()
-    for number, each in enumerate(turns, 1):
-        each.set_attribute("claude.turn.outcome", "completed")
-        for side, role in (("input", "user"), ("output", "assistant")):
-            told = json.dumps([text_message(role, f"{side} {number}")])
-            each.set_attribute(f"gen_ai.{side}.messages", told)
-        each.end()
-    if not is_late:
-        root.end()
-    provider.shutdown()
-
-    info = read(mlflow_uri, root.get_span_context().trace_id).info
-    assert (info.request_preview, info.response_preview) == ("input 1", "output 2")
-    assert info.tags["mlflow.traceName"] == "POST /ask"
 
 
 @pytest.mark.parametrize(
@@ -584,49 +332,3 @@ def test_a_remote_parent_is_told_from_a_local_one() -> None:
         True,
         False,
     ]
-
-
-def test_in_any_application_mlflow_gets_what_the_users_own_word_leaves_it(
-    mlflow_uri: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CLAUDE_OTEL_CONTENT", "mlflow=full,otlp=none")
-    monkeypatch.setenv("CLAUDE_OTEL_CONTENT_WITHOUT", "mlflow=tool_results,otlp=prompts")
-    trace_id = 0xC0FFEE
-    exporter = MLflowSpanExporter(mlflow_uri, experiment_name="a share")
-
-    assert exporter.export(
-        [tool(trace_id, span_id=3, result="the result"), turn(trace_id)]
-    ).name == ("SUCCESS")
-
-    trace = read(mlflow_uri, trace_id)
-    assert trace.info.request_preview == "What is in here?"
-    assert "the result" not in json.dumps(trace.to_dict())
-    assert "[12 characters]" in json.dumps(trace.to_dict())
-
-
-@pytest.mark.parametrize(("status", "arrives_cut"), [(400, False), (413, True)])
-def test_in_any_application_a_span_that_is_refused_takes_no_other_with_it(
-    mlflow_server: MlflowServer, status: int, arrives_cut: bool
-) -> None:
-    """By a proxy, which knows nothing of spans: for what is in it, or for its size."""
-
-    def is_taken(request: Request) -> bool:
-        return request.path != "/v1/traces" or b"x" * 100_000 not in request.body
-
-    trace_id = 0xBAD0 + status
-    with Gateway(mlflow_server.uri, is_taken, refusal=Answer(status)) as proxy:
-        exporter = MLflowSpanExporter(proxy.uri, experiment_name="refused")
-        result = exporter.export(
-            [
-                turn(trace_id),
-                chat(trace_id, span_id=2),
-                tool(trace_id, span_id=3, result="x" * 200_000),
-            ]
-        )
-        exporter.shutdown()
-
-    assert result.name == ("SUCCESS" if arrives_cut else "FAILURE")
-    trace = read(mlflow_server.uri, trace_id)
-    assert (trace.info.state, trace.info.token_usage) == ("OK", USAGE_OF_ONE)
-    tools = [span for span in trace.data.spans if span.span_type == "TOOL"]
-    assert ["[cut: " in str(span.outputs) for span in tools] == ([True] if arrives_cut else [])
