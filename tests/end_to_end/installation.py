@@ -204,3 +204,27 @@ class Installation:
                 os.kill(pid, how)
             except ProcessLookupError:
                 continue
+
+    def end_all(self) -> None:
+        """Kill workers until no process of this user is left.
+
+        Hooks run on behind a `claude` that has ended, and one of them may start another worker.
+        """
+        deadline = time.monotonic() + 180
+        while left := _processes_of(self.home.path):
+            assert time.monotonic() < deadline, f"still there: {left}"
+            self.end_workers()
+            time.sleep(0.05)
+
+
+def _processes_of(home: Path) -> list[int]:
+    """Whose HOME this is."""
+    said = f"HOME={home}".encode()
+    found: list[int] = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if said in environ.read_bytes().split(b"\0"):
+                found.append(int(environ.parent.name))
+        except OSError:  # it has ended meanwhile
+            continue
+    return found

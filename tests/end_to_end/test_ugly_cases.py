@@ -60,7 +60,7 @@ def test_a_destination_that_is_down_gets_everything_once_it_is_back(
 def test_a_worker_that_is_killed_is_followed_by_one_that_delivers_the_rest_once(
     installation: Installation,
 ) -> None:
-    installation.receiver.status = 503
+    installation.receiver.stop()
     story = STORIES["parallel_tools"]()
     env = otlp_only(installation.receiver.uri)
     with ScriptedApi(story.scenario) as api:
@@ -68,7 +68,7 @@ def test_a_worker_that_is_killed_is_followed_by_one_that_delivers_the_rest_once(
     wait_for(installation.worker_pids, "a worker reports")
     (pid,) = installation.worker_pids()
     os.kill(pid, signal.SIGKILL)
-    installation.receiver.status = 200
+    installation.receiver.start()
     installation.cli("flush", "--timeout", "150")
     installation.wait_until_delivered()
     ids = [span.span_id for span in installation.receiver.spans]
@@ -231,19 +231,18 @@ def test_a_tracking_uri_that_is_wrong_is_said_and_the_other_destination_gets_its
 def test_a_transcript_that_cannot_be_read_is_waited_for_and_then_told_whole(
     installation: Installation,
 ) -> None:
-    installation.receiver.status = 503
+    installation.receiver.stop()
     story = STORIES["parallel_tools"]()
     env = otlp_only(installation.receiver.uri)
     with ScriptedApi(story.scenario) as api:
         (run,) = play_story(story, api=api, home=installation.home, env=env)
-    wait_for(installation.worker_pids, "a worker reports")
-    installation.end_workers()
+    installation.end_all()
     transcript = run.transcript_path
     assert transcript is not None
     aside = transcript.with_suffix(".aside")
     transcript.rename(aside)
     transcript.mkdir()  # root may read any file, but nobody reads a folder
-    installation.receiver.status = 200
+    installation.receiver.start()
     installation.cli_until(str(transcript), "flush", "--timeout", "2")
     installation.cli_until(str(transcript), "status")
     assert installation.receiver.spans == []
@@ -257,16 +256,15 @@ def test_a_transcript_that_cannot_be_read_is_waited_for_and_then_told_whole(
 def test_a_transcript_that_is_deleted_leaves_what_the_hooks_said(
     installation: Installation,
 ) -> None:
-    installation.receiver.status = 503
+    installation.receiver.stop()
     story = STORIES["parallel_tools"]()
     env = otlp_only(installation.receiver.uri)
     with ScriptedApi(story.scenario) as api:
         (run,) = play_story(story, api=api, home=installation.home, env=env)
-    wait_for(installation.worker_pids, "a worker reports")
-    installation.end_workers()
+    installation.end_all()
     assert run.transcript_path is not None
     run.transcript_path.unlink()
-    installation.receiver.status = 200
+    installation.receiver.start()
     installation.cli("flush", "--timeout", "150")
     operations = sorted(span.operation for span in installation.receiver.spans)
     assert operations == ["execute_tool", "execute_tool", "invoke_agent"]
@@ -276,17 +274,16 @@ def test_a_process_of_a_version_that_nobody_has_seen_is_traced_and_its_records_c
     installation: Installation,
 ) -> None:
     """Records and fields of a later version, appended as it would write them."""
-    installation.receiver.status = 503
+    installation.receiver.stop()
     story = STORIES["plain_answer"]()
     env = otlp_only(installation.receiver.uri)
     with ScriptedApi(story.scenario) as api:
         (run,) = play_story(story, api=api, home=installation.home, env=env)
-    wait_for(installation.worker_pids, "a worker reports")
-    installation.end_workers()
+    installation.end_all()
     assert run.transcript_path is not None
     with run.transcript_path.open("a") as transcript:
         transcript.write('{"type":"quantum-record","payload":{"a":1}}\n{"type":"assist')
-    installation.receiver.status = 200
+    installation.receiver.start()
     installation.cli("flush", "--timeout", "150")
     assert sorted(s.operation for s in installation.receiver.spans) == ["chat", "invoke_agent"]
     installation.wait_until_delivered()

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -130,16 +131,22 @@ def test_hooks_of_the_settings_run(scripted_api, claude_cli):
     assert {payload["session_id"] for payload in seen} == {run.session_id}
 
 
+def children() -> set[str]:
+    """The processes that this one has started and that are not gone."""
+    tasks = Path("/proc/self/task").glob("*/children")
+    return {pid for task in tasks for pid in task.read_text().split()}
+
+
 def test_a_process_that_hangs_is_killed_and_its_advice_names_what_to_look_at(
     scripted_api, claude_cli
 ):
     api = scripted_api(Scenario(main=(reply(Pause(60), "late"),)))
+    before = children()
 
     with pytest.raises(TimeoutError, match=r"did not end within 2 s\. Look at ScriptedApi\.calls"):
         claude_cli("go", api=api, timeout_s=2)
 
-    api.wait_for_calls(1, timeout_s=10)
-    assert [call.outcome for call in api.calls] == ["cancelled"]
+    assert children() <= before
 
 
 def test_a_started_process_is_gone_when_its_block_is_left(scripted_api, tmp_path):

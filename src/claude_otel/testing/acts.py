@@ -137,7 +137,7 @@ def _is_recorded(terminal: ClaudeTerminal, words: str) -> bool:
 
 
 def _wait_until(
-    met: Callable[[], bool], what: str, terminal: ClaudeTerminal, timeout_s: float = 30
+    met: Callable[[], bool], what: str, terminal: ClaudeTerminal, timeout_s: float = 120
 ) -> None:
     until = time.monotonic() + timeout_s
     while not met():

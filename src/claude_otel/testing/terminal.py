@@ -118,11 +118,11 @@ class ClaudeTerminal:
         with self._lock:
             return "\n".join(line.rstrip() for line in self._screen.display).rstrip()
 
-    def wait_for(self, pattern: str, *, timeout_s: float = 30) -> str:
+    def wait_for(self, pattern: str, *, timeout_s: float = 120) -> str:
         """The screen, once `pattern` (a regular expression) is on it. Raises TimeoutError."""
         return self._wait(lambda screen: re.search(pattern, screen), pattern, timeout_s)
 
-    def wait_until_still(self, *, timeout_s: float = 30) -> str:
+    def wait_until_still(self, *, timeout_s: float = 120) -> str:
         """The screen, once nothing has moved on it for a second. Raises TimeoutError."""
         last, since = self.screen, time.monotonic()
 

@@ -15,7 +15,6 @@ from .scenario import Pause, Scenario, ToolUse, Usage, reply
 from .story import Step, Story, bash
 
 _EXIT = Type("/exit")
-_DIALOG = See("Do you want to proceed")
 
 
 def _session(
@@ -30,6 +29,10 @@ def _session(
 def _until(sign: str) -> tuple[Act, ...]:
     """Wait until `sign` is on the screen, and Claude has nothing more to do."""
     return (See(sign), Still())
+
+
+# A dialog is drawn before it listens to keys.
+_DIALOG = _until("Do you want to proceed")
 
 
 def _ask(prompt: str, sign: str) -> tuple[Act, ...]:
@@ -65,7 +68,7 @@ def _asked(name: str, *choice: Act, answer: str, **options: Any) -> Story:
     return _session(
         name,
         Type("Write a file."),
-        _DIALOG,
+        *_DIALOG,
         *choice,
         main=(reply(bash("touch asked", "Write a file"), usage=COLD), reply(answer, usage=WARM)),
         allowed_tools=(),
@@ -91,7 +94,7 @@ def permission_always() -> Story:
     return _session(
         "permission_always",
         Type("Run it twice."),
-        _DIALOG,
+        *_DIALOG,
         Press("2"),
         *_until("Both were run"),
         main=(
@@ -197,7 +200,7 @@ def plan_approved() -> Story:
     return _session(
         "plan_approved",
         Type("Plan it, then do it."),
-        See("Would you like to proceed|Ready to code|Exit plan mode"),
+        *_until("Would you like to proceed|Ready to code|Exit plan mode"),
         Press("1"),
         *_until("It is done"),
         main=(
@@ -240,7 +243,7 @@ def rewound() -> Story:
         *_ask("one", "First answer"),
         *_ask("two", "Second answer"),
         Press("escape", "escape"),
-        See("Rewind|Jump to"),
+        *_until("Rewind|Jump to"),
         Press("up", "enter"),
         Still(),
         Press("enter"),
