@@ -56,7 +56,7 @@ class Installed:
             input=stdin,
             env={"CLAUDE_PID": str(pid or os.getpid()), **environ},
             capture_output=True,
-            timeout=30,
+            timeout=120,
         )
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
         return done

@@ -54,7 +54,7 @@ def test_the_options_of_a_file_go_before_the_variables(
         endpoint=grpc_receiver.uri,
         headers={"X-Tenant": "red"},
         compression="gzip",
-        timeout_s=5,
+        timeout_s=60,
     )
 
     assert OtlpGrpc(options).send([turn(0xA1)]).delivered

@@ -44,7 +44,7 @@ USAGE = Usage(
 def post(api, *, text="hi", headers=None, path="/v1/messages", **body):
     """Status, headers and body of one request, as a client of the API makes it."""
     address = urlsplit(api.url)
-    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=10)
+    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=60)
     message = {"role": "user", "content": text}
     request = {
         "model": "claude-a",
@@ -298,8 +298,8 @@ def test_a_client_that_hangs_up_is_noticed_while_the_reply_waits(scripted_api):
     with socket.create_connection((address.hostname, address.port)) as client:
         head = f"POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
         client.sendall(head.encode() + body)
-        api.wait_for_pauses(1, timeout_s=10)
-    api.wait_for_calls(1, timeout_s=10)
+        api.wait_for_pauses(1, timeout_s=60)
+    api.wait_for_calls(1, timeout_s=60)
 
     [call] = api.calls
     assert (call.outcome, call.status, call.usage.output_tokens) == ("cancelled", 200, 1)
@@ -311,7 +311,7 @@ def test_a_pause_ends_before_its_time_where_the_test_says_so(scripted_api):
     said = []
     client = threading.Thread(target=lambda: said.append(post(api, stream=True)[2]))
     client.start()
-    api.wait_for_pauses(1, timeout_s=10)
+    api.wait_for_pauses(1, timeout_s=60)
     assert api.calls == []
 
     api.end_pauses()
@@ -331,7 +331,7 @@ def test_an_agents_reply_waits_for_the_calls_of_the_main_loop_that_it_names(scri
         target=post, args=(api,), kwargs={"text": "Count", "headers": headers}
     )
     client.start()
-    api.wait_for_requests(1, timeout_s=10)
+    api.wait_for_requests(1, timeout_s=60)
 
     post(api)
     client.join(10)
@@ -352,7 +352,7 @@ def test_a_server_that_is_left_hangs_up_on_its_clients():
 
         client = threading.Thread(target=ask)
         client.start()
-        api.wait_for_pauses(1, timeout_s=10)
+        api.wait_for_pauses(1, timeout_s=60)
     client.join(10)
 
     assert len(failed) == 1
