@@ -31,6 +31,7 @@ from opentelemetry.trace import (
 from claude_otel import settings
 from claude_otel.caller import baggage_keys_of
 from claude_otel.capture.agent_sdk.connection import Connection
+from claude_otel.capture.agent_sdk.provider_ends import ProviderEnds
 from claude_otel.capture.agent_sdk.recording import Recording
 from claude_otel.capture.agent_sdk.tracing_thread import TracingThread
 from claude_otel.capture.agent_sdk.wrappers import Wrappers
@@ -54,6 +55,7 @@ from claude_otel.semconv.conventions import SCHEMA_URL
 from claude_otel.semconv.surroundings import Server, Surroundings, unknown_commit
 
 _thread = TracingThread()
+_provider_ends = ProviderEnds(_thread.wait)
 
 # An evaluation would score a trace without its spans; what exporters take is about this, too.
 _EVALUATION_WAITS_S: Final = 10.0
@@ -142,6 +144,7 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
 
     def _uninstrument(self, **kwargs: Any) -> None:
         self._wrappers.unwrap()
+        _provider_ends.unwrap()
 
     def _tell_doubling(self) -> None:
         """Once. It is looked for at each connection: MLflow's may be switched on after ours."""
@@ -156,6 +159,8 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
 
     def _open(self, added: Mapping[str, str], is_here: bool, is_mirrored: bool) -> Connection:
         self._tell_doubling()
+        if isinstance(provider := self._pipeline.provider or get_tracer_provider(), SdkProvider):
+            _provider_ends.wrap(provider)
         above = self._pipeline.current()
         environ = {**settings.own_environment(), **added}
         endpoint = settings.model_endpoint(environ)
@@ -266,8 +271,8 @@ def flush(timeout_s: float = 5.0) -> bool:
     """Wait until all that is over is told; False when the time ran out first.
 
     That is every connection that has closed, and of clients that are still open every turn and
-    call that has ended; what still runs is told when it ends. Then flush the provider
-    (`provider.force_flush()`), as ever.
+    call that has ended; what still runs is told when it ends. `force_flush()` and `shutdown()` of
+    the provider wait for the same by themselves, and then do what they do.
     """
     return _thread.wait(timeout_s)
 

@@ -1,11 +1,18 @@
-"""`flush()`: what is over is told when it returns True; what still runs it does not wait for."""
+"""`flush()`, and the provider's own: what is over is told when it returns True.
+
+What still runs is not waited for.
+"""
 
 import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
-from claude_agent_sdk import ClaudeSDKClient
+from claude_agent_sdk import ClaudeSDKClient, query
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from traced_app import Told, TracedApp, options_for, scripted, tokens_of
 
 import claude_otel
@@ -71,6 +78,72 @@ def test_flush_says_when_its_time_ran_out_before_all_was_told(
             assert not await asyncio.to_thread(claude_otel.flush, 0.3)
             monkeypatch.setattr(TranscriptTail, "read", read)
             assert await asyncio.to_thread(claude_otel.flush, 60)
+            assert [s.operation for s in finished(app)] == ["chat", "invoke_agent"]
+
+    with scripted(Scenario(main=(reply("Done."),)), tmp_path) as (api, home):
+        asyncio.run(run(api, home))
+
+
+class Queueing(TracerProvider):
+    """An application's own, as most are: a queue, and an exporter behind it."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        super().__init__(shutdown_on_exit=False)
+        self.add_span_processor(BatchSpanProcessor(exporter))
+
+
+@pytest.mark.parametrize("end", ["force_flush", "shutdown"])
+@pytest.mark.parametrize("is_given", [True, False], ids=["given", "global"])
+def test_who_flushes_or_shuts_down_right_after_a_run_has_all_of_it(
+    end: str, is_given: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter = InMemorySpanExporter()
+    provider = Queueing(exporter)
+    if not is_given:
+        monkeypatch.setattr("claude_otel.instrumentation.get_tracer_provider", lambda: provider)
+        monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+    claude_otel.instrument(tracer_provider=provider if is_given else None)
+
+    async def run(api: Any, home: Any) -> None:
+        async for _ in query(prompt="Go.", options=options_for(api, home)):
+            pass
+
+    try:
+        with scripted(Scenario(main=(reply(bash("echo 1")), reply("Done."))), tmp_path) as (
+            api,
+            home,
+        ):
+            asyncio.run(run(api, home))
+            assert getattr(provider, end)() in (True, None)
+            told = sorted(span.name for span in exporter.get_finished_spans())
+            assert told == [
+                "chat claude-opus-5-5",
+                "chat claude-opus-5-5",
+                "execute_tool Bash",
+                "invoke_agent claude-code",
+            ]
+    finally:
+        claude_otel.uninstrument()
+        assert not {"force_flush", "shutdown"} & vars(provider).keys()
+        provider.shutdown()
+
+
+def test_a_provider_that_is_flushed_says_when_its_time_ran_out(
+    app: TracedApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from claude_otel.capture.transcript_tail import TranscriptTail
+
+    read = TranscriptTail.read
+    monkeypatch.setattr(TranscriptTail, "read", lambda self: iter(()))
+
+    async def run(api: Any, home: Any) -> None:
+        async with ClaudeSDKClient(options_for(api, home)) as client:
+            await client.query("prompt")
+            async for _ in client.receive_response():
+                pass
+            assert not await asyncio.to_thread(app.provider.force_flush, 300)
+            monkeypatch.setattr(TranscriptTail, "read", read)
+            assert await asyncio.to_thread(app.provider.force_flush, 60_000)
             assert [s.operation for s in finished(app)] == ["chat", "invoke_agent"]
 
     with scripted(Scenario(main=(reply("Done."),)), tmp_path) as (api, home):

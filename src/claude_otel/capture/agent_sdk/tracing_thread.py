@@ -79,7 +79,12 @@ class TracingThread:
         self._wake.set()
 
     def wait(self, timeout_s: float) -> bool:
-        """Whether all that is over by now is told before `timeout_s` has passed."""
+        """Whether all that is over by now is told before `timeout_s` has passed.
+
+        Called by a processor from this very thread, nothing would be told while it waits.
+        """
+        if threading.current_thread() is self._thread:
+            return False
         until = time.monotonic() + timeout_s
         with self._lock:
             self._asked += 1
