@@ -172,7 +172,7 @@ def test_traces_of_an_mlflow_user_appear_in_the_experiment_that_is_set(
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["ours", "beside the application's own"])
-def test_each_trace_goes_to_the_experiment_that_is_set_when_it_begins(
+def test_each_trace_goes_to_the_experiment_and_the_run_that_is_active_when_it_begins(
     own: bool, empty_mlflow_store: Path, tmp_path: Path
 ) -> None:
     """As with MLflow's own tracing: also after `configure()`, and changed while nothing is sent."""
@@ -187,19 +187,34 @@ if {own}:
     trace.set_tracer_provider(TracerProvider())
 provider = claude_otel.configure()
 mlflow.set_tracking_uri("{uri}")
-for name in ("the first", "the second"):
-    mlflow.set_experiment(name)
-    ask()
+mlflow.set_experiment("the first")
+ask()
+second = mlflow.set_experiment("the second")
+ask()
 mlflow.set_experiment("of nobody")
-assert claude_otel.flush(60) and provider.force_flush()
+with mlflow.start_run(experiment_id=second.experiment_id) as active:
+    ask()
+print(active.info.run_id)
+assert provider.force_flush()
 """
-    scenario = Scenario(main=(reply("One."), reply("Two.")))
-    run_program(scenario, tmp_path, program(tmp_path, source), OTEL_BSP_SCHEDULE_DELAY="3600000")
-    answers = {
-        name: [trace.info.response_preview for trace in traces_in(uri, name)]
+    ended = run_program(
+        Scenario(main=(reply("One."), reply("Two."), reply("Three."))),
+        tmp_path,
+        program(tmp_path, source),
+        OTEL_BSP_SCHEDULE_DELAY="3600000",
+    )
+    told = {
+        name: [
+            (trace.info.response_preview, trace.info.trace_metadata.get("mlflow.sourceRun"))
+            for trace in sorted(traces_in(uri, name), key=lambda trace: trace.info.request_time)
+        ]
         for name in ("the first", "the second", "of nobody")
     }
-    assert answers == {"the first": ["One."], "the second": ["Two."], "of nobody": []}
+    assert told == {
+        "the first": [("One.", None)],
+        "the second": [("Two.", None), ("Three.", ended.stdout.strip())],
+        "of nobody": [],
+    }
 
 
 def test_a_function_that_mlflow_traces_and_the_agent_in_it_are_one_trace(

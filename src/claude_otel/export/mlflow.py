@@ -22,7 +22,7 @@ from claude_otel.export.destination import Destination, projecting
 from claude_otel.export.mlflow_parent import is_mlflows_trace
 from claude_otel.export.mlflow_place import Places
 from claude_otel.export.mlflow_road import Experiment, Road
-from claude_otel.export.mlflow_view import trace_id_in_mlflow
+from claude_otel.export.mlflow_view import metadata_of_run, trace_id_in_mlflow
 from claude_otel.export.outcome import DELIVERED, Outcome, refused, unavailable
 from claude_otel.export.trace_record import (
     InMemoryTotals,
@@ -134,7 +134,11 @@ class MLflowSpanExporter(SpanExporter):
                 return others
             record = trace_record(group, (*others, *ours))
             if record is not None:
-                outcome = road.write_record(replace(record, is_shared=bool(others)))
+                of_run = metadata_of_run(self._places.run_of(trace_id))
+                metadata = {**record.metadata, **of_run}
+                outcome = road.write_record(
+                    replace(record, metadata=metadata, is_shared=bool(others))
+                )
         return outcome
 
     def _of_others(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from opentelemetry.context import Context
@@ -48,6 +49,19 @@ def tracking_uri_here() -> str | None:
     """Where the program's own MLflow writes to; None in a program that has not imported it."""
     tracking_uri = _imported("mlflow", "get_tracking_uri")
     return None if tracking_uri is None else str(tracking_uri())
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveRun:
+    run_id: str
+    experiment_id: str
+
+
+def active_run_here() -> ActiveRun | None:
+    """The run that `mlflow.start_run()` opened in this thread, if one is open."""
+    active_run = _imported("mlflow", "active_run")
+    run = None if active_run is None else active_run()
+    return None if run is None else ActiveRun(run.info.run_id, run.info.experiment_id)
 
 
 def is_evaluated_by_mlflow() -> bool:

@@ -1,22 +1,30 @@
-"""Which MLflow and which experiment a trace goes to, and the road there.
+"""Which MLflow, which experiment and which run a trace belongs to, and the road there.
 
 What is not given is asked for when a trace begins: `mlflow.set_tracking_uri()` and
 `mlflow.set_experiment()`, which write the variables that are read here, count for the traces
-after them, as they do for MLflow's own tracing.
+after them, and so does `mlflow.start_run()`, as for MLflow's own tracing.
 """
 
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from claude_otel import settings
 from claude_otel.diagnostics import ConfigurationError, telemetry_must_not_break_the_host
-from claude_otel.export.mlflow_parent import tracking_uri_here
+from claude_otel.export.mlflow_parent import active_run_here, tracking_uri_here
 from claude_otel.export.mlflow_road import Experiment, Road
 
 _TRACES_REMEMBERED: Final = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    tracking_uri: str
+    experiment: Experiment
+    run_id: str | None = None
 
 
 class Places:
@@ -29,14 +37,14 @@ class Places:
         self._tracking_uri = tracking_uri
         self._experiment = experiment
         self._roads: dict[tuple[str, Experiment], Road] = {}
-        self._of_traces: OrderedDict[int, tuple[str, Experiment]] = OrderedDict()
+        self._of_traces: OrderedDict[int, _Place] = OrderedDict()
         self._lock = threading.Lock()
         self._road(self._here())
 
     @property
     def tracking_uri(self) -> str:
         """Of a trace that begins now."""
-        return self._here()[0]
+        return self._here().tracking_uri
 
     def began(self, trace_id: int) -> None:
         """From here on a trace stays where it is, whatever is chosen later; never raises."""
@@ -49,11 +57,15 @@ class Places:
         """Raises `ConfigurationError`, as at the beginning."""
         return self._road(self._of(trace_id))
 
+    def run_of(self, trace_id: int) -> str | None:
+        """The id of the MLflow run that was active in the program as the trace began."""
+        return self._of(trace_id).run_id
+
     def close(self) -> None:
         for road in self._roads.values():
             road.close()
 
-    def _of(self, trace_id: int) -> tuple[str, Experiment]:
+    def _of(self, trace_id: int) -> _Place:
         with self._lock:
             if trace_id not in self._of_traces:
                 self._of_traces[trace_id] = self._here()
@@ -61,19 +73,25 @@ class Places:
                 self._of_traces.popitem(last=False)
             return self._of_traces[trace_id]
 
-    def _here(self) -> tuple[str, Experiment]:
+    def _here(self) -> _Place:
         own = settings.own_environment()
         uri = self._tracking_uri or own.get("MLFLOW_TRACKING_URI") or tracking_uri_here()
+        run = active_run_here()
         named = Experiment(
-            id=own.get("MLFLOW_EXPERIMENT_ID") or None,
+            id=(run and run.experiment_id) or own.get("MLFLOW_EXPERIMENT_ID") or None,
             name=own.get("MLFLOW_EXPERIMENT_NAME") or None,
         )
-        return uri or embedded_store(), self._experiment or named
+        return _Place(
+            tracking_uri=uri or embedded_store(),
+            experiment=self._experiment or named,
+            run_id=run and run.run_id,
+        )
 
-    def _road(self, place: tuple[str, Experiment]) -> Road:
-        if place not in self._roads:
-            self._roads[place] = _road(*place, settings.own_environment())
-        return self._roads[place]
+    def _road(self, place: _Place) -> Road:
+        key = (place.tracking_uri, place.experiment)
+        if key not in self._roads:
+            self._roads[key] = _road(*key, settings.own_environment())
+        return self._roads[key]
 
 
 def embedded_store() -> str:

@@ -178,6 +178,11 @@ def trace_tags(root: ReadableSpan) -> dict[str, str]:
     return {name: clean(value)[:TAG_CHARACTERS] for name, value in tags.items()}
 
 
+def metadata_of_run(run_id: str | None) -> dict[str, str]:
+    """What links a trace to an MLflow run, which shows it on its page."""
+    return {} if run_id is None else {"mlflow.sourceRun": run_id}
+
+
 def trace_metadata(root: ReadableSpan) -> dict[str, str]:
     """Give the metadata of the trace that `root` opens, each value short enough."""
     metadata = {"mlflow.trace_schema.version": "3"}
