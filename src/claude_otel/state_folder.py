@@ -3,6 +3,7 @@
 What is in the files is said by who reads them, never here.
 
 <state>/sessions/<session id>/   spool environ alive.lock worker off
+                                 unrecorded
 <state>/workers/<key>/           environ lock log status.json
 <state>/owned/<session id>       which program tells the session itself
 <state>/                         ledger.sqlite projects.json registrations.json reported.json
@@ -65,6 +66,16 @@ class SessionFolder:
     def off(self) -> Path:
         """There when the session's configuration has no destination: hooks record nothing."""
         return self.path / "off"
+
+    @property
+    def unrecorded(self) -> Path:
+        """There when a hook could not write its record; dated when the first could not."""
+        return self.path / "unrecorded"
+
+    @property
+    def is_blank(self) -> bool:
+        """Hooks made the spool, and could write nothing into it. Raises OSError."""
+        return self.spool.exists() and is_empty(self.spool)
 
     @property
     def owned(self) -> Path:
@@ -206,6 +217,14 @@ def write_private(
     except BaseException:
         os.unlink(written)
         raise
+
+
+def is_empty(path: Path) -> bool:
+    """Whether nothing is in the file, or no file is there. Raises OSError, but not for that."""
+    try:
+        return path.stat().st_size == 0
+    except FileNotFoundError:
+        return True
 
 
 def _is_abandoned(path: Path, pid: int) -> bool:

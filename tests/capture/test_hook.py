@@ -148,6 +148,27 @@ def test_a_record_for_which_there_is_no_room_leaves_no_part_of_itself(
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     assert installed.session.spool.read_bytes() == before
+    assert installed.session.unrecorded.exists()
+
+
+def test_what_a_full_disk_took_no_part_of_is_marked(installed: Installed) -> None:
+    before = time.time_ns()
+    with Claude(OTEL_SERVICE_NAME="of claude") as claude:
+        subprocess.run(
+            installed.command(),
+            input=payload({"hook_event_name": "SessionStart"}),
+            env={"CLAUDE_PID": str(claude.pid)},
+            check=True,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+        )
+        left = {path.name: path.stat().st_size for path in installed.session.path.iterdir()}
+        assert left == {"spool": 0, "unrecorded": 0}
+        marked_at_ns = installed.session.unrecorded.stat().st_mtime_ns
+        assert before - 1_000_000_000 < marked_at_ns  # files are dated by a coarser clock
+        installed.fire(PROMPT, pid=claude.pid)
+    assert payloads(installed) == [payload(PROMPT)]
+    assert read_environ(installed.session.environ) == {"OTEL_SERVICE_NAME": "of claude"}
+    assert installed.session.unrecorded.stat().st_mtime_ns == marked_at_ns
 
 
 def test_a_record_waits_for_the_lock_and_for_no_deleted_file(installed: Installed) -> None:

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,14 @@ class User:
         return self.home / ".claude" / "settings.json"
 
     def run(self, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+        return self.run_by((), *arguments, **environ)
+
+    def run_by(
+        self, runner: Sequence[str], *arguments: str, **environ: str
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run by another program, which is given the whole command."""
         return subprocess.run(
-            [COMMAND, *arguments],
+            [*runner, COMMAND, *arguments],
             cwd=self.project,
             env={**self.environ, **environ},
             capture_output=True,

@@ -60,7 +60,7 @@ class Machine:
         session = self.state.session(session_id)
         session.path.mkdir(parents=True)
         payload = json.dumps({"session_id": session_id, "cwd": str(self.project)})
-        session.spool.write_text(f"17 {pid} {payload}\n")
+        session.spool.write_text(f"{time.time_ns()} {pid} {payload}\n")
         if environ is not None:
             values = {"HOME": str(self.root), "PATH": "/bin", **environ}
             session.environ.write_text("\0".join(f"{n}={v}" for n, v in values.items()))
@@ -270,15 +270,55 @@ def test_without_proc_the_operating_system_is_asked(machine: Machine) -> None:
     assert "SECRET" not in kept
 
 
-def test_when_claude_is_gone_a_hooks_settings_are_not_taken_for_the_users(
-    machine: Machine,
-) -> None:
-    session = machine.session(pid=999_999_999)
+def test_what_the_operating_system_told_is_kept_for_the_next_worker(machine: Machine) -> None:
+    claude = subprocess.Popen(["/bin/sleep", "60"], env={"OTEL_SERVICE_NAME": "of claude"})
+    machine.running.append(claude)
+    session = machine.session(pid=claude.pid)
+    session.environ.touch()  # nothing more was on the disk when the machine stopped
     machine.start(session)
     machine.said(session)
-    kept = read_environ(machine.state.worker(session.worker.read_text()).environ)
-    assert "OTEL_SERVICE_NAME" not in kept
-    assert kept["MLFLOW_TRACKING_URI"] == f"sqlite:///{machine.data.mlflow_store}"
+    assert read_environ(session.environ) == {"OTEL_SERVICE_NAME": "of claude"}
+    assert stat.S_IMODE(session.environ.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("is_reused", [False, True])
+def test_without_the_environment_of_claude_nothing_goes_elsewhere(
+    machine: Machine, is_reused: bool
+) -> None:
+    record(machine.state, None, {"MLFLOW_TRACKING_URI": "http://recorded"})
+    session = machine.session(pid=os.getpid() if is_reused else 999_999_999)
+    if is_reused:  # by us, who began after that record
+        session.spool.write_text("17 " + session.spool.read_text().partition(" ")[2])
+    assert ended(machine.start(session)) == 0
+    assert machine.workers() == []
+    assert not session.worker.exists()
+    assert session.spool.exists()
+    assert (
+        "the environment that claude was started with could not be written down, and claude has "
+        "ended; so where its spans are to go is not known, and they go nowhere else. Resume it "
+        f"and all of it follows: claude --resume s; or let it go: rm -r {session.path}"
+    ) in machine.log()
+
+
+def test_a_session_of_which_nothing_could_be_written_gets_no_worker(machine: Machine) -> None:
+    session = machine.session(environ={})
+    session.spool.write_bytes(b"")
+    assert ended(machine.start(session)) == 0
+    assert (machine.workers(), session.worker.exists(), machine.log()) == ([], False, "")
+
+
+def test_a_session_that_could_not_be_recorded_is_forgotten_after_a_month(
+    machine: Machine,
+) -> None:
+    for name, age_days, spool in (("old", 31, ""), ("new", 29, ""), ("resumed", 31, "x\n")):
+        session = machine.session(name, environ={})
+        session.spool.write_text(spool)
+        session.unrecorded.touch()
+        os.utime(session.unrecorded, (time.time() - age_days * 86_400,) * 2)
+    session = machine.session(environ={})
+    machine.start(session)
+    machine.said(session)
+    assert [found.session_id for found in machine.state.sessions()] == ["new", "resumed", "s"]
 
 
 def test_the_first_events_folder_is_the_project(machine: Machine) -> None:

@@ -69,16 +69,17 @@ def main(hook: str, state: str, python: str) -> None:
             os.unlink(folder + "/off")
         except FileNotFoundError:
             pass  # another hook of the same event, or who sweeps, was faster
-    append(
-        folder,
-        b"%d %s %d %s\n"
-        % (
-            received_at_ns,
-            claude_pid.encode(),
-            time.process_time_ns(),
-            payload.replace(b"\n", b" "),
-        ),
+    record = b"%d %s %d %s\n" % (
+        received_at_ns,
+        claude_pid.encode(),
+        time.process_time_ns(),
+        payload.replace(b"\n", b" "),
     )
+    try:
+        append(folder, record)
+    except OSError:
+        # No room for it. An empty file needs none, and less is to be written from here on.
+        os.close(open_in(folder, "unrecorded"))
     if starts or not os.path.exists(folder + "/environ"):
         keep_environment(folder, claude_pid)
     wake_worker(folder, (python, *STARTER, state, session_id, os.path.dirname(hook)))
@@ -133,7 +134,8 @@ def append(folder: str, record: bytes) -> None:
     except OSError:
         os.ftruncate(spool, size)
         raise
-    os.close(spool)
+    finally:
+        os.close(spool)
 
 
 def keep_environment(folder: str, claude_pid: str) -> None:
@@ -154,8 +156,12 @@ def keep_environment(folder: str, claude_pid: str) -> None:
         if name in os.environ:
             kept.append(os.fsencode(name + "=" + os.environ[name]))
     whole = folder + "/environ." + str(os.getpid())
-    with open(whole, "wb") as target:
-        target.write(b"\0".join(kept))
+    try:
+        with open(whole, "wb") as target:
+            target.write(b"\0".join(kept))
+    except OSError:
+        os.unlink(whole)
+        raise
     os.replace(whole, folder + "/environ")
 
 

@@ -12,6 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from claude_otel.state_folder import (
     SessionFolder,
     StateFolder,
     WorkerFolder,
+    is_empty,
     write_private,
 )
 from claude_otel.worker import lock
@@ -35,6 +37,7 @@ from claude_otel.worker.moving import (
     take_out,
 )
 from claude_otel.worker.report import ask_flush, read_report
+from claude_otel.worker.unrecorded import cannot_be_written, unrecorded
 
 _LOOK_EVERY_S = 0.1
 _ASK_AGAIN_AFTER_S = 1.0
@@ -85,8 +88,8 @@ def flush(
 ) -> Flushed:
     """Deliver all that is final, at most for `timeout_s`; `tell` hears now and then what lacks.
 
-    What was refused or dropped before we were called has not arrived either, of whichever
-    session: it is missing once, for the first `flush` after it.
+    What was refused, dropped or not recorded before we were called has not arrived either, of
+    whichever session: it is missing once, for the first `flush` after it.
 
     `unset`: variables that sessions which no worker can serve, or whose worker cannot deliver,
     are delivered without.
@@ -114,6 +117,7 @@ def flush(
             *_of_sessions(state, sessions, starters, asked),
             *_of_workers(state, data, asked),
             *_of_ledger(state, reported),
+            *_of_disk(state, reported),
         )
         if all(one.is_final for one in missing) or time.monotonic() > until_s:
             reported.keep(state)
@@ -128,7 +132,7 @@ def flush(
 
 def has_something_to_deliver(folder: SessionFolder) -> bool:
     """Whether hooks have left anything of the session that is still to be read or sent."""
-    return folder.spool.exists() and not folder.off.exists()
+    return not is_empty(folder.spool) and not folder.off.exists()
 
 
 def recently_unsampled_turns(state: StateFolder) -> dict[str, int]:
@@ -258,36 +262,47 @@ class _Reported:
     """Which losses an earlier `flush` has told, so that it does not fail for ever.
 
     Refused spans until `rejected_until_ns`, of the last day at most: what is older nobody can
-    mend. Of each batch (destination and sessions) how many were `dropped`.
+    mend. Of each batch (destination and sessions) how many were `dropped`; of each session that
+    hooks could not record, since when.
     """
 
     rejected_until_ns: int
     dropped: dict[str, int]
+    unrecorded_since_ns: dict[str, int]
     last_told_ns: int = 0
     now_dropped: dict[str, int] = field(default_factory=dict[str, int])
+    now_unrecorded_since_ns: dict[str, int] = field(default_factory=dict[str, int])
 
     @classmethod
     def by_earlier(cls, state: StateFolder) -> _Reported:
         try:
             told: dict[str, Any] = json.loads(state.reported.read_bytes())
             rejected_until_ns = int(told["rejected_until_ns"])
-            dropped = {str(batch): int(count) for batch, count in told["dropped"].items()}
+            dropped = _counts(told["dropped"])
+            unrecorded_since_ns = _counts(told.get("unrecorded_since_ns", {}))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):  # told once more, then
-            rejected_until_ns, dropped = 0, {}
+            rejected_until_ns, dropped, unrecorded_since_ns = 0, {}, {}
         return cls(
             rejected_until_ns=max(rejected_until_ns, time.time_ns() - RECENT_NS),
             dropped=dropped,
+            unrecorded_since_ns=unrecorded_since_ns,
         )
 
     def keep(self, state: StateFolder) -> None:
         """What was told by now is not told again."""
-        if not self.last_told_ns and not self.now_dropped:
+        if not (self.last_told_ns or self.now_dropped or self.now_unrecorded_since_ns):
             return
         told = {
             "rejected_until_ns": max(self.rejected_until_ns, self.last_told_ns),
             "dropped": self.dropped | self.now_dropped,
+            "unrecorded_since_ns": self.now_unrecorded_since_ns or self.unrecorded_since_ns,
         }
-        write_private(state.reported, json.dumps(told).encode())
+        with suppress(OSError):  # without room it is told once more
+            write_private(state.reported, json.dumps(told).encode())
+
+
+def _counts(told: dict[str, Any]) -> dict[str, int]:
+    return {str(name): int(count) for name, count in told.items()}
 
 
 def _of_ledger(state: StateFolder, reported: _Reported) -> list[Missing]:
@@ -321,6 +336,19 @@ def _of_ledger(state: StateFolder, reported: _Reported) -> list[Missing]:
                     is_final=True,
                 )
             )
+    return found
+
+
+def _of_disk(state: StateFolder, reported: _Reported) -> list[Missing]:
+    found: list[Missing] = []
+    if (why := cannot_be_written(state)) is not None:
+        found.append(Missing(what="what hooks are told now", why=why, is_final=True))
+    for one in unrecorded(state):
+        if one.since_ns > reported.unrecorded_since_ns.get(one.session_id, 0):
+            found.append(
+                Missing(what=f"part of session {one.session_id}", why=one.why, is_final=True)
+            )
+        reported.now_unrecorded_since_ns[one.session_id] = one.since_ns
     return found
 
 

@@ -40,6 +40,7 @@ from claude_otel.worker import liveness
 from claude_otel.worker.checking import mistakes_of
 from claude_otel.worker.flushing import recently_unsampled_turns
 from claude_otel.worker.liveness import DestinationHealth, UnservedSession, WorkerHealth
+from claude_otel.worker.unrecorded import cannot_be_written
 
 _TAIL_LINES = 5
 _SWITCHES = ("OTEL_SDK_DISABLED", "CLAUDE_OTEL_DISABLED", "OTEL_TRACES_EXPORTER")
@@ -118,6 +119,7 @@ def health(state: StateFolder, data: DataFolder, directory: Path) -> Health:
     delivery = tuple(liveness.delivery(state, problems))
     unserved = tuple(liveness.unserved(state))
     problems += liveness.problems_of(workers, delivery, unserved)
+    problems += liveness.not_recorded(state)
     problems += liveness.hook_failures(state)
     problems += liveness.mistakes(state, told=tuple(problems))
     return Health(
@@ -296,6 +298,9 @@ def _switches_off(value: Value) -> bool:
 
 
 def _folder_problems(state: StateFolder) -> Iterator[str]:
+    if (why := cannot_be_written(state)) is not None:
+        yield why
+        return
     for folder in (state.path, state.path / "sessions", state.path / "workers"):
         if folder.exists() and not folder.is_dir():
             yield f"{folder} is no folder, so nothing can be captured. Move it away"

@@ -18,6 +18,7 @@ from claude_otel.state_folder import StateFolder, WorkerFolder
 from claude_otel.worker import lock
 from claude_otel.worker.flushing import RECENT_NS, has_something_to_deliver, what_was_said
 from claude_otel.worker.report import read_report
+from claude_otel.worker.unrecorded import unrecorded
 
 # A hook's starter needs a moment: no reason to alarm anybody.
 _STARTING_S: Final = 5.0
@@ -169,6 +170,13 @@ def hook_failures(state: StateFolder) -> Iterator[str]:
                 f"The redaction hook {told}; what it was given then was withheld. Correct the "
                 f"function of CLAUDE_OTEL_REDACTION_HOOK; {folder.log} says on what it failed"
             )
+
+
+def not_recorded(state: StateFolder) -> Iterator[str]:
+    """Of the last day: what no disk had room for is told by nobody later."""
+    for one in unrecorded(state):
+        if time.time_ns() - one.since_ns < RECENT_NS:
+            yield f"Session {one.session_id} is not recorded whole: {one.why}"
 
 
 def mistakes(state: StateFolder, *, told: Collection[str]) -> Iterator[str]:

@@ -9,6 +9,7 @@ import os
 import pwd
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 import psutil
@@ -176,7 +177,7 @@ class ServedSession:
             self.folder.path.rmdir()
         except OSError:
             # A hook came just now, and found the session served: it begins anew with us.
-            if key is not None:
+            if key is not None and os.listdir(self.folder.path) != [self.folder.unrecorded.name]:
                 write_private(self.folder.worker, key.encode())
         self.release()
         return True
@@ -244,7 +245,7 @@ class ServedSession:
         if self._session is None:
             # A resumed or forked session brings turns that another process has told.
             is_new = isinstance(event, ev.SessionStarted) and event.source in _NEW
-            since_ns = None if is_new else self._tail.first_hook_ns
+            since_ns = None if is_new else self._since_ns()
             self._session = Session(
                 self.folder.session_id, since_ns=since_ns, was_told=self._was_told
             )
@@ -253,6 +254,14 @@ class ServedSession:
         with guarded("understanding a record", raise_ours=self._raises):
             closed = self._session.feed(event)
         self._offer(closed)
+
+    def _since_ns(self) -> int | None:
+        """When hooks began to tell of the session, also where the disk did not take it."""
+        first_ns = self._tail.first_hook_ns
+        with suppress(OSError):
+            lost_ns = self.folder.unrecorded.stat().st_mtime_ns
+            return lost_ns if first_ns is None else min(first_ns, lost_ns)
+        return first_ns
 
     def _was_told(self, turn_key: str) -> bool:
         return self._book.trace_of("turn", turn_key) is not None

@@ -12,6 +12,7 @@ of a session here but its first record, and nothing heavy is imported.
 
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -28,7 +29,7 @@ from claude_otel.settings import (
     SessionFolder,
     StateFolder,
 )
-from claude_otel.state_folder import write_private
+from claude_otel.state_folder import is_empty, write_private
 from claude_otel.worker.lock import take
 
 WORKER = ("-I", "-m", "claude_otel.worker.run")
@@ -36,8 +37,12 @@ WORKER = ("-I", "-m", "claude_otel.worker.run")
 _TRY_AGAIN_AFTER_NS = 60_000_000_000
 # A hook that was running when the session was switched off may still append.
 _LAST_HOOKS_S = 1.0
+# The start of a process is known to the second that its machine was booted in.
+_CLOCK_STEP_S = 1.0
 # A session that is switched off is rarely resumed after this long; it would be switched off again.
 _OFF_IS_KEPT_S = 24 * 3600.0
+# Claude Code deletes a transcript after 30 days: nothing of an older session can follow.
+_UNRECORDED_IS_KEPT_S = 30 * 24 * 3600.0
 
 
 def start(
@@ -55,6 +60,9 @@ def start(
         return
     try:
         _sweep(state)
+        if is_empty(session.spool):
+            return  # its hooks could write nothing: neither whose it is nor where it goes
+        _complete(session)
         configuration = configuration_of_session(state, session, data)
         if not configuration.destinations:
             _switch_off(session)
@@ -87,26 +95,50 @@ def start(
 def configuration_of_session(
     state: StateFolder, session: SessionFolder, data: DataFolder
 ) -> Configuration:
-    """As it is now. Raises ConfigurationError, and OSError for a spool that cannot be read."""
-    records, _ = read_records(session.spool)
-    first = records[0] if records else None
-    environ = _environ_of_claude(session, first)
-    folder = environ.get("CLAUDE_PROJECT_DIR") or _cwd(first)
+    """As it is now. Raises ConfigurationError, and OSError for a file that cannot be read."""
+    environ = settings.read_environ(session.environ)
+    folder = environ.get("CLAUDE_PROJECT_DIR") or _cwd(_first_record(session))
     return settings.resolve(
         environ, project=Path(folder) if folder else None, state=state, data=data
     )
 
 
-def _environ_of_claude(session: SessionFolder, first: SpoolRecord | None) -> Mapping[str, str]:
-    try:
-        return settings.read_environ(session.environ)
-    except OSError:
-        if first is None:
-            return settings.own_process_values()
-    import psutil  # only where there is no /proc
+def _complete(session: SessionFolder) -> None:
+    """Keep the environment of `claude` where no hook could: without /proc, or without room.
+
+    Raises ConfigurationError where nobody can tell it any more: its destination is not known
+    then, and any other would get what it was not meant to.
+    """
+    if not is_empty(session.environ):
+        return
+    record = _first_record(session)
+    environ = _environ_of_claude(record) if record else None
+    if environ is None:
+        raise ConfigurationError(
+            "the environment that claude was started with could not be written down, and claude "
+            "has ended; so where its spans are to go is not known, and they go nowhere else. "
+            f"Resume it and all of it follows: claude --resume {session.session_id}; "
+            f"or let it go: rm -r {shlex.quote(str(session.path))}"
+        )
+    settings.write_environ(session.environ, environ)
+
+
+def _first_record(session: SessionFolder) -> SpoolRecord | None:
+    records, _ = read_records(session.spool)
+    return records[0] if records else None
+
+
+def _environ_of_claude(record: SpoolRecord) -> Mapping[str, str] | None:
+    """What it was started with; nothing of it where the system does not tell. None: it is gone."""
+    import psutil  # only where no hook could
 
     try:
-        environ = psutil.Process(first.claude_pid).environ()
+        claude = psutil.Process(record.claude_pid)
+        if claude.create_time() > record.received_at_ns / 1e9 + _CLOCK_STEP_S:
+            return None  # another program that has its number by now
+        environ = claude.environ()
+    except psutil.NoSuchProcess:
+        return None
     except psutil.Error:
         return settings.own_process_values()
     prefixes = tuple(prefix.decode() for prefix in KEPT_PREFIXES)
@@ -137,11 +169,22 @@ def _delete_what_was_kept(session: SessionFolder) -> None:
 
 
 def _sweep(state: StateFolder) -> None:
-    """Take away the folders of sessions that were switched off long ago."""
+    """Take away the folders of sessions that were switched off, or not recorded, long ago."""
     for session in state.sessions():
         with suppress(OSError):
-            if time.time() - session.off.stat().st_mtime > _OFF_IS_KEPT_S:
+            if _is_over(session):
                 _take_away(session)
+
+
+def _is_over(session: SessionFolder) -> bool:
+    for mark, kept_s in (
+        (session.off, _OFF_IS_KEPT_S),
+        (session.unrecorded, _UNRECORDED_IS_KEPT_S),
+    ):
+        with suppress(FileNotFoundError):
+            if time.time() - mark.stat().st_mtime > kept_s:
+                return mark == session.off or is_empty(session.spool)
+    return False
 
 
 def _take_away(session: SessionFolder) -> None:
@@ -149,10 +192,10 @@ def _take_away(session: SessionFolder) -> None:
     if held is None:
         return
     try:
-        if session.off.exists():
+        if _is_over(session):
             _delete_what_was_kept(session)
-            session.off.unlink()
-            session.alive_lock.unlink()
+            for path in (session.off, session.unrecorded, session.alive_lock):
+                path.unlink(missing_ok=True)
             session.path.rmdir()
     finally:
         os.close(held)

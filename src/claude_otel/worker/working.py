@@ -154,7 +154,7 @@ class Worker:
                 self._last_busy_s = time.monotonic()
 
     def _is_ours(self, folder: SessionFolder) -> bool:
-        return folder.worker_key() == self._folder.key
+        return folder.worker_key() == self._folder.key and not folder.is_blank
 
     def _step(self, session: ServedSession) -> bool:
         anything = False
