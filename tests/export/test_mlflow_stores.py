@@ -14,6 +14,7 @@ from stores import MlflowServer
 
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export.mlflow import MLflowSpanExporter
+from claude_otel.export.mlflow_client import file_store_trouble
 from loopback import Answer, Request
 
 
@@ -203,8 +204,20 @@ def test_a_file_store_that_mlflow_does_not_allow_keeps_spans_waiting_and_says_so
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
+    uri = (tmp_path / "mlruns").as_uri()
 
-    outcome = MLflowSpanExporter((tmp_path / "mlruns").as_uri()).send([turn(0xAD)])
+    outcome = MLflowSpanExporter(uri).send([turn(0xAD)])
 
     assert (outcome.delivered, outcome.retryable) == (False, True)
-    assert "MLFLOW_ALLOW_FILE_STORE=true" in str(outcome.error)
+    assert outcome.error == (
+        f"MLflow {mlflow.__version__} takes no file store ({uri}) unless it is told to: set "
+        "MLFLOW_ALLOW_FILE_STORE=true where `claude` is started (or in `env` of "
+        "~/.claude/settings.json), and for what waits where you run claude-otel flush; or choose "
+        "a database: claude-otel setup -u sqlite:///FILE"
+    )
+    for store in (uri, str(tmp_path / "mlruns"), "mlruns"):
+        assert file_store_trouble(store) is not None
+    for store in ("sqlite:///x.db", "databricks", "databricks://profile", "postgresql://host/db"):
+        assert file_store_trouble(store) is None
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    assert file_store_trouble(uri) is None

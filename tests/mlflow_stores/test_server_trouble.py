@@ -129,7 +129,6 @@ def test_who_is_not_let_in_is_told_what_to_set_and_mlflows_own_file_lets_in(
             f"[mlflow]\nmlflow_tracking_username = {USER[0]}\n"
             f"mlflow_tracking_password = {USER[1]}\n"
         )
-        installation.end_workers()  # credentials are read when a worker begins
         installation.cli("flush", "--timeout", "300")
         for name, value in CREDENTIALS.items():
             monkeypatch.setenv(name, value)

@@ -48,6 +48,10 @@ def command(timeout: float, unset: tuple[str, ...], as_json: bool) -> None:
     arrived: the first flush after it says so and exits with 1, also when the
     worker was quicker. The next one does not; status goes on saying it.
 
+    What waits at an MLflow that wants to know who you are is sent with the credentials of your
+    shell (MLFLOW_TRACKING_USERNAME and _PASSWORD, or _TOKEN) where a `claude` started in it would
+    go to the same MLflow; MLFLOW_ALLOW_FILE_STORE counts likewise.
+
     A turn of the last day that was not sampled is sent nowhere. It is said, and
     is no failure.
     """

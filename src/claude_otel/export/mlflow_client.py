@@ -28,6 +28,8 @@ from claude_otel.export.outcome import DELIVERED, REFUSED_STATUSES, Outcome, ref
 from claude_otel.export.span_copy import encodable, rebuilt
 from claude_otel.export.trace_record import TraceRecord
 
+_DATABRICKS = ("databricks", "databricks-uc", "uc")
+
 
 class ClientRoad:
     """Delivers to one experiment of the store behind a tracking URI."""
@@ -101,6 +103,8 @@ class ClientRoad:
         return DELIVERED
 
     def _failure(self, error: Any) -> Outcome:
+        if (trouble := file_store_trouble(self._uri)) is not None:
+            return unavailable(trouble)
         told = f"the MLflow store {self._shown} said: {mask('', str(error.message))[:500]}"
         if self._experiment_id is None or error.get_http_status_code() not in REFUSED_STATUSES:
             # A 403 comes as an internal error, like anything that is no answer of MLflow's own.
@@ -159,6 +163,27 @@ def require(package: str, whose: str, requirement: str) -> None:
             f"{whose} needs the {package} package, which is not installed. "
             f"Install it: pip install '{requirement}'."
         )
+
+
+def file_store_trouble(tracking_uri: str) -> str | None:
+    """Why MLflow takes no file store in this process; None where it does, or for another store."""
+    is_path = ":" not in tracking_uri and tracking_uri not in _DATABRICKS
+    if not is_path and not tracking_uri.startswith("file:"):
+        return None
+    from mlflow import __version__, environment_variables
+
+    asks = getattr(environment_variables, "MLFLOW_ALLOW_FILE_STORE", None)
+    try:
+        if asks is None or asks.get():
+            return None
+    except ValueError:  # neither true nor false
+        pass
+    return (
+        f"MLflow {__version__} takes no file store ({tracking_uri}) unless it is told to: set "
+        "MLFLOW_ALLOW_FILE_STORE=true where `claude` is started (or in `env` of "
+        "~/.claude/settings.json), and for what waits where you run claude-otel flush; or choose "
+        "a database: claude-otel setup -u sqlite:///FILE"
+    )
 
 
 def _log(client: Any, location: str, spans: Sequence[ReadableSpan], *, takes_spans: bool) -> None:

@@ -56,7 +56,9 @@ class HttpRoad:
         self._experiment = experiment
         self._experiment_id = experiment.id
         self._merges: bool | None = None
+        self._environ = environ
         self._session = _session(environ)
+        self._credentials_read: tuple[int, int] | None = None
 
     def log_spans(self, spans: Sequence[ReadableSpan]) -> Outcome:
         try:
@@ -111,6 +113,7 @@ class HttpRoad:
         From 3.18 on a server refuses what does not go there.
         """
         try:
+            self._authenticate()
             if self._experiment_id is None:
                 self._experiment_id = self._resolve()
             response = post(self._experiment_id)
@@ -137,6 +140,19 @@ class HttpRoad:
                 "Correct MLFLOW_TRACKING_SERVER_CERT_PATH, _CLIENT_CERT_PATH, "
                 "_USERNAME, _PASSWORD or _TOKEN."
             )
+
+    def _authenticate(self) -> None:
+        """By MLflow's variables and its credentials file, which may come or change at any time."""
+        file = Path(self._environ.get("HOME") or Path.home()) / ".mlflow" / "credentials"
+        try:
+            found = file.stat()
+        except OSError:
+            read = (0, 0)
+        else:
+            read = (found.st_mtime_ns, found.st_size)
+        if read != self._credentials_read:
+            self._credentials_read = read
+            self._session.auth = _user_and_password(self._environ, _kept_credentials(file))
 
     def _server_merges(self) -> bool:
         if self._merges is None:
@@ -211,14 +227,9 @@ class _Unresolved(Exception):
 
 
 def _session(environ: Mapping[str, str]) -> requests.Session:
-    """Build a session with MLflow's own variables for authentication and TLS."""
+    """Build a session with MLflow's own variables for a token, the workspace and TLS."""
     session = requests.Session()
-    kept = _kept_credentials(environ)
-    user = environ.get("MLFLOW_TRACKING_USERNAME") or kept.get("mlflow_tracking_username")
-    password = environ.get("MLFLOW_TRACKING_PASSWORD") or kept.get("mlflow_tracking_password")
-    if user and password:
-        session.auth = (user, password)
-    elif token := environ.get("MLFLOW_TRACKING_TOKEN"):
+    if token := environ.get("MLFLOW_TRACKING_TOKEN"):  # a user's password comes before it
         session.headers["Authorization"] = f"Bearer {token}"
     if workspace := environ.get("MLFLOW_WORKSPACE"):
         session.headers["X-MLFLOW-WORKSPACE"] = workspace
@@ -231,11 +242,19 @@ def _session(environ: Mapping[str, str]) -> requests.Session:
     return session
 
 
-def _kept_credentials(environ: Mapping[str, str]) -> Mapping[str, str]:
+def _user_and_password(
+    environ: Mapping[str, str], kept: Mapping[str, str]
+) -> tuple[str, str] | None:
+    user = environ.get("MLFLOW_TRACKING_USERNAME") or kept.get("mlflow_tracking_username")
+    password = environ.get("MLFLOW_TRACKING_PASSWORD") or kept.get("mlflow_tracking_password")
+    return (user, password) if user and password else None
+
+
+def _kept_credentials(file: Path) -> Mapping[str, str]:
     """What MLflow keeps in its file, where it has one."""
     parser = ConfigParser(interpolation=None)
     try:
-        parser.read(Path(environ.get("HOME") or Path.home()) / ".mlflow" / "credentials")
+        parser.read(file)
     except (ConfigParserError, UnicodeDecodeError, OSError) as error:
         log.warning("MLflow's credentials file cannot be read: %s", type(error).__name__)
     return dict(parser["mlflow"]) if "mlflow" in parser else {}
@@ -344,8 +363,10 @@ def _outcome(response: requests.Response) -> Outcome:
             return DELIVERED
         case 401 | 403:
             advice = (
-                "Set MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN, or "
-                "ask for permission on the experiment."
+                "Set MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN, where "
+                "`claude` is started, and for what waits where you run claude-otel flush; or write "
+                "~/.mlflow/credentials, which is read again; or ask for permission on the "
+                "experiment."
             )
         case 404:
             advice = "Check that the tracking URI is an MLflow server of version 3 or later."

@@ -133,8 +133,18 @@ def check(setting: configured_as.Destination) -> None:
                     "this MLflow store needs the mlflow package, which is not installed here; "
                     "until then sessions wait. Install it: pip install 'claude-otel[mlflow]'"
                 )
+            if not is_server:
+                _check_file_store(setting.tracking_uri)
         case FileSetting() | ConsoleSetting() | PluginSetting():
             pass  # whether there is such an exporter was asked when the setting was made
+
+
+def _check_file_store(tracking_uri: str) -> None:
+    from claude_otel.export.mlflow_client import file_store_trouble
+
+    settings.keep_mlflow_quiet()
+    if (trouble := file_store_trouble(tracking_uri)) is not None:
+        raise ConfigurationError(trouble)
 
 
 def destination_name(setting: configured_as.Destination) -> str:

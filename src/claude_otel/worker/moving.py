@@ -19,7 +19,7 @@ from claude_otel.diagnostics import ConfigurationError
 from claude_otel.state_folder import DataFolder, SessionFolder, StateFolder, WorkerFolder
 from claude_otel.worker import lock
 from claude_otel.worker.report import read_report
-from claude_otel.worker.start import WORKER, configuration_of_session
+from claude_otel.worker.start import WORKER, configuration_of_session, project_of
 
 _ENDS_WITHIN_S = 10.0
 _LOOK_EVERY_S = 0.05
@@ -27,6 +27,13 @@ _ADDRESSES = {
     "mlflow": ("MLFLOW_TRACKING_URI",),
     "otlp": ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
 }
+# Of the shell of `flush`, for what waits at the MLflow that it names, too.
+_LENT = (
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+    "MLFLOW_ALLOW_FILE_STORE",
+)
 # What goes with an address, credentials among it, and must not go on to another.
 _GOES_WITH_IT = {"mlflow": "MLFLOW_", "otlp": "OTEL_EXPORTER_OTLP_"}
 
@@ -36,11 +43,13 @@ def release_corrected_sessions(
 ) -> list[SessionFolder]:
     """End the worker when a session of it is configured otherwise by now, or without `unset`.
 
+    What lets this process into the same MLflow counts for the session, too.
     All sessions that it served, to be started anew; none when it stays.
     """
     sessions = _sessions_of(state, worker)
     for folder in sessions:
         take_out(unset, folder)
+        _lend(state, folder, data)
     if not any(_is_corrected(state, folder, data) for folder in sessions):
         return []
     return sessions if _end(state, worker) else []
@@ -52,6 +61,24 @@ def take_out(names: Collection[str], folder: SessionFolder) -> None:
     kept = {name: value for name, value in environ.items() if name not in names}
     if kept != environ:
         settings.write_environ(folder.environ, kept)
+
+
+def _lend(state: StateFolder, folder: SessionFolder, data: DataFolder) -> None:
+    """Add this process's credentials where a `claude` of it would go to the same MLflow."""
+    try:
+        its = configuration_of_session(state, folder, data)
+        ours = settings.resolve(
+            settings.own_environment(), project=project_of(folder), state=state, data=data
+        )
+    except (ConfigurationError, OSError, ValueError):
+        return
+    address = "MLFLOW_TRACKING_URI"
+    if its.environment.get(address) != ours.environment.get(address):
+        return
+    lent = {name: ours.environment[name] for name in _LENT if name in ours.environment}
+    environ = settings.read_environ(folder.environ)
+    if lent.items() - environ.items():
+        settings.write_environ(folder.environ, environ | lent)
 
 
 def bound_to(

@@ -97,10 +97,14 @@ def configuration_of_session(
 ) -> Configuration:
     """As it is now. Raises ConfigurationError, and OSError for a file that cannot be read."""
     environ = settings.read_environ(session.environ)
-    folder = environ.get("CLAUDE_PROJECT_DIR") or _cwd(_first_record(session))
-    return settings.resolve(
-        environ, project=Path(folder) if folder else None, state=state, data=data
-    )
+    return settings.resolve(environ, project=project_of(session), state=state, data=data)
+
+
+def project_of(session: SessionFolder) -> Path | None:
+    """The folder that its `claude` was started in. Raises OSError without an environment."""
+    named = settings.read_environ(session.environ).get("CLAUDE_PROJECT_DIR")
+    folder = named or _cwd(_first_record(session))
+    return Path(folder) if folder else None
 
 
 def _complete(session: SessionFolder) -> None:
