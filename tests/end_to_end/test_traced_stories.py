@@ -35,6 +35,7 @@ STORIES: dict[str, tuple[list[str], list[str]]] = {
     "killed": (["abandoned"], ["abandoned"]),
     "resume": (["completed"] * 2, []),
     "fork": (["completed"] * 2, []),
+    "fork_with_tools": (["completed"] * 2, ["failed"]),
     "max_tokens": (["completed"], []),
     "broken_stream": (["completed"], []),
     "compaction_then_failure": (["failed"], []),
@@ -248,7 +249,7 @@ def test_mlflow_totals_and_the_stated_residual_equal_the_clis_own_totals(
     if name == "killed":
         assert states == []  # a killed process states nothing
         return
-    if name == "fork":
+    if name in ("fork", "fork_with_tools"):
         states = states[-1:]  # a fork goes on from the totals of its parent
     stated = Counter(
         {

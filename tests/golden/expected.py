@@ -19,6 +19,7 @@ ENDS: dict[str, tuple[list[str], list[str]]] = {
     "killed_call": (["abandoned"], []),
     "resume": (["completed"] * 2, []),
     "fork": (["completed"] * 2, []),
+    "fork_with_tools": (["completed"] * 2, ["failed"]),
     "interrupted_and_resumed": (["interrupted", "completed"], []),
     "refusal": (["failed"], []),
     "compaction": (["completed"] * 3, []),

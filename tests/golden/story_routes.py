@@ -69,8 +69,9 @@ def load(folder: Path) -> Story:
         if (told := json.loads(line.split(b" ", 2)[2])["session_id"]) not in ids:
             ids.append(told)
             contents.append(b"")
-    for number, (session_id, content) in enumerate(zip(ids, contents, strict=True)):
-        agents = sorted((folder / "subagents").glob("*")) if number == 0 else []
+    files = sorted((folder / "subagents").glob("*"))
+    for session_id, content in zip(ids, contents, strict=True):
+        agents = [path for path in files if _session_of(_records_of(path)) == session_id]
         sessions.append(
             Recorded(
                 story_name=folder.parent.name,
@@ -86,6 +87,11 @@ def load(folder: Path) -> Story:
             )
         )
     return Story(name=folder.parent.name, folder=folder, sessions=tuple(sessions))
+
+
+def _records_of(path: Path) -> bytes:
+    """The transcript of the agent whose file `path` is; beside it lies its description."""
+    return path.with_name(f"{path.name.split('.')[0]}.jsonl").read_bytes()
 
 
 def _session_of(transcript: bytes) -> str:

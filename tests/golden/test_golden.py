@@ -39,7 +39,13 @@ WITH_REQUESTS = [
 MAY_BE_CORRECTED = {"background_subagent", "background_while_typing", "typed_compact"}
 MILLISECOND = 1_000_000
 # With a second and more between the last facts, as every story at a terminal.
-SLOW = {"demo 2.1.332", "parallel_tools 2.1.281", "timed_tools 2.1.332"}
+SLOW = {
+    "demo 2.1.332",
+    "fork_with_tools 2.1.281",
+    "fork_with_tools 2.1.332",
+    "parallel_tools 2.1.281",
+    "timed_tools 2.1.332",
+}
 # Longest that a reader may be behind there: the session's end is waited for this long.
 MOST_LAG_BETWEEN_SLOW_FACTS_MS = 900
 

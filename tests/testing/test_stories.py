@@ -65,6 +65,16 @@ CALLS = {
     "killed_call": [TOOL, ("main", "cancelled", 200, None)],
     "resume": [TOOL, OK, OK],
     "fork": [TOOL, OK, OK],
+    "fork_with_tools": [
+        TOOL,
+        ("FIRST", "ok", 200, "tool_use"),
+        ("FIRST", "ok", 200, "end_turn"),
+        OK,
+        TOOL,
+        ("SECOND", "ok", 200, "tool_use"),
+        ("SECOND", "ok", 200, "end_turn"),
+        OK,
+    ],
     "interrupted_and_resumed": [("main", "cancelled", 200, None), OK],
     "broken_stream": [("main", "broken", 200, None), OK],
     "lost_connection": [("main", "broken", 200, None), OK],
@@ -100,6 +110,7 @@ RETURN_CODES = {
     "killed_call": [-9],
     "resume": [0, 0],
     "fork": [0, 0],
+    "fork_with_tools": [0, 0],
     "interrupted_and_resumed": [0, 0],
 }
 

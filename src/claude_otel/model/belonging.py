@@ -25,6 +25,8 @@ class Belonging:
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
         self.now_ns = 0
+        self.forked_at_ns = 0
+        """When this session began as a copy of another one, as its hook was stamped."""
         self.turns: list[Turn] = []
         self.reading: Turn | None = None
         self.agents: dict[str, Subagent] = {}
@@ -44,10 +46,21 @@ class Belonging:
         return turn, turn
 
     def named(self, prompt_id: str | None) -> Turn | None:
-        """The turn that a hook means by `prompt_id`: the latest of that id."""
+        """The turn that a hook means by `prompt_id`: of that id, the one that began last.
+
+        A fork gives every turn that it copies the id of its own first prompt, and these are
+        often read when a hook has told of that one.
+        """
         if prompt_id is None:
             return None
-        return next((t for t in reversed(self.turns) if t.prompt_id == prompt_id), None)
+        same = [turn for turn in self.turns if turn.prompt_id == prompt_id]
+        return max(same, key=lambda turn: turn.started_at_ns, default=None)
+
+    def recorded(self, prompt_id: str | None) -> Turn | None:
+        """The turn that a record means: the one being read, unless it names another."""
+        if self.reading is not None and prompt_id in (None, self.reading.prompt_id):
+            return self.reading
+        return self.named(prompt_id) or self.reading
 
     def _unknown_turn(self, at_ns: int) -> Turn:
         """A turn whose prompt was never read: the file's beginning is gone, or not yet there."""
@@ -92,6 +105,11 @@ class Belonging:
             if launcher is not None and launcher.owner is agent:
                 self.place(other, turn)
 
+    def is_whole(self, turn: Turn) -> bool:
+        """Whether something was read of every agent that was launched for `turn`."""
+        launched = [a for a in self.agents.values() if a.turn is turn and a.tool_use_id is not None]
+        return all(agent.has_calls for agent in launched)
+
     def find_launchers(self, node: Node) -> None:
         """Name the calls that launched the agents above `node`, which may still be at work."""
         owner = node if isinstance(node, Turn | Subagent) else node.owner
@@ -113,9 +131,10 @@ class Belonging:
         return False
 
     def take_over(self, tool: ToolCall, owner: Turn | Subagent, turn: Turn) -> None:
-        """The transcript says whose a call is that a hook told of without naming its prompt."""
-        was_placed, tool.is_placed = tool.is_placed, True
-        if was_placed or tool.turn is turn or tool.is_closed:
+        """The transcript says whose a call is: a hook named no prompt, or one of several turns."""
+        is_named = tool.is_placed and tool.turn.prompt_id != turn.prompt_id
+        tool.is_placed = True
+        if is_named or tool.turn is turn or tool.is_closed:
             return
         before = tool.turn
         before.tool_use_ids.discard(tool.key)
@@ -134,7 +153,8 @@ class Belonging:
         a program's command to that turn.
 
         A fork rewrites the prompt ids of all the lines that it copies to that of
-        its own first prompt, so an id alone does not tell which prompt a hook means.
+        its own first prompt, so an id alone does not tell which prompt a hook means. Where the
+        words do not either, it is the last: the own prompt follows what was copied.
         """
         by_hook = event.record_id is None
         if not by_hook and self.is_within(event):
@@ -166,11 +186,26 @@ class Belonging:
                 or text_of(turn.prompt).strip() == text_of(event.parts).strip()
             )
             if same_words and -SETTLE_NS <= hook_ns - record_ns <= SUBMISSION_LAG_NS:
-                return turn
+                is_copy = not by_hook and turn.record_id is not None
+                return self._own_of_fork(turn) if is_copy else turn
         turn = Turn(session_id=self.session_id, started_at_ns=event.at_ns)
         turn.touched_ns = self.now_ns
         self.turns.append(turn)
         return turn
+
+    def _own_of_fork(self, copy: Turn) -> Turn:
+        """The turn that a hook told of: `copy` was taken for it until its own prompt was read."""
+        own = Turn(session_id=self.session_id, started_at_ns=copy.submitted_at_ns or 0)
+        own.submitted_at_ns, copy.submitted_at_ns = copy.submitted_at_ns, None
+        own.touched_ns, own.prompt_id = self.now_ns, copy.prompt_id
+        own.stop, own.stop_at_ns, own.stop_text = copy.stop, copy.stop_at_ns, copy.stop_text
+        copy.told_key = copy.stop_text = None
+        self.turns.append(own)
+        return own
+
+    def may_be_copy(self, turn: Turn) -> bool:
+        """Whether a hook told of `turn` and its record is from before the fork, by its stamp."""
+        return turn.submitted_at_ns is not None and turn.started_at_ns < self.forked_at_ns
 
     def turn_of_denial(self, event: ev.PromptDenied) -> Turn:
         """The turn of a prompt that has no other record: a hook may have told of it before."""
@@ -211,6 +246,7 @@ class Belonging:
             turn.record_id not in (None, event.record_id)
             and turn.prompt_id is not None
             and turn.prompt_id == event.prompt_id
+            and turn.started_at_ns >= self.forked_at_ns
             and event.conversation_id in (None, self.session_id)
         )
 

@@ -104,8 +104,14 @@ class Ending:
         """Whether its own file has its end; early versions (2.1.19) do not say it there."""
         talk = self._whose.conversation(agent.key)
         is_unsaid = agent.has_calls and not talk.states_ends
-        has_none = agent.tool_use_id is None and not agent.prompt  # one of the CLI's own
-        return agent.stop != "completed" or is_unsaid or has_none or talk.has_last_word
+        is_unheard = self._is_of_the_cli(agent)
+        return agent.stop != "completed" or is_unsaid or is_unheard or talk.has_last_word
+
+    def _is_of_the_cli(self, agent: Subagent) -> bool:
+        """One of its own (it sums a conversation up): nobody launched it, and it has no work."""
+        if agent.has_calls or agent.tool_use_id is not None or agent.prompt:
+            return False
+        return not any(tool.owner is agent for tool in self._whose.tools.values())
 
     def tool_is_over(self, tool: ToolCall) -> bool:
         if tool.ended_at_ns is None:
@@ -165,8 +171,7 @@ class Ending:
         return [Closed(node=tool)]
 
     def close_agent(self, agent: Subagent) -> list[Closed]:
-        if not agent.has_calls and agent.tool_use_id is None and not agent.prompt:
-            # One of the CLI's own (it sums a conversation up): no work of ours.
+        if self._is_of_the_cli(agent):
             agent.is_closed, agent.is_dirty, agent.stop = True, False, None
             return []
         outcome = agent.stop or agent.outcome
@@ -177,8 +182,8 @@ class Ending:
         agent.outcome = outcome
         agent.answer = agent.answer or _told_by_hook(agent)
         if not agent.started_at_ns:
-            asked_ns = launcher.requested_at_ns if launcher is not None else None
-            agent.started_at_ns = asked_ns or agent.turn.started_at_ns
+            # Nothing of its own was read (a fork's copy has no agents' files): when it was run.
+            agent.started_at_ns = (launcher or agent.turn).started_at_ns
         agent.ended_at_ns = max(agent.last_fact_ns, agent.started_at_ns)
         if outcome in _CUT_SHORT:
             agent.failure = agent.failure or Failure(type=outcome)

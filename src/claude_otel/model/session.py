@@ -77,7 +77,7 @@ class Session:
         self._tells_commands = tells_commands
         self._parents_first = parents_first
         self._now_ns = 0
-        self._statements = Statements(self._is_reported)
+        self._statements = Statements(self._is_reported, self._whose.is_whole)
         self._compactions = Compactions()
         self._unnamed = Unnamed()
         self._residual_is_stale = False
@@ -153,9 +153,9 @@ class Session:
         for change in held:
             self._whose.find_launchers(change.node)
             turn = change.node if isinstance(change.node, Turn) else change.node.turn
-            is_unread = turn.record_id is None and not turn.is_closed
+            is_unread = turn.record_id is None or self._whose.may_be_copy(turn)
             is_astray = self._parents_first and self._whose.is_astray(change.node)
-            if (is_unread or is_astray) and not is_last:
+            if ((is_unread and not turn.is_closed) or is_astray) and not is_last:
                 self._held.append(change)
             elif self._is_reported(change.node):
                 released.append(change)
@@ -207,7 +207,7 @@ class Session:
                 message = Message(role="user", parts=event.parts)
                 self._whose.conversation(event.agent_id).says(message)
             case ev.CommandReturned():
-                turn = self._whose.named(event.prompt_id) or self._whose.reading
+                turn = self._whose.recorded(event.prompt_id)
                 if turn is not None and turn.is_command:
                     turn.is_called(event.record_id)
                     self._ending.touch(turn, event.at_ns)
@@ -290,6 +290,8 @@ class Session:
                 return [c for call in failed for c in self._ending.close_call(call)]
             case ev.SessionStarted():
                 self._begins_again(event.at_ns)
+                if event.source == "fork":
+                    self._whose.forked_at_ns = event.at_ns
             case ev.SessionEnded():
                 self._end = event
             case ev.Unrecognized():

@@ -21,12 +21,18 @@ class Statements:
 
     `is_reported`: turns of before the session's first hook are history. What was
     stated before any other is the baseline that a resumed session starts from.
+    `is_whole`: all calls of the turn could be read. A fork has no files of the agents that
+    worked for the turns that it copied; its totals count them all the same.
     """
 
-    def __init__(self, is_reported: Callable[[Turn], bool]) -> None:
+    def __init__(
+        self, is_reported: Callable[[Turn], bool], is_whole: Callable[[Turn], bool]
+    ) -> None:
         self.latest: CostStated | None = None
         self._is_reported = is_reported
+        self._is_whole = is_whole
         self._baseline: CostStated | None = None
+        self._in_baseline: set[Turn] = set()
         self._made: list[tuple[CostStated, list[Turn]]] = []
         self._copied: set[Turn] = set()
 
@@ -40,8 +46,8 @@ class Statements:
     def take(self, stated: CostStated, turns: list[Turn]) -> None:
         # Hooks overtake the transcript: only turns whose record was read are in these totals.
         counted = [t for t in turns if t.record_id is not None and t not in self._copied]
-        if not any(self._is_reported(turn) for turn in counted):
-            self._baseline = stated
+        if not any(self._is_since_baseline(turn) for turn in counted):
+            self._start_from(stated, counted)
             return
         self.latest = stated
         if self._made and self._made[-1][1] == counted:
@@ -56,6 +62,7 @@ class Statements:
         Of `compactions`, return those that a statement covers: their tokens are what
         is left over of their model, where nothing else can be.
         """
+        self._leave_out_what_is_not_known()
         before, cost_before, told = Usage(), self._baseline_usd(), set[str]()
         covered: list[ModelCall] = []
         for stated, counted in self._made:
@@ -85,6 +92,22 @@ class Statements:
             return None
         left = self._left_over(*self._made[-1], open_calls)
         return left if left.input_tokens or left.output_tokens else None
+
+    def _start_from(self, stated: CostStated, counted: list[Turn]) -> None:
+        self._baseline, self._in_baseline = stated, set(counted)
+
+    def _is_since_baseline(self, turn: Turn) -> bool:
+        return self._is_reported(turn) and turn not in self._in_baseline
+
+    def _leave_out_what_is_not_known(self) -> None:
+        """What a fork started from nobody says, where its copies do not tell: no residual then."""
+        if not self._made or self._baseline is not None:
+            return
+        stated, counted = self._made[0]
+        if all(self._is_whole(turn) for turn in counted if not self._is_reported(turn)):
+            return
+        self._start_from(stated, counted)
+        self._made = self._made[1:]
 
     def _put(self, residual: Residual, last: Turn) -> None:
         is_any = residual.usage.input_tokens or residual.usage.output_tokens
@@ -121,11 +144,15 @@ class Statements:
     def _known(self, turns: list[Turn], open_calls: list[ModelCall]) -> dict[str, CallUsage]:
         """All complete calls of `turns` since the baseline, by their keys."""
         # Without a stated baseline the totals began with the file's first line.
-        began = [turn for turn in turns if self._baseline is None or self._is_reported(turn)]
+        began = [
+            turn
+            for turn in turns
+            if self._baseline is None or (self._is_reported(turn) and turn not in self._in_baseline)
+        ]
         whole = {
             call.key: counted
             for call in open_calls
-            if call.turn in turns and (counted := call.counted) is not None
+            if call.turn in began and (counted := call.counted) is not None
         }
         return {key: use for turn in began for key, use in turn.usage_by_call.items()} | whole
 

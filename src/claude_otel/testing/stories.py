@@ -21,10 +21,12 @@ from .scenario import (
     Json,
     Pause,
     RedactedThinking,
+    Response,
     Scenario,
     Script,
     ServerToolUse,
     Thinking,
+    ToolUse,
     Usage,
     reply,
 )
@@ -290,6 +292,38 @@ def fork() -> Story:
     )
 
 
+def fork_with_tools() -> Story:
+    """A turn before and the turn of its fork call a tool and an agent; answers take a second."""
+    return Story(
+        name="fork_with_tools",
+        scenario=Scenario(
+            main=(
+                _slow(bash("echo one"), _counting("FIRST"), usage=COLD),
+                _slow("First.", usage=WARM),
+                _slow(_counting("SECOND"), bash("exit 3"), usage=MORE),
+                _slow("Second.", usage=MORE),
+            ),
+            subagents=tuple(
+                Script(
+                    when=which,
+                    replies=(_slow(bash("ls | wc -l"), usage=COLD), _slow("0.", usage=WARM)),
+                )
+                for which in ("FIRST", "SECOND")
+            ),
+        ),
+        steps=(Step(prompts=("one",)), Step(prompts=("two",), session="fork")),
+    )
+
+
+def _slow(*blocks: Any, usage: Usage) -> Response:
+    """So that what hooks say of an answer comes when the prompt's record was read long ago."""
+    return reply(Pause(1.0), *blocks, usage=usage)
+
+
+def _counting(which: str) -> ToolUse:
+    return agent(f"{which}: count the files here.", "Count files", background=False)
+
+
 def interrupted_and_resumed() -> Story:
     """A turn is interrupted before the model has said anything; the session goes on."""
     return Story(
@@ -454,6 +488,7 @@ PRINT_STORIES: Mapping[str, Callable[[], Story]] = {
         killed_call,
         resume,
         fork,
+        fork_with_tools,
         interrupted_and_resumed,
         broken_stream,
         lost_connection,
