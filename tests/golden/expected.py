@@ -43,6 +43,7 @@ ENDS: dict[str, tuple[list[str], list[str]]] = {
     "typed_compact": (["completed"] * 3, []),
     "typed_clear": (["completed"] * 2, []),
     "background_while_typing": (["completed"] * 3, []),
+    "agents_in_background": (["completed"] * 3, []),
     "queued_for_later": (["completed"] * 2, []),
 }
 """Any other: one turn, completed, and all of its tools."""
@@ -87,6 +88,7 @@ ROUTES: dict[str, set[str]] = {
     "server_tool": {_LAST_BLOCK},
     # The hook has the input as the program takes it, not as the model gave it.
     "background_while_typing": {_ARGUMENTS},
+    "agents_in_background": {_ARGUMENTS},
     "demo": {_ARGUMENTS},
     "plan_approved": {_ARGUMENTS},
     # The hook has the words only.
@@ -107,6 +109,7 @@ SINCE: dict[str, tuple[int, ...]] = {
     "foreground_subagent": (2, 1, 149),
     "nested_subagents": (2, 1, 149),
     "background_while_typing": (2, 1, 149),
+    "agents_in_background": (2, 1, 149),
     "worktree": (2, 1, 149),
     "classified": (2, 1, 149),
     "sent_to_background": (2, 1, 149),

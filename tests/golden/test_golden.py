@@ -1,7 +1,9 @@
 """Golden stories: every route gives one tree, and the tree is what the API was asked."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,7 +26,7 @@ from story_routes import (
 
 from claude_otel.emit import span_id_of
 from claude_otel.semconv import attributes as at
-from claude_otel.sources.transcript import events_from_agent_meta, events_from_line
+from claude_otel.sources.transcript import events_from_agent_meta, events_from_line, time_ns
 from claude_otel.testing import STORIES
 
 FOLDERS = {f"{folder.parent.name} {folder.name}": folder for folder in story_folders()}
@@ -36,7 +38,12 @@ WITH_REQUESTS = [
 
 # A turn that is over may gain: by what a background agent still does, by a compaction whose
 # tokens are stated at the session's end. Whether it does depends on when it was told.
-MAY_BE_CORRECTED = {"background_subagent", "background_while_typing", "typed_compact"}
+MAY_BE_CORRECTED = {
+    "agents_in_background",
+    "background_subagent",
+    "background_while_typing",
+    "typed_compact",
+}
 MILLISECOND = 1_000_000
 # With a second and more between the last facts, as every story at a terminal.
 SLOW = {
@@ -104,21 +111,71 @@ def test_requests_that_are_written_down_after_their_answers_change_nothing(
     As it really did in permission_allowed 2.1.332.
     """
     story = load(FOLDERS[name])
+    late = _rewritten(story, _answers_first)
+    assert spans_of(transcript_only(late)) == spans_of(transcript_only(story))
+    assert spans_of(read_all(late)) == _kept(story)
+    assert spans_of(live(late, tmp_path, step=997)) == _kept(story)
+
+
+@pytest.mark.parametrize("records", [1, 2, 99])
+@pytest.mark.parametrize("name", WITH_REQUESTS)
+def test_requests_that_are_written_down_before_what_they_follow_change_nothing(
+    name: str, records: int, tmp_path: Path
+):
+    """Before the last result, before the answer that asked for it, as early as can be.
+
+    As they really were in agents_in_background 2.1.332.
+    """
+    story = load(FOLDERS[name])
+    early = _rewritten(story, partial(_requests_ahead, records=records))
+    assert spans_of(transcript_only(early)) == spans_of(transcript_only(story))
+    assert spans_of(read_all(early)) == _kept(story)
+    assert spans_of(live(early, tmp_path, step=997)) == _kept(story)
+
+
+def _rewritten(story: Story, rewrite: Callable[[bytes], bytes]) -> Story:
+    """The same story, its files written in another order."""
     sessions = tuple(
         replace(
             session,
-            transcript=_answers_first(session.transcript),
+            transcript=rewrite(session.transcript),
             subagents={
-                name: _answers_first(content) if name.endswith(".jsonl") else content
+                name: rewrite(content) if name.endswith(".jsonl") else content
                 for name, content in session.subagents.items()
             },
         )
         for session in story.sessions
     )
-    late = replace(story, sessions=sessions)
-    assert spans_of(transcript_only(late)) == spans_of(transcript_only(story))
-    assert spans_of(read_all(late)) == _kept(story)
-    assert spans_of(live(late, tmp_path, step=997)) == _kept(story)
+    return replace(story, sessions=sessions)
+
+
+def _requests_ahead(transcript: bytes, *, records: int) -> bytes:
+    """Each request, its parts with it, ahead of so many records of what was said or heard.
+
+    Of those of the second before; never ahead of another request, nor of a part of an answer only:
+    with the request that follows it, an answer is taken to be whole.
+    """
+    lines: list[bytes] = []
+    said: list[tuple[int, int]] = []  # when, and where in `lines`, since the last request
+    parts: list[bytes] = []
+    began: dict[str | None, int] = {}  # where in `lines` each answer began
+    for line in transcript.splitlines(keepends=True):
+        record = json.loads(line)
+        kind = record["type"]
+        if not kind.startswith("api-request"):
+            first = began.setdefault(record.get("message", {}).get("id"), len(lines))
+            if kind == "assistant" and first < len(lines):
+                said = [one for one in said if one[1] <= first]
+            elif kind in ("user", "assistant", "system"):
+                said.append((time_ns(record["timestamp"]), len(lines)))
+            lines.append(line)
+            continue
+        parts.append(line)
+        if kind == "api-request":
+            since_ns = time_ns(record["timestamp"]) - 1_000 * MILLISECOND
+            where = [at for at_ns, at in said if at_ns > since_ns][-records:] or [len(lines)]
+            lines[where[0] : where[0]], said, parts = parts, [], []
+    return b"".join([*lines, *parts])
 
 
 def _answers_first(transcript: bytes) -> bytes:

@@ -24,14 +24,14 @@ def test_results_that_came_among_the_blocks_of_their_answer_are_asked_once_and_w
     turn = Turn(record_id="prompt", session_id="session", started_at_ns=0)
     talk = Conversation(agent_id=None)
     prompt = _said("user", Text(text="Fix it."))
-    talk.says(prompt)
+    talk.says(prompt, 0)
     talk.sends(RequestSent(at_ns=1, id="first", keep=0, tail=("p",)), turn, turn)
     asked_first = talk.responds(
         ModelResponded(at_ns=2, message_id="msg_1", parts=(READ,)), turn, turn
     )
-    talk.says(_said("user", READ_RESULT))
+    talk.says(_said("user", READ_RESULT), 2)
     talk.responds(ModelResponded(at_ns=3, message_id="msg_1", parts=(CHECK,)), turn, turn)
-    talk.says(_said("user", CHECK_RESULT))
+    talk.says(_said("user", CHECK_RESULT), 3)
     answer = _said("assistant", READ, CHECK)
     results = _said("user", READ_RESULT, CHECK_RESULT)
     talk.stores(RequestMessage(at_ns=4, hash="a", message=answer))
@@ -51,11 +51,11 @@ def test_an_answer_that_is_written_down_before_its_request_is_the_answer_to_it()
     turn = Turn(record_id="prompt", session_id="session", started_at_ns=0)
     talk = Conversation(agent_id=None)
     prompt = _said("user", Text(text="Fix it."))
-    talk.says(prompt)
+    talk.says(prompt, 0)
     call = talk.responds(
         ModelResponded(at_ns=3, message_id="msg_1", request_ref="first", parts=(READ,)), turn, turn
     )
-    talk.says(_said("user", READ_RESULT))
+    talk.says(_said("user", READ_RESULT), 3)
     request = RequestSent(at_ns=2, id="first", keep=0, tail=("p",))
 
     assert talk.sends(request, turn, turn) == []
@@ -86,7 +86,7 @@ def test_a_request_that_is_written_down_after_its_answer_was_told_makes_no_call(
 def test_a_failure_that_is_written_down_before_its_request_is_one_call():
     turn = Turn(record_id="prompt", session_id="session", started_at_ns=0)
     talk = Conversation(agent_id=None)
-    talk.says(_said("user", Text(text="Fix it.")))
+    talk.says(_said("user", Text(text="Fix it.")), 1)
     at_once = RequestFailed(at_ns=3, error_type="401", is_final=True, record_id="error-1")
 
     (first,) = talk.fails(at_once, turn, turn)  # nothing says yet that this version tells requests

@@ -7,19 +7,22 @@ when it is final is decided here; whose call it is, in `belonging.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 
 from claude_otel.model.events import (
+    Event,
+    InputAdded,
     ModelResponded,
     ModelSwitched,
+    PromptSubmitted,
     RequestFailed,
     RequestMessage,
     RequestPrepared,
     RequestSent,
     RequestShape,
 )
+from claude_otel.model.inputs import history_before, joined, new_in
 from claude_otel.model.nodes import Failure, ModelCall, Outcome, Subagent, Turn
 from claude_otel.model.parts import Message, Part, Text, ToolResult, ToolUse, text_of
 
@@ -33,9 +36,13 @@ class _Pending:
     owner: Turn | Subagent
     turn: Turn
     request: RequestSent
-    inputs: tuple[Message, ...]
-    history_offset: int | None
+    said: list[Message]
+    stored: list[Message]
     shape: RequestShape | None
+
+    @property
+    def inputs(self) -> tuple[Message, ...]:
+        return new_in(self.said, self.stored)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,25 +77,29 @@ class Conversation:
     _passed_on: list[ModelCall] = field(default_factory=list[ModelCall])
     # Answers read before their request, by its id (an answer at once overtakes it); None: told.
     _early: dict[str, ModelCall | None] = field(default_factory=dict[str, "ModelCall | None"])
+    # Requests read before what comes before them, in their order.
+    _ahead: list[RequestSent] = field(default_factory=list[RequestSent])
+    awaits_prompt: bool = False  # it has rested: only a prompt goes on from here
+    _unreturned: set[str] = field(default_factory=set[str])  # tools that the latest answer called
 
-    def says(self, message: Message) -> None:
-        """The next request will carry `message`; results of one answer become one message."""
-        previous = self._said[-1] if self._said else None
-        if (
-            previous is not None
-            and previous.role == message.role
-            and all(isinstance(part, ToolResult) for part in (*previous.parts, *message.parts))
-        ):
-            message = Message(role=message.role, parts=(*previous.parts, *message.parts))
-            self._said.pop()
-        self._said.append(message)
+    def says(self, message: Message, at_ns: int) -> None:
+        """The next request will carry `message`."""
+        before = [p for p in self._pending.values() if 0 < at_ns < p.request.at_ns]
+        for pending in before:  # it was read ahead of some of what it carries
+            pending.said = joined(pending.said, message)
+        self._said = list(before[-1].inputs) if before else joined(self._said, message)
         returned = {part.id for part in message.parts if isinstance(part, ToolResult)}
         self._scheduled -= returned
+        self._unreturned -= returned
         self._used |= {
             call.key
             for call in self.open_calls.values()
             if returned.intersection(part.id for part in call.parts if isinstance(part, ToolUse))
         }
+
+    def rests(self) -> None:
+        """The turn's end is read; what was said before that (by a Stop hook) makes it go on."""
+        self.awaits_prompt = not self._said
 
     def schedules(self, tool_use_id: str) -> None:
         """The tool is about to run: the answer that asked for it has come whole."""
@@ -103,6 +114,45 @@ class Conversation:
     def prepares(self, part: RequestPrepared) -> None:
         """Where no record states when a request left: no earlier than its parts were made."""
         self.last_fact_ns = max(self.last_fact_ns, part.at_ns)
+
+    def holds(self, request: RequestSent) -> bool:
+        """Whether `request` was read before what it follows; it is kept until that is read.
+
+        Requests are written down apart from what is said, and overtake it where answers come at
+        once (2.1.332): a request follows the answer to the one before, each result, and something
+        that was said since; after a turn's end, a prompt. One that only repeats another waits too:
+        its answer or its failure tells.
+        """
+        if not request.at_ns or request.id in self._early:
+            return False
+        is_complete = not (self._ahead or self._pending or self._unreturned) and self._said
+        if is_complete and not self.awaits_prompt:
+            return False
+        self._ahead.append(request)
+        return True
+
+    def due(self, record: Event) -> list[RequestSent]:
+        """The kept requests that come before `record` of this talk, which is read now."""
+        if not self._ahead:
+            return []
+        ref = record.request_ref if isinstance(record, ModelResponded) else None
+        if ref is not None:
+            ids = [request.id for request in self._ahead]
+            count = ids.index(ref) + 1 if ref in ids else 0
+        else:
+            # What is said in the millisecond of a request was said before it.
+            until_ns = record.at_ns - isinstance(record, InputAdded | PromptSubmitted)
+            count = sum(1 for _ in takewhile(lambda r: r.at_ns <= until_ns, self._ahead))
+        return self._take_ahead(count)
+
+    def due_at_end(self, until_ns: int | None) -> list[RequestSent]:
+        """Those that left before the work ended, of which nothing more will be read."""
+        left = takewhile(lambda r: until_ns is None or r.at_ns <= until_ns, self._ahead)
+        return self._take_ahead(sum(1 for _ in left))
+
+    def _take_ahead(self, count: int) -> list[RequestSent]:
+        taken, self._ahead = self._ahead[:count], self._ahead[count:]
+        return taken
 
     def sends(self, request: RequestSent, owner: Turn | Subagent, turn: Turn) -> list[ModelCall]:
         """Take a request; return the calls that it makes final (it follows them)."""
@@ -122,16 +172,15 @@ class Conversation:
             return final
         final += self.open_calls.values()
         self.last_stop_reason = None
-        inputs = self._inputs_of(request, self._said)
-        self._said = list(inputs)
-        self._pending[request.id] = _Pending(
+        pending = self._pending[request.id] = _Pending(
             owner=owner,
             turn=turn,
             request=request,
-            inputs=inputs,
-            history_offset=max(0, request.keep + len(request.tail) - len(inputs)),
+            said=self._said,
+            stored=self._stored_of(request),
             shape=self._shape_of(request, turn),
         )
+        self._said = list(pending.inputs)
         self.last_fact_ns = max(self.last_fact_ns, request.at_ns)
         return final + (self._give_up(None, failed.at_ns, failed.failure) if failed else [])
 
@@ -307,7 +356,7 @@ class Conversation:
                 request=pending.request,
                 shape=pending.shape,
                 inputs=pending.inputs,
-                history_offset=pending.history_offset,
+                history_offset=history_before(pending.inputs, pending.request),
                 started_at_ns=pending.request.at_ns,
                 start_source="api-request",
                 ended_at_ns=max(at_ns, pending.request.at_ns),
@@ -324,7 +373,7 @@ class Conversation:
         if pending is None and record.request_ref is None and self._pending:
             pending = self._pending.pop(next(iter(self._pending)))
         inputs = pending.inputs if pending else tuple(self._said)
-        self._said = []
+        self._said, self._unreturned, self.awaits_prompt = [], set(), False
         request = pending.request if pending else None
         if request is not None and request.at_ns:
             started_at_ns, start_source = request.at_ns, "api-request"
@@ -340,7 +389,7 @@ class Conversation:
             request=request,
             shape=pending.shape if pending else None,
             inputs=inputs,
-            history_offset=pending.history_offset if pending else None,
+            history_offset=history_before(inputs, pending.request) if pending else None,
             started_at_ns=min(started_at_ns, record.at_ns),
             start_source=start_source,
             ended_at_ns=record.at_ns,
@@ -350,8 +399,8 @@ class Conversation:
 
     def _asked_late(self, call: ModelCall, request: RequestSent) -> None:
         """The request of an answer that was read before it; what was said since is not its."""
-        call.request, call.inputs = request, self._inputs_of(request, call.inputs)
-        call.history_offset = max(0, request.keep + len(request.tail) - len(call.inputs))
+        call.request, call.inputs = request, new_in(call.inputs, self._stored_of(request))
+        call.history_offset = history_before(call.inputs, request)
         call.shape = self._shape_of(request, call.turn)
         if request.at_ns:
             call.started_at_ns = min(request.at_ns, call.ended_at_ns)
@@ -363,6 +412,7 @@ class Conversation:
         if record.record_id is not None:
             call.record_ids.add(record.record_id)
         call.parts.extend(record.parts)
+        self._unreturned |= {part.id for part in record.parts if isinstance(part, ToolUse)}
         call.ended_at_ns = max(call.ended_at_ns, record.at_ns)
         if record.usage is not None and (call.usage is None or not record.output_is_unknown):
             call.usage, call.output_is_unknown = record.usage, record.output_is_unknown
@@ -381,27 +431,9 @@ class Conversation:
             self.last_text = text
             self.last_answer = tuple(part for part in call.parts if isinstance(part, Text))
 
-    def _inputs_of(self, request: RequestSent, said: Sequence[Message]) -> tuple[Message, ...]:
-        """What is new in `request`: results and prompts `said` since, and stored messages.
-
-        A hash of `tail` without a stored message is one that the transcript holds
-        itself: the previous answer (not input), a result or a prompt (in `said`).
-        Both are stored all the same where the transcript has them in pieces, results
-        of parallel tools among the blocks of the answer that called them.
-        """
-        stored = [m for h in request.tail if (m := self._messages.pop(h, None)) is not None]
-        results = {p.id for m in said for p in m.parts if isinstance(p, ToolResult)}
-        stored = [m for m in stored if not results.intersection(_called_by(m))]
-        again = "\n".join(text_of(m.parts) for m in stored if m.role == "user")
-        answered = {p.id for m in stored for p in m.parts if isinstance(p, ToolResult)}
-        new = [
-            left
-            for m in said
-            if not (w := text_of(m.parts).strip()) or w not in again
-            for left in (_without_results(m, answered),)
-            if left.parts
-        ]
-        return (*new, *stored)
+    def _stored_of(self, request: RequestSent) -> list[Message]:
+        """The messages that the transcript stores for `request`, beside what it says itself."""
+        return [m for h in request.tail if (m := self._messages.pop(h, None)) is not None]
 
     def _shape_of(self, request: RequestSent, turn: Turn) -> RequestShape | None:
         shape = self._shapes.get(request.shape_hash or "")
@@ -409,15 +441,6 @@ class Conversation:
             return None
         self._shape_told = (turn.key, shape.shape_hash)
         return shape
-
-
-def _called_by(message: Message) -> set[str]:
-    return {part.id for part in message.parts if isinstance(part, ToolUse)}
-
-
-def _without_results(message: Message, ids: set[str]) -> Message:
-    kept = [p for p in message.parts if not (isinstance(p, ToolResult) and p.id in ids)]
-    return Message(role=message.role, parts=tuple(kept))
 
 
 def _sum(one: int | None, other: int | None) -> int | None:

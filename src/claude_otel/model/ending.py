@@ -239,7 +239,13 @@ class Ending:
         """Close the calls and tools of `owner` itself that nobody closed."""
         turn = owner if isinstance(owner, Turn) else owner.turn
         closed: list[Closed] = []
-        for call in self._whose.conversation(agent_id).ends(turn, owner.last_fact_ns, outcome):
+        talk = self._whose.conversation(agent_id)
+        if outcome != "completed":
+            for request in talk.due_at_end(owner.stop_at_ns if owner.stop is not None else None):
+                self.touch(owner, request.at_ns)
+                for call in talk.sends(request, owner, turn):
+                    closed += self.close_call(call)
+        for call in talk.ends(turn, owner.last_fact_ns, outcome):
             closed += self.close_call(call)
         put_off = turn.result.deferred_tool_use_id if turn.result is not None else None
         for tool in [t for t in self._whose.open_tools.values() if t.owner is owner]:

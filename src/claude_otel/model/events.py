@@ -3,7 +3,8 @@
 Every fact carries `at_ns` (Unix nanoseconds) as its source states it, and
 `agent_id`: None for the main loop, else the subagent that it belongs to.
 Facts may come late, twice or in any order between sources; within one
-transcript file they come in the file's order.
+transcript file they come in the file's order, but for requests: the CLI writes those down apart
+from what is said, sooner or later.
 """
 
 from __future__ import annotations

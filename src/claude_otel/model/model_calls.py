@@ -34,6 +34,18 @@ class ModelCalls:
         return [call for talk in talks for call in talk.unended if call.owner.is_closed]
 
     def asked(self, event: ev.RequestSent) -> list[Closed]:
+        if self._whose.conversation(event.agent_id).holds(event):
+            return []
+        return self._sent(event)
+
+    def caught_up(self, event: ev.Event) -> list[Closed]:
+        """`event` is read: requests that were read ahead of it, and left before it, count now."""
+        talk = self._whose.conversations.get(event.agent_id)
+        if talk is None or not _is_of_the_talk(event):
+            return []
+        return [closed for request in talk.due(event) for closed in self._sent(request)]
+
+    def _sent(self, event: ev.RequestSent) -> list[Closed]:
         owner, turn = self._whose.owner(event.agent_id, event.at_ns)
         self._ending.reopen(owner, event.at_ns)
         self._ending.touch(owner, event.at_ns)
@@ -85,3 +97,25 @@ class ModelCalls:
 
     def _close(self, calls: list[ModelCall]) -> list[Closed]:
         return [closed for call in calls for closed in self._ending.close_call(call)]
+
+
+def _is_of_the_talk(event: ev.Event) -> bool:
+    """Whether a transcript says it, in the order in which it was said; hooks are ahead of that."""
+    match event:
+        case ev.PromptSubmitted():
+            return event.record_id is not None
+        case ev.TurnStopped():
+            return event.is_transcript
+        case _:
+            return isinstance(event, _OF_THE_TALK)
+
+
+_OF_THE_TALK = (
+    ev.AnswerCutOff,
+    ev.InputAdded,
+    ev.Interrupted,
+    ev.ModelResponded,
+    ev.ModelSwitched,
+    ev.PromptQueued,
+    ev.RequestFailed,
+)

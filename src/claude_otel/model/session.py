@@ -95,7 +95,7 @@ class Session:
     def feed(self, event: ev.Event) -> list[Closed]:
         """Take one fact; return the nodes that it makes final."""
         self._end_touched_ns = self._now_ns
-        closed = self._dispatch(event)
+        closed = [*self._calls.caught_up(event), *self._dispatch(event)]
         self._join_heard()
         return self._release(closed)
 
@@ -196,7 +196,7 @@ class Session:
             case ev.RequestFailed():
                 return self._calls.failed(event)
             case ev.InputAdded():
-                self._whose.conversation(event.agent_id).says(event.message)
+                self._whose.conversation(event.agent_id).says(event.message, event.at_ns)
                 if event.is_summary:
                     self._compactions.summed_up(event.message.parts)
             case ev.RequestPrepared():
@@ -205,11 +205,12 @@ class Session:
                 owner, turn = self._whose.owner(event.agent_id, event.at_ns)
                 turn.queued.append(event)
                 message = Message(role="user", parts=event.parts)
-                self._whose.conversation(event.agent_id).says(message)
+                self._whose.conversation(event.agent_id).says(message, event.at_ns)
             case ev.CommandReturned():
                 turn = self._whose.recorded(event.prompt_id)
                 if turn is not None and turn.is_command:
                     turn.is_called(event.record_id)
+                    self._whose.conversation(None).awaits_prompt = True
                     self._ending.touch(turn, event.at_ns)
                     self._ending.stop(turn, "completed", event.at_ns, is_read=True)
             case ev.AnswerCutOff():
@@ -259,6 +260,8 @@ class Session:
                 turn = self._whose.named(event.prompt_id) or self._whose.reading
                 if turn is not None:
                     text, read = event.last_text, event.is_transcript
+                    if read:
+                        self._whose.conversation(None).rests()
                     self._ending.stop(turn, "completed", event.at_ns, text=text, is_read=read)
             case ev.TurnFailed(agent_id=str()):
                 self._subagents.failed(event)
@@ -326,6 +329,7 @@ class Session:
         turn.is_command, turn.command = event.is_command, event.command
         self._compactions.prompted(turn)
         turn.conversation_id = event.conversation_id
+        talk = self._whose.conversation(None)
         closed: list[Closed] = []
         if previous is not None and previous is not turn:
             self._take_unnamed_stops(event.at_ns)
@@ -333,11 +337,11 @@ class Session:
             outcome = previous.stop or previous.outcome or said
             if not previous.is_closed:
                 self._ending.stop(previous, outcome, previous.last_fact_ns, is_read=True)
-            ended = self._whose.conversation(None).ends(previous, previous.last_fact_ns, outcome)
+            ended = talk.ends(previous, previous.last_fact_ns, outcome)
             closed = [c for call in ended for c in self._ending.close_call(call)]
-        self._whose.conversation(None).last_fact_ns = event.at_ns
-        self._whose.conversation(None).last_stop_reason = None
-        self._whose.conversation(None).says(Message(role="user", parts=event.parts))
+        talk.last_fact_ns, talk.last_stop_reason = event.at_ns, None
+        talk.awaits_prompt = event.is_command  # which may ask nothing
+        talk.says(Message(role="user", parts=event.parts), event.at_ns)
         return closed
 
     def _on_denied(self, event: ev.PromptDenied) -> None:
@@ -396,6 +400,7 @@ class Session:
         owner.failure = Failure(type="interrupted")
         if isinstance(owner, Turn):
             owner.is_called(event.record_id)
+            self._whose.conversation(None).awaits_prompt = True
         self._ending.touch(owner, event.at_ns)
         for tool in self._whose.open_tools.values():
             tool.was_stopped = tool.was_stopped or tool.owner is owner

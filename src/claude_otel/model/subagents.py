@@ -40,7 +40,7 @@ class Subagents:
             self._whose.place(agent, self._whose.turn_of_prompt(event.prompt_id, event.at_ns))
         conversation = self._whose.conversation(event.agent_id)
         conversation.last_fact_ns = max(conversation.last_fact_ns, event.at_ns)
-        conversation.says(Message(role="user", parts=event.parts))
+        conversation.says(Message(role="user", parts=event.parts), event.at_ns)
 
     def described(self, event: ev.SubagentDescribed) -> None:
         agent = self._whose.agent(event.agent_id, event.at_ns)

@@ -94,7 +94,7 @@ class ToolCalls:
         tool.result_is_read = True
         result = ToolResult(id=tool.key, content=event.result, is_error=event.is_error)
         conversation = self._whose.conversation(event.agent_id)
-        conversation.says(Message(role="user", parts=(result,)))
+        conversation.says(Message(role="user", parts=(result,)), event.at_ns)
         conversation.last_fact_ns = max(conversation.last_fact_ns, event.at_ns)
         self._ending.touch(tool.owner, event.at_ns)
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from .acts import Act, Answered, Appeared, Close, Paused, Press, Recorded, See, Still, Type
 from .replies import COLD, MORE, WARM, counts_files, has_files_counted
-from .scenario import Pause, Scenario, ToolUse, Usage, reply
-from .story import Step, Story, bash
+from .scenario import Pause, Scenario, Script, ToolUse, Usage, reply
+from .story import Step, Story, agent, bash
 
 _EXIT = Type("/exit")
 
@@ -167,6 +167,41 @@ def background_while_typing() -> Story:
     )
 
 
+def agents_in_background() -> Story:
+    """Two background subagents report one after the other; each answer comes at once."""
+    return _session(
+        "agents_in_background",
+        Type("Have the code and the tests reviewed."),
+        See("Both are at work"),
+        See("The tests are fine"),
+        See("The code is fine"),
+        Still(),
+        main=(
+            reply(agent("REVIEW-CODE.", "Review code", background=True), usage=COLD),
+            reply(agent("REVIEW-TESTS.", "Review tests", background=True), usage=WARM),
+            reply("Both are at work.", usage=WARM),
+            reply("The tests are fine.", usage=MORE),
+            reply("The code is fine.", usage=MORE),
+        ),
+        subagents=(
+            Script(
+                when="REVIEW-CODE",
+                replies=(
+                    reply(bash("sleep 5", "Review"), usage=COLD),
+                    reply("Code reviewed.", usage=WARM),
+                ),
+            ),
+            Script(
+                when="REVIEW-TESTS",
+                replies=(
+                    reply(bash("sleep 2", "Review"), usage=COLD),
+                    reply("Tests reviewed.", usage=WARM),
+                ),
+            ),
+        ),
+    )
+
+
 def queued_prompt() -> Story:
     """A prompt typed while a tool runs is told to the model with the tool's result."""
     return _session(
@@ -315,6 +350,7 @@ TERMINAL_STORIES: Mapping[str, Callable[[], Story]] = {
         typed_compact,
         typed_clear,
         background_while_typing,
+        agents_in_background,
         queued_prompt,
         queued_for_later,
         plan_approved,
