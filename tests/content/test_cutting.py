@@ -52,7 +52,7 @@ def test_an_image_is_replaced_whole_before_any_text_is_cut() -> None:
     value = [{**part, "content": BASE64_IMAGE}, {"type": "text", "content": "x y " * 400}]
     assert cut_json(value, 5000) == (
         [
-            {**part, "content": "[cut: 28000 characters of base64]"},
+            {**part, "type": "text", "content": "[cut: 28000 characters of base64]"},
             {"type": "text", "content": "x y " * 400},
         ],
         True,
@@ -73,6 +73,29 @@ def test_lists_lose_their_middle_last_and_keep_the_form_of_their_items() -> None
     assert cut[-1] == message("99999")
     lost = 100_000 - (len(cut) - 1)
     assert message(f"[cut: {lost} items]") in cut
+
+
+def test_tools_are_rather_all_named_than_some_described() -> None:
+    tools = [
+        {
+            "type": "function",
+            "name": f"Tool{number}",
+            "description": "x" * 500,
+            "parameters": {"type": "object", "properties": {"path": {"type": "string"}}},
+        }
+        for number in range(12)
+    ]
+    named = [{"type": "function", "name": tool["name"]} for tool in tools]
+    cut, _ = cut_json(tools, 4096)
+    assert [{**tool, "description": ""} for tool in cut] == [  # pyright: ignore
+        {**tool, "description": ""} for tool in tools
+    ]
+    assert cut_json(tools, 600) == (named, True)
+    assert cut_json(tools, 200) == (
+        [*named[:2], {"type": "function", "name": "[cut: 8 items]"}, *named[-2:]],
+        True,
+    )
+    assert cut_json(tools, 64) == ([{"type": "function", "name": "[cut: 12 items]"}], True)
 
 
 def test_an_object_of_many_fields_is_shortened() -> None:

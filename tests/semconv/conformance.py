@@ -7,6 +7,7 @@ this package but the list of deviations, which it must keep true.
 """
 
 import json
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -390,15 +391,22 @@ def _status(span: ReadableSpan) -> Iterator[str]:
 def _messages(span: ReadableSpan) -> Iterator[str]:
     for key in ("gen_ai.input.messages", "gen_ai.output.messages"):
         yield from (f"{key}: {wrong}" for wrong in _wrong_in_messages(_json(span, key), key))
-    for part in _json(span, "gen_ai.system_instructions") or []:
+    for part in _objects(span, "gen_ai.system_instructions"):
         if part.get("type") != "text" or not isinstance(part.get("content"), str):
             yield "gen_ai.system_instructions: not a text"
-    for tool in _json(span, "gen_ai.tool.definitions") or []:
+    for tool in _objects(span, "gen_ai.tool.definitions"):
         if not isinstance(tool.get("type"), str) or not isinstance(tool.get("name"), str):
             yield "gen_ai.tool.definitions: without type or name"
     arguments = _json(span, "gen_ai.tool.call.arguments")
     if arguments is not None and not isinstance(arguments, dict):
         yield "gen_ai.tool.call.arguments: not an object"
+
+
+def _objects(span: ReadableSpan, key: str) -> list[dict]:
+    """The items of a list; what is none stands for an item that breaks every rule."""
+    value = _json(span, key)
+    items = value if isinstance(value, list) else [] if value is None else [value]
+    return [item if isinstance(item, dict) else {} for item in items]
 
 
 def _wrong_in_messages(messages: object, key: str) -> Iterator[str]:
@@ -433,8 +441,17 @@ def _wrong_in_part(part: dict) -> Iterator[str]:
     for field, value in part.items():
         if value is None:
             yield f"{kind}: {field} is null"
+    if kind == "blob" and not _is_base64(part.get("content")):
+        yield "blob: content is not base64"
     if kind in ("tool_call", "tool_call_response") and not part.get("id"):
         yield f"{kind} without an id"
+
+
+def _is_base64(content: object) -> bool:
+    try:
+        return isinstance(content, str) and b64decode(content, validate=True) != b""
+    except ValueError:
+        return False
 
 
 def _json(span: ReadableSpan, key: str):

@@ -9,7 +9,15 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from story_routes import Reader, load, read_all, story_folders, transcript_only
 
-from claude_otel.semconv.messages import FINISH_REASONS
+from claude_otel.content import prepare
+from claude_otel.model.parts import Media, Message, Text, ToolResult, ToolUse
+from claude_otel.semconv.messages import (
+    FINISH_REASONS,
+    input_messages,
+    output_messages,
+    system_instructions,
+    tool_definitions,
+)
 from claude_otel.sources.transcript import events_from_line
 
 
@@ -84,6 +92,8 @@ DEVIATIONS = [
         for key in ("input_tokens", "output_tokens")
     ),
 ]
+
+PNG = "iVBORw0KGgoAAAANSUhEUg=="
 
 STORIES = {folder.parent.name: folder for folder in story_folders()}
 
@@ -163,9 +173,11 @@ def _spans_of_answer(*blocks: dict, results: list[dict] | None = None, **message
         {"type": "tool_use", "id": "t", "name": "mcp__files__read", "input": {"path": None}},
         {"type": "server_tool_use", "id": "t", "name": "web_search", "input": {"query": "x"}},
         {"type": "web_search_tool_result", "tool_use_id": "t", "content": []},
-        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA"}},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}},
         {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}},
         {"type": "document", "source": {"type": "text", "data": "words"}},
+        {"type": "document", "source": {"type": "file", "file_id": "file_1"}},
+        {"type": "document", "source": {"type": "content", "content": "words"}},
     ],
     ids=lambda block: block["type"],
 )
@@ -193,6 +205,65 @@ def test_a_block_that_nobody_knows_is_kept_as_a_generic_part():
     assert message["parts"] == [{"type": "brand_new", "content": {"type": "brand_new", "value": 1}}]
 
 
+@pytest.mark.parametrize(
+    ("source", "parts"),
+    [
+        (
+            {"type": "base64", "media_type": "application/pdf", "data": PNG},
+            [
+                {
+                    "type": "blob",
+                    "content": PNG,
+                    "modality": "document",
+                    "mime_type": "application/pdf",
+                }
+            ],
+        ),
+        (
+            {"type": "text", "media_type": "text/plain", "data": "words"},
+            [{"type": "text", "content": "words"}],
+        ),
+        (
+            {"type": "url", "url": "https://example.com/a.pdf"},
+            [{"type": "uri", "uri": "https://example.com/a.pdf", "modality": "document"}],
+        ),
+        (
+            {"type": "file", "file_id": "file_1"},
+            [{"type": "file", "file_id": "file_1", "modality": "document"}],
+        ),
+        ({"type": "content", "content": "words"}, [{"type": "text", "content": "words"}]),
+        (
+            {
+                "type": "content",
+                "content": [
+                    {"type": "text", "text": "words"},
+                    {
+                        "type": "image",
+                        "source": {"type": "base64", "media_type": "image/png", "data": PNG},
+                    },
+                ],
+            },
+            [
+                {"type": "text", "content": "words"},
+                {"type": "blob", "content": PNG, "modality": "image", "mime_type": "image/png"},
+            ],
+        ),
+    ],
+    ids=lambda value: value["type"] if isinstance(value, dict) else None,
+)
+def test_every_kind_of_document_is_the_part_that_holds_it(source: dict, parts: list):
+    (chat, *_) = _spans_of_answer({"type": "document", "source": source})
+    (message,) = json.loads(chat.attributes["gen_ai.output.messages"])
+    assert message["parts"] == parts
+
+
+def test_a_document_of_a_kind_that_nobody_knows_is_kept():
+    block = {"type": "document", "source": {"type": "brand_new", "value": 1}}
+    (chat, *_) = _spans_of_answer(block)
+    (message,) = json.loads(chat.attributes["gen_ai.output.messages"])
+    assert message["parts"] == [{"type": "document", "content": block}]
+
+
 def test_an_mcp_tool_is_told_with_its_server():
     call = {"type": "tool_use", "id": "t", "name": "mcp__files__read", "input": {}}
     tools = [s for s in _spans_of_answer(call) if s.name.startswith("execute_tool")]
@@ -200,6 +271,35 @@ def test_an_mcp_tool_is_told_with_its_server():
         (s.name, s.attributes["mcp.method.name"], s.attributes["claude.mcp.server.name"])
         for s in tools
     ] == [("execute_tool mcp__files__read", "tools/call", "files")]
+
+
+@pytest.mark.parametrize("budget_bytes", [128, 200, 400, 1000, 4000, 20_000])
+def test_what_is_cut_keeps_to_the_conventions(budget_bytes: int):
+    """OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT may be small: a reader still finds what it expects."""
+    said = (
+        Text(text="words " * 200),
+        Media(modality="image", mime_type="image/png", data=PNG[:-2] * 100),
+        Media(modality="image", mime_type="image/png", data="QUJD" * 10),
+        ToolUse(id="t", name="Bash", input={"command": "ls " * 500}),
+        ToolResult(id="t", content=[{"type": "text", "text": "x" * 500}] * 9),
+    )
+    tools = [
+        {
+            "name": f"Tool{number}",
+            "description": "It does it. " * 50,
+            "input_schema": {"type": "object", "properties": {"path": {"type": "string"}}},
+        }
+        for number in range(40)
+    ]
+    cut = {
+        "gen_ai.input.messages": input_messages([Message(role="user", parts=said)] * 30),
+        "gen_ai.output.messages": output_messages(said, "stop"),
+        "gen_ai.system_instructions": system_instructions([Text(text="Be good. " * 99)] * 9),
+        "gen_ai.tool.definitions": tool_definitions(tools),
+    }
+    told = {key: prepare(value, budget_bytes=budget_bytes) for key, value in cut.items()}
+    assert all(len(value.encode()) <= budget_bytes for value in told.values())
+    assert violations([_span(told)]) == []
 
 
 # -- the checker itself ---------------------------------------------------------------
@@ -307,6 +407,19 @@ def test_a_good_span_breaks_nothing():
                 }
             ),
             ["gen_ai.input.messages: tool_call_response without response"],
+        ),
+        (
+            _span(
+                {
+                    "gen_ai.input.messages": '[{"role":"user","parts":'
+                    '[{"type":"blob","modality":"document","content":"doc text"}]}]'
+                }
+            ),
+            ["gen_ai.input.messages: blob: content is not base64"],
+        ),
+        (
+            _span({"gen_ai.tool.definitions": '["Bash"]'}),
+            ["gen_ai.tool.definitions: without type or name"],
         ),
         (
             _span({"gen_ai.output.messages": '[{"role":"assistant","parts":[]}]'}),

@@ -22,6 +22,8 @@ _BASE64_FROM = 1024
 _BASE64 = re.compile(r"(?:data:[\w.+-]{1,40}/[\w.+-]{1,80};base64,)?[A-Za-z0-9+/_-]*={0,2}")
 # List and object lengths to try, one after another, until the rest fits.
 _LENGTHS = (4096, 1024, 256, 64, 16, 4, 1, 0)
+# From this length on, a tool's definition is its name: rather all of them so than some of them.
+_BARE_DEFINITIONS_FROM = 16
 
 
 def cut_text(text: str, budget_bytes: int) -> tuple[str, bool]:
@@ -125,7 +127,8 @@ def _with_texts_replaced(value: JSON, replaced: dict[str, str]) -> JSON:
         case list():
             return [_with_texts_replaced(item, replaced) for item in value]
         case dict():
-            return {key: _with_texts_replaced(item, replaced) for key, item in value.items()}
+            fields = {key: _with_texts_replaced(item, replaced) for key, item in value.items()}
+            return _not_of_base64(value, fields)
         case _:
             return value
 
@@ -149,9 +152,18 @@ def _with_texts_cut(value: JSON, cap: int) -> JSON:
         case list():
             return [_with_texts_cut(item, cap) for item in value]
         case dict():
-            return {key: _with_texts_cut(item, cap) for key, item in value.items()}
+            return _not_of_base64(
+                value, {key: _with_texts_cut(item, cap) for key, item in value.items()}
+            )
         case _:
             return value
+
+
+def _not_of_base64(whole: dict[str, JSON], cut: dict[str, JSON]) -> dict[str, JSON]:
+    """A `blob` part holds base64, and a mark is none: what stands for it is a text."""
+    if cut.get("type") == "blob" and cut.get("content") != whole.get("content"):
+        return {**cut, "type": "text"}
+    return cut
 
 
 def _text_within(text: str, cap: int) -> str:
@@ -179,6 +191,8 @@ def _shortened(value: JSON, length: int) -> JSON:
             return kept
         case list():
             return [_shortened(item, length) for item in value]
+        case {"type": "function", "name": name} if length <= _BARE_DEFINITIONS_FROM:
+            return {"type": "function", "name": name}
         case dict():
             fields: dict[str, JSON] = {
                 _short_key(key): _shortened(item, length)
@@ -197,8 +211,12 @@ def _cut_item(items: list[JSON], count: int) -> JSON:
     first = items[0]
     if not isinstance(first, dict):
         return text
+    if first.get("type") == "function":  # the definition of a tool, which has no content
+        return {"type": "function", "name": text}
     if "role" in first:
-        return {"role": first["role"], "parts": [cast(JSON, {"type": "text", "content": text})]}
+        ending = {key: first[key] for key in ("finish_reason",) if key in first}
+        part = cast(JSON, {"type": "text", "content": text})
+        return {"role": first["role"], "parts": [part], **ending}
     return {"type": "text", "content": text}
 
 

@@ -57,12 +57,14 @@ class ToolResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Media:
-    """An image or document: base64 `data` or a `url`, one of them."""
+    """An image or document: base64 `data`, a document's plain `text`, a `url` or a `file_id`."""
 
     modality: str
     mime_type: str | None = None
     data: str | None = None
+    text: str | None = None
     url: str | None = None
+    file_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -111,6 +111,10 @@ def _media(part: Media) -> JSON:
     media: dict[str, JSON] = {"modality": part.modality}
     if part.mime_type is not None:
         media["mime_type"] = part.mime_type
+    if part.text is not None:
+        return {"type": "text", "content": part.text}  # a blob's content is base64
     if part.url is not None:
         return {"type": "uri", "uri": part.url, **media}
+    if part.file_id is not None:
+        return {"type": "file", "file_id": part.file_id, **media}
     return {"type": "blob", "content": part.data or "", **media}

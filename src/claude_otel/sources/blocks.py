@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import orjson
@@ -28,7 +29,16 @@ def parts_of(content: Any) -> tuple[Part, ...]:
     """Parts of a message's `content`: a string, or a list of blocks."""
     if isinstance(content, str):
         return (Text(text=content),) if content else ()
-    return tuple(_part_of(block) for block in list_of(content))
+    return tuple(part for block in list_of(content) for part in _parts_of_block(block))
+
+
+def _parts_of_block(block: Any) -> tuple[Part, ...]:
+    """One, but for a document that is made of blocks itself: theirs."""
+    raw = object_of(block) or {}
+    origin = section(raw, "source")
+    if raw.get("type") == "document" and origin.get("type") == "content":
+        return parts_of(origin.get("content"))
+    return (_part_of(block),)
 
 
 def _part_of(block: Any) -> Part:
@@ -73,12 +83,18 @@ def _media(kind: str, raw: Raw) -> Part:
     origin = object_of(raw.get("source"))
     if origin is None:
         return Other(kind=kind, raw=dict(raw))
-    return Media(
-        modality=kind,
-        mime_type=text(origin, "media_type"),
-        data=text(origin, "data") if origin.get("type") != "url" else None,
-        url=text(origin, "url"),
-    )
+    media = Media(modality=kind, mime_type=text(origin, "media_type"))
+    match origin.get("type"):
+        case "base64":
+            return replace(media, data=text(origin, "data"))
+        case "text":
+            return replace(media, text=text(origin, "data"))
+        case "url":
+            return replace(media, url=text(origin, "url"))
+        case "file":
+            return replace(media, file_id=text(origin, "file_id"))
+        case _:
+            return Other(kind=kind, raw=dict(raw))
 
 
 def usage_of(raw: Any) -> Usage | None:
