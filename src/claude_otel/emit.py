@@ -34,7 +34,7 @@ from opentelemetry.trace import (
 
 from claude_otel.content import ContentRules, clean, redact
 from claude_otel.model.nodes import Closed
-from claude_otel.semconv.attributes import CONTENT_KEYS, PERSONAL_KEYS
+from claude_otel.semconv.attributes import CONTENT_KEYS, CONVERSATION_ID, PERSONAL_KEYS
 from claude_otel.semconv.conventions import SCHEMA_URL
 from claude_otel.semconv.shape import NodeId, SpanShape, Value
 from claude_otel.semconv.spans import TURN_ATTRIBUTES, TURN_NAME, span_for
@@ -215,7 +215,7 @@ class Emitter:
         return shape
 
     def _spans(self, shape: SpanShape) -> list[ReadableSpan]:
-        trace = self._trace_of(shape.id.turn_key)
+        trace = self._trace_of(shape.id.turn_key, shape.attributes.get(CONVERSATION_ID))
         self._ids.trace_id, self._ids.span_id = trace.trace_id, span_id(shape.id)
         span = self._tracer.start_span(
             shape.name,
@@ -245,15 +245,16 @@ class Emitter:
     def _context_of(self, node: NodeId) -> SpanContext:
         return _context(self._trace_of(node.turn_key), span_id(node), is_remote=False)
 
-    def _trace_of(self, turn_key: str) -> TurnTrace:
+    def _trace_of(self, turn_key: str, conversation_id: Value | None = None) -> TurnTrace:
         known = self._book.trace_of("turn", turn_key)
         if known is not None:
             return known
         parent = get_current_span(self._caller).get_span_context()
         trace_id = parent.trace_id if parent.is_valid else trace_id_of(turn_key)
         # Children are built before their root: they need its sampling decision now.
+        said = {} if conversation_id is None else {CONVERSATION_ID: conversation_id}
         decision = self._provider.sampler.should_sample(
-            self._caller, trace_id, TURN_NAME, SpanKind.INTERNAL, TURN_ATTRIBUTES
+            self._caller, trace_id, TURN_NAME, SpanKind.INTERNAL, TURN_ATTRIBUTES | said
         )
         is_sampled = decision.decision.is_sampled()
         obeys_caller = isinstance(self._provider.sampler, ParentBased) and parent.is_valid

@@ -108,6 +108,10 @@ class LiveEmitter:
             self._contexts[key] = set_span_in_context(span, above)
             return self._contexts[key]
 
+    def start_node(self, node: Node, above: Context) -> Context:
+        """Start the span of `node` under what is current in `above`, if it has none yet."""
+        return self.start(key_of(node), start_of(node, self._around.server), above)
+
     def rename(self, key: Key, as_key: Key) -> None:
         """What was started under a name of ours gets the one of its node; ours leads to it."""
         with self._lock:
@@ -189,7 +193,7 @@ class LiveEmitter:
 
     def _started(self, node: Node) -> Context:
         known = self._contexts.get(key_of(node))
-        return known or self.start(key_of(node), start_of(node), self._above_of(node))
+        return known or self.start_node(node, self._above_of(node))
 
     def _above_of(self, node: Node) -> Context:
         match node:

@@ -117,7 +117,7 @@ NOT_WHILE_IT_RUNS = {
     "connection": ("stamped", "stamp_of", "_left_open", "subagent_start"),
     "prompts": ("is_command",),  # the connection's own, tried there
     # Of turns that nobody asked for: `test_whose_turn.py` has them.
-    "recording": ("_lives", "end_as_the_sdk_will", "_has_worked", "start_of"),
+    "recording": ("_lives", "end_as_the_sdk_will", "_has_worked"),
     "wrappers": ("_class_of", "_own"),
 }
 # Every function of ours that they use: their own, those of sources and conventions.

@@ -15,6 +15,7 @@ from claude_agent_sdk import (
     query,
     tool,
 )
+from conformance import AT_CREATION
 from opentelemetry import trace
 from traced_app import Told, TracedApp, options_for, roots, scripted
 
@@ -117,6 +118,12 @@ def test_the_spans_of_an_in_process_tool_nest_under_the_very_call_that_ran_it(
     (failed,) = named(spans, "execute_tool mcp__calc__fail")
     assert failed.is_error
     assert "it does not add up" in str(failed.events("exception"))
+    ours = [s for s in spans if s.span.instrumentation_scope.name == "claude_otel"]
+    assert {s.operation for s in ours} == {"invoke_agent", "chat", "execute_tool"}
+    for span in ours:
+        known = {key: span.attributes[key] for key in AT_CREATION if key in span.attributes}
+        given = app.begun.with_attributes[span.id]
+        assert {key: given.get(key) for key in known} == known
 
 
 def above_tool(spans: list[Told], span: Told) -> int:

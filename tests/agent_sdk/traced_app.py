@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, ResultMessage, query
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -22,12 +23,24 @@ from claude_otel.testing.claude_home import write_file
 from claude_otel.testing.scenario import Scenario
 
 
+class Begun(SpanProcessor):
+    """What each span was given when it was created, by its id."""
+
+    def __init__(self) -> None:
+        self.with_attributes: dict[int, dict[str, Any]] = {}
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        self.with_attributes[span.get_span_context().span_id] = dict(span.attributes or {})
+
+
 class TracedApp:
     """A process with a TracerProvider of its own; `instrument` it where a test wants that."""
 
     def __init__(self) -> None:
+        self.begun = Begun()
         self.exporter = InMemorySpanExporter()
         self.provider = TracerProvider(shutdown_on_exit=False)
+        self.provider.add_span_processor(self.begun)
         self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
         self.tracer = self.provider.get_tracer("the application")
 

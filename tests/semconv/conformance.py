@@ -201,6 +201,17 @@ REQUIRED = {
     ),
     "execute_tool": ("gen_ai.tool.name", "gen_ai.tool.call.id", "gen_ai.tool.type"),
 }
+# What a sampler may want to know: SHOULD be given when the span is created.
+AT_CREATION = (
+    "gen_ai.operation.name",
+    "gen_ai.provider.name",
+    "gen_ai.request.model",
+    "gen_ai.agent.name",
+    "gen_ai.tool.name",
+    "gen_ai.tool.type",
+    "server.address",
+    "server.port",
+)
 NAMED_BY = {
     "chat": "gen_ai.request.model",
     "execute_tool": "gen_ai.tool.name",

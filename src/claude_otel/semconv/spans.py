@@ -29,9 +29,10 @@ from claude_otel.semconv import attributes as at
 from claude_otel.semconv.messages import finish_reason, tool_definitions
 from claude_otel.semconv.shape import NodeId, ShapeEvent, SpanShape, SpanStart, Value, known
 from claude_otel.semconv.span_events import turn_events
-from claude_otel.semconv.surroundings import Surroundings
+from claude_otel.semconv.surroundings import Server, Surroundings
 
 AGENT_NAME: Final = "claude-code"
+_UNNAMED_AGENT: Final = "subagent"
 TURN_NAME: Final = f"invoke_agent {AGENT_NAME}"
 # What is known of a turn's span before it is over: a sampler may ask.
 TURN_ATTRIBUTES: Final = {at.OPERATION_NAME: "invoke_agent", at.AGENT_NAME: AGENT_NAME}
@@ -50,39 +51,85 @@ def span_for(node: Node, around: Surroundings) -> SpanShape:
             return _subagent(node, around)
 
 
-def turn_start(at_ns: int) -> SpanStart:
-    return SpanStart(name=TURN_NAME, attributes={**TURN_ATTRIBUTES}, started_at_ns=at_ns)
+def turn_start(at_ns: int, *, conversation_id: str | None = None) -> SpanStart:
+    attributes = known({**TURN_ATTRIBUTES, at.CONVERSATION_ID: conversation_id})
+    return SpanStart(name=TURN_NAME, attributes=attributes, started_at_ns=at_ns)
 
 
-def subagent_start(agent_type: str | None, at_ns: int) -> SpanStart:
-    name = _name(agent_type or "subagent")
-    attributes: dict[str, Value] = {at.OPERATION_NAME: "invoke_agent", at.AGENT_NAME: name}
+def subagent_start(
+    agent_type: str | None, at_ns: int, *, conversation_id: str | None = None
+) -> SpanStart:
+    name = _name(agent_type or _UNNAMED_AGENT)
+    attributes = known(
+        {
+            at.OPERATION_NAME: "invoke_agent",
+            at.AGENT_NAME: name,
+            at.CONVERSATION_ID: conversation_id,
+        }
+    )
     return SpanStart(name=f"invoke_agent {name}", attributes=attributes, started_at_ns=at_ns)
 
 
-def tool_start(name: str, at_ns: int) -> SpanStart:
-    attributes: dict[str, Value] = {
-        at.OPERATION_NAME: "execute_tool",
-        at.TOOL_NAME: _name(name),
-        at.TOOL_TYPE: "function",
-    }
+def tool_start(
+    name: str, at_ns: int, *, call_id: str, agent_name: str | None, conversation_id: str | None
+) -> SpanStart:
+    """`mcp.*` where the tool is an MCP server's. `agent_name`: of the one that runs it."""
+    server = name.split("__")[1] if name.startswith("mcp__") else None
+    attributes = known(
+        {
+            at.OPERATION_NAME: "execute_tool",
+            at.TOOL_NAME: _name(name),
+            at.TOOL_TYPE: "function",
+            at.TOOL_CALL_ID: call_id,
+            at.AGENT_NAME: agent_name,
+            at.CONVERSATION_ID: conversation_id,
+            at.MCP_METHOD_NAME: "tools/call" if server else None,
+            at.MCP_SERVER_NAME: server,
+        }
+    )
     return SpanStart(name=f"execute_tool {_name(name)}", attributes=attributes, started_at_ns=at_ns)
 
 
-def start_of(node: Node) -> SpanStart:
-    """What is known of the span of `node`, which may still be open, when it starts."""
+def agent_named(agent_type: str | None, *, is_main: bool) -> str:
+    """What an agent is called: the main one, or a subagent of this type, if that is known."""
+    return AGENT_NAME if is_main else agent_type or _UNNAMED_AGENT
+
+
+def start_of(node: Node, server: Server) -> SpanStart:
+    """What is known of the span of `node`, which may still be open, when it starts.
+
+    All that the conventions mark as relevant for sampling is in it.
+    """
     match node:
         case Turn():
-            return turn_start(node.started_at_ns)
+            return turn_start(node.started_at_ns, conversation_id=_conversation_id(node))
         case Subagent():
-            return subagent_start(node.agent_type, node.started_at_ns)
+            conversation_id = _conversation_id(node.turn)
+            return subagent_start(
+                node.agent_type, node.started_at_ns, conversation_id=conversation_id
+            )
         case ToolCall():
-            return tool_start(node.name, node.started_at_ns)
+            agent_type = node.owner.agent_type if isinstance(node.owner, Subagent) else None
+            return tool_start(
+                node.name,
+                node.started_at_ns,
+                call_id=node.key,
+                agent_name=agent_named(agent_type, is_main=isinstance(node.owner, Turn)),
+                conversation_id=_conversation_id(node.turn),
+            )
         case ModelCall():
             model = _model_asked(node)
+            attributes: dict[str, Value | None] = {
+                at.OPERATION_NAME: "chat",
+                at.PROVIDER_NAME: server.provider,
+                at.REQUEST_MODEL: model,
+                at.CONVERSATION_ID: _conversation_id(node.turn),
+                at.SERVER_ADDRESS: server.address,
+                at.SERVER_PORT: server.port,
+            }
             return SpanStart(
                 name=_call_name(model),
-                attributes=known({at.OPERATION_NAME: "chat", at.REQUEST_MODEL: model}),
+                attributes=known(attributes),
                 started_at_ns=node.started_at_ns,
                 is_client=True,
             )
@@ -163,8 +210,7 @@ def _turn(turn: Turn, around: Surroundings) -> SpanShape:
     prompt = (Message(role="user", parts=turn.prompt),)
     attributes = around.known(
         {
-            **TURN_ATTRIBUTES,
-            at.CONVERSATION_ID: _conversation_id(turn),
+            **start_of(turn, around.server).attributes,
             at.USER_ID: around.user_id,
             at.INPUT_MESSAGES: around.json(around.messages(prompt)) if turn.prompt else None,
             at.OUTPUT_MESSAGES: _answer(turn, around),
@@ -215,10 +261,8 @@ def _subagent(agent: Subagent, around: Surroundings) -> SpanShape:
     prompt = (Message(role="user", parts=agent.prompt),)
     attributes = around.known(
         {
-            at.OPERATION_NAME: "invoke_agent",
-            at.AGENT_NAME: agent.agent_type or "subagent",
+            **start_of(agent, around.server).attributes,
             at.AGENT_DESCRIPTION: agent.description and around.text(agent.description),
-            at.CONVERSATION_ID: _conversation_id(agent.turn),
             at.INPUT_MESSAGES: around.json(around.messages(prompt)) if agent.prompt else None,
             at.OUTPUT_MESSAGES: _answer(agent, around),
             at.SUBAGENT_ID: agent.key,
@@ -241,12 +285,7 @@ def _model_call(call: ModelCall, around: Surroundings) -> SpanShape:
     """gen_ai.client.inference, with the refinement for Anthropic's token counts"""
     attributes = around.known(
         {
-            at.OPERATION_NAME: "chat",
-            at.PROVIDER_NAME: around.server.provider,
-            at.REQUEST_MODEL: _model_asked(call),
-            at.CONVERSATION_ID: _conversation_id(call.turn),
-            at.SERVER_ADDRESS: around.server.address,
-            at.SERVER_PORT: around.server.port,
+            **start_of(call, around.server).attributes,
             at.REQUEST_STREAM: _was_streamed(call),
             at.REQUEST_MAX_TOKENS: call.request and call.request.max_tokens,
             at.REQUEST_REASONING_LEVEL: call.effort or (call.request and call.request.effort),
@@ -350,21 +389,12 @@ def _usage(call: ModelCall) -> dict[str, Value | None]:
 
 
 def _tool_call(tool: ToolCall, around: Surroundings) -> SpanShape:
-    """gen_ai.execute_tool.internal; `mcp.*` where the tool is an MCP server's"""
-    agent = tool.owner.agent_type if isinstance(tool.owner, Subagent) else AGENT_NAME
-    server = tool.name.split("__")[1] if tool.name.startswith("mcp__") else None
+    """gen_ai.execute_tool.internal"""
     attributes = around.known(
         {
-            at.OPERATION_NAME: "execute_tool",
-            at.TOOL_NAME: tool.name,
-            at.TOOL_TYPE: "function",
-            at.TOOL_CALL_ID: tool.key,
-            at.AGENT_NAME: agent,
-            at.CONVERSATION_ID: _conversation_id(tool.turn),
+            **start_of(tool, around.server).attributes,
             at.TOOL_CALL_ARGUMENTS: around.arguments(tool),
             at.TOOL_CALL_RESULT: around.result(tool) if tool.outcome == "completed" else None,
-            at.MCP_METHOD_NAME: "tools/call" if server else None,
-            at.MCP_SERVER_NAME: server,
             at.TOOL_OUTCOME: tool.outcome,
             at.TOOL_EXECUTION_MS: tool.execution_ms,
             at.TOOL_QUEUE_MS: tool.queue_ms,
@@ -401,7 +431,7 @@ def _shape(
     links: tuple[NodeId, ...] = (),
 ) -> SpanShape:
     started_at_ns, ended_at_ns = times[0], times[1] or times[0]
-    begun = around.named(start_of(node))
+    begun = around.named(start_of(node, around.server))
     events = events or []
     error: str | None = None
     if failure is not None:

@@ -43,7 +43,7 @@ from claude_otel.capture.agent_sdk.tracing_thread import TracingThread
 from claude_otel.diagnostics import telemetry_must_not_break_the_host as guarded
 from claude_otel.emit_live import Key, LiveEmitter
 from claude_otel.model import events as ev
-from claude_otel.semconv.spans import subagent_start, tool_start, turn_start
+from claude_otel.semconv.spans import agent_named, subagent_start, tool_start, turn_start
 from claude_otel.sources.blocks import bytes_of, json_of, list_of, object_of, section, text
 from claude_otel.sources.sdk_frame import names_of_frame, session_of
 
@@ -94,6 +94,7 @@ class Connection:
         self._waiting: list[Written] = []
         self._taken: list[Written] = []
         self._names_ahead: tuple[str, ...] = ()
+        self._session_id: str | None = None
         self._callers: dict[str, _Caller] = {}
         self._launchers: dict[str, str] = {}
         self._is_told = False
@@ -171,6 +172,7 @@ class Connection:
             self._turn_begins(at_ns)
         names = self._names_of(kind, frame)
         if (session_id := session_of(frame)) is not None:
+            self._session_id = session_id
             turn = self._number if self._runs_since_ns is not None else None
             self._put(Frame(at_ns, session_id, bytes_of(frame), turn, names))
         if kind == "result":
@@ -363,7 +365,8 @@ class Connection:
         if caller is None:
             caller = _Caller(_LAUNCHERS[0], time.time_ns(), None, None)
         above = self._tool_context(launched_by, caller.name, caller.at_ns)
-        return self._emitter.start(key, subagent_start(caller.agent_type, caller.at_ns), above)
+        named = subagent_start(caller.agent_type, caller.at_ns, conversation_id=self._session_id)
+        return self._emitter.start(key, named, above)
 
     def _tool_context(self, tool_use_id: str, name: str, started_at_ns: int) -> Context:
         key = ("tool_call", tool_use_id)
@@ -372,8 +375,22 @@ class Connection:
             return known
         caller = self._callers.get(tool_use_id)
         above = self._agent_context(caller.parent if caller is not None else None)
-        named = tool_start(caller.name if caller is not None else name, started_at_ns)
+        named = tool_start(
+            caller.name if caller is not None else name,
+            started_at_ns,
+            call_id=tool_use_id,
+            agent_name=self._agent_of(caller),
+            conversation_id=self._session_id,
+        )
         return self._emitter.start(key, named, above)
+
+    def _agent_of(self, caller: _Caller | None) -> str | None:
+        """The name of the agent that makes a call; None where no frame told of the call."""
+        if caller is None:
+            return None
+        launcher = self._callers.get(caller.parent or "")
+        agent_type = launcher.agent_type if launcher is not None else None
+        return agent_named(agent_type, is_main=caller.parent is None)
 
 
 def _left_open(recording: Recording) -> None:

@@ -37,7 +37,6 @@ from claude_otel.emit_live import Key, LiveEmitter, key_of
 from claude_otel.model import events as ev
 from claude_otel.model.nodes import Closed, Failure, ToolCall, Turn
 from claude_otel.model.session import Session
-from claude_otel.semconv.spans import start_of
 from claude_otel.sources.hook_payload import events_from_payload, transcript_path_of
 
 _CLOSES_WITHIN_S: Final = 10.0
@@ -315,7 +314,7 @@ class Recording:
             self._spans.pop(key, None)
             self._emitter.rename(key, key_of(turn))
         elif above:
-            self._emitter.start(key_of(turn), start_of(turn), above[0])
+            self._emitter.start_node(turn, above[0])
         telling.under[turn] = get_current_span(*above).get_span_context() if above else _NOTHING
         self._link(telling, turn, taken)
 
