@@ -3,14 +3,16 @@
 import asyncio
 import contextlib
 import gc
+import json
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from claude_agent_sdk import ClaudeSDKClient, ClaudeSDKError, ResultMessage, query
-from scripted_cli import ScriptedCli
+from claude_agent_sdk import ClaudeSDKClient, ClaudeSDKError, ProcessError, ResultMessage, query
+from scripted_cli import ScriptedCli, assistant, init, says, uses
+from test_conformance import all_undeclared
 from traced_app import TracedApp, options_for, prompts_read, roots, scripted, tokens_of, until
 
 import claude_otel
@@ -303,6 +305,35 @@ def test_what_the_program_was_handling_is_not_why_a_stream_ended(
     asyncio.run(run())
     (turn,) = app.spans()
     assert turn.attributes["error.type"] == "no_result"
+
+
+@pytest.mark.parametrize("block", [says("One"), uses("toolu_1", "Bash", command="ls")])
+def test_an_answer_that_came_before_the_cli_died_has_not_failed(
+    app: TracedApp, block: dict[str, Any]
+) -> None:
+    """Frames say of no answer that it is whole: nor is it said how or when this one ended."""
+    died = ProcessError("killed", exit_code=-9)
+    cli = ScriptedCli([init(), assistant(block, message_id="msg_1"), died])
+
+    async def run() -> None:
+        await drain(query(prompt="Go.", transport=cli))
+
+    with pytest.raises(ClaudeSDKError):
+        asyncio.run(run())
+    spans = app.spans()
+    (turn,) = roots(spans)
+    (chat,) = [span for span in spans if span.operation == "chat"]
+    assert turn.attributes["claude.turn.outcome"] == "failed"
+    assert turn.attributes["error.type"] == "ProcessError"
+    assert chat.attributes["error.type"] == "abandoned"
+    assert chat.attributes["claude.usage.incomplete"] is True
+    assert chat.attributes["claude.usage.partial.input_tokens"] == 3
+    assert "gen_ai.response.finish_reasons" not in chat.attributes
+    (message,) = json.loads(chat.attributes["gen_ai.output.messages"])
+    assert message.keys() == {"role", "parts"}
+    assert chat.events("exception") == []
+    assert chat.span.end_time < turn.span.end_time
+    assert all_undeclared([chat.span]) == []
 
 
 def test_the_cost_of_a_turn_is_its_own_and_not_the_running_total(

@@ -8,6 +8,7 @@ from claude_otel.model.conversation import Conversation
 from claude_otel.model.events import ModelResponded, RequestFailed, RequestMessage, RequestSent
 from claude_otel.model.nodes import Outcome, Turn
 from claude_otel.model.parts import Message, Part, Text, ToolResult, ToolUse
+from claude_otel.model.usage import Usage
 
 READ = ToolUse(id="toolu_read", name="Read", input={"file_path": "cart.py"})
 CHECK = ToolUse(id="toolu_check", name="Bash", input={"command": "make check"})
@@ -117,3 +118,16 @@ def test_an_answer_that_was_stopped_ended_then_of_a_killed_one_nobody_says(
 
     assert talk.ends(turn, 9, outcome) == [call]
     assert (call.outcome, call.ended_at_ns) == (outcome, ended_at_ns)
+
+
+@pytest.mark.parametrize(
+    "outcome", ["interrupted", "cancelled", "closed_early", "failed", "abandoned"]
+)
+def test_of_an_answer_whose_end_nothing_would_have_told_nobody_says_how_it_ended(outcome: Outcome):
+    turn = Turn(record_id="prompt", session_id="session", started_at_ns=0)
+    talk = Conversation(agent_id=None)
+    told = ModelResponded(at_ns=3, message_id="msg_1", output_is_unknown=True)
+    call = talk.responds(replace(told, usage=Usage(uncached_input_tokens=2)), turn, turn)
+
+    assert talk.ends(turn, 9, outcome) == [call]
+    assert (call.outcome, call.ended_at_ns) == ("abandoned", 3)

@@ -30,6 +30,10 @@ def _was_cut_off(span: ReadableSpan) -> bool:
     return (span.attributes or {}).get("claude.usage.incomplete") is True
 
 
+def _is_left_open(span: ReadableSpan) -> bool:
+    return (span.attributes or {}).get("error.type") == "abandoned" and _was_cut_off(span)
+
+
 def _sums_up(span: ReadableSpan) -> bool:
     return (span.attributes or {}).get("gen_ai.conversation.compacted") is True
 
@@ -92,6 +96,18 @@ DEVIATIONS = [
         for key in ("input_tokens", "output_tokens")
     ),
 ]
+# Of spans that no story has: a program's CLI died, and it had no transcript.
+UNTOLD_ENDS = [
+    Deviation(
+        rule=rule,
+        reason="nobody said whether the answer was whole or why it ended: `error` would be a guess",
+        applies=_is_left_open,
+    )
+    for rule in (
+        "without gen_ai.response.finish_reasons",
+        "gen_ai.output.messages: an output without finish_reason",
+    )
+]
 
 PNG = "iVBORw0KGgoAAAANSUhEUg=="
 
@@ -109,7 +125,9 @@ def undeclared(span: ReadableSpan) -> list[str]:
     return [
         rule
         for rule in broken(span)
-        if not any(known.rule == rule and known.applies(span) for known in DEVIATIONS)
+        if not any(
+            known.rule == rule and known.applies(span) for known in (*DEVIATIONS, *UNTOLD_ENDS)
+        )
     ]
 
 

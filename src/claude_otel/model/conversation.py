@@ -299,6 +299,9 @@ class Conversation:
                 call.outcome, call.output_is_unknown = "completed", True
             elif outcome == "completed" and not self._states_ends:
                 call.outcome, call.output_is_unknown = outcome, True
+            elif call.output_is_unknown and not self._states_ends:
+                # Frames do not say of any answer that it is whole: this one may well have been.
+                call.outcome, call.failure = "abandoned", Failure(type="abandoned")
             elif call.stop_reason is None:
                 call.outcome = "abandoned" if outcome == "completed" else outcome
                 call.failure = Failure(type=call.outcome)

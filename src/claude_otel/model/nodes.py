@@ -181,7 +181,8 @@ class ModelCall:
     `history_offset`: how many messages the request held before `inputs`.
     `request_ref`: the request's id, as the answer's records name it.
     `shape` is given where system prompt or tools are new to this agent's turn.
-    `output_is_unknown`: the answer was whole, but only the tokens of its input were told.
+    `output_is_unknown`: only the tokens of its input were told; the answer was whole where
+    it is completed, and may have been where it is abandoned.
     `is_compaction`: it summed the conversation up; `usage` is what the CLI's totals tell.
     """
 

@@ -45,9 +45,10 @@ def input_messages(messages: Sequence[Message]) -> list[JSON]:
     return [{"role": m.role, "parts": _parts(m.parts)} for m in messages if m.parts]
 
 
-def output_messages(parts: Iterable[Part], finish_reason: str) -> list[JSON]:
-    """The one choice of an answer, with the convention's word for how it ended."""
-    return [{"role": "assistant", "parts": _parts(parts), "finish_reason": finish_reason}]
+def output_messages(parts: Iterable[Part], finish_reason: str | None) -> list[JSON]:
+    """The one choice of an answer, with the convention's word for how it ended, if known."""
+    message: dict[str, JSON] = {"role": "assistant", "parts": _parts(parts)}
+    return [message if finish_reason is None else {**message, "finish_reason": finish_reason}]
 
 
 def system_instructions(parts: Iterable[Part]) -> list[JSON]:

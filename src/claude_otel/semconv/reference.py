@@ -27,7 +27,8 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     at.REQUEST_REASONING_LEVEL: "The effort that was asked for.",
     at.RESPONSE_ID: "The API's message id.",
     at.RESPONSE_MODEL: "The model that answered.",
-    at.RESPONSE_FINISH_REASONS: "Why the answer ended, in the conventions' words; one value.",
+    at.RESPONSE_FINISH_REASONS: "Why the answer ended, in the conventions' words; one value. "
+    "Absent where nobody said whether it was whole: `error.type` is `abandoned` then.",
     at.RESPONSE_TIME_TO_FIRST_CHUNK: "Seconds to the first chunk of the answer, where measured.",
     at.CONVERSATION_COMPACTED: "`true` on the call that summed the history up. Its tokens are what "
     "the CLI's totals grew by, of one request or of several, which it does not say.",

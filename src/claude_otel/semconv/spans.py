@@ -283,6 +283,7 @@ def _subagent(agent: Subagent, around: Surroundings) -> SpanShape:
 
 def _model_call(call: ModelCall, around: Surroundings) -> SpanShape:
     """gen_ai.client.inference, with the refinement for Anthropic's token counts"""
+    ending = _finish_reason(call)
     attributes = around.known(
         {
             **start_of(call, around.server).attributes,
@@ -292,7 +293,7 @@ def _model_call(call: ModelCall, around: Surroundings) -> SpanShape:
             at.REQUEST_THINKING: call.request and call.request.thinking,
             at.RESPONSE_ID: call.message_id,
             at.RESPONSE_MODEL: call.model,
-            at.RESPONSE_FINISH_REASONS: [_finish_reason(call)],
+            at.RESPONSE_FINISH_REASONS: None if ending is None else [ending],
             at.RESPONSE_TIME_TO_FIRST_CHUNK: None
             if call.first_chunk_ms is None
             else call.first_chunk_ms / 1e3,
@@ -304,7 +305,7 @@ def _model_call(call: ModelCall, around: Surroundings) -> SpanShape:
             at.TOOL_INPUT_STREAM_MS: call.tool_input_stream_ms,
             **_usage(call),
             at.INPUT_MESSAGES: around.json(around.messages(call.inputs)) if call.inputs else None,
-            at.OUTPUT_MESSAGES: around.json(around.answer(call.parts, _finish_reason(call)))
+            at.OUTPUT_MESSAGES: around.json(around.answer(call.parts, ending))
             if call.parts
             else None,
             at.SYSTEM_INSTRUCTIONS: around.json(around.system(call.shape.system))
@@ -344,12 +345,18 @@ def _name(said: str) -> str:
     return redact(clean(said))
 
 
-def _finish_reason(call: ModelCall) -> str:
-    """In the convention's words; of an answer that was whole, but unsaid how: by what it holds."""
+def _finish_reason(call: ModelCall) -> str | None:
+    """In the convention's words; of an answer that was whole, but unsaid how: by what it holds.
+
+    None where nobody said whether it was whole: `error` would be a guess.
+    """
     if call.is_compaction:
         return "stop"  # unsaid; its summary was taken for whole
-    if call.stop_reason is None and call.output_is_unknown and call.outcome == "completed":
-        return "tool_call" if any(isinstance(p, ToolUse) for p in call.parts) else "stop"
+    if call.stop_reason is None and call.output_is_unknown:
+        if call.outcome == "completed":
+            return "tool_call" if any(isinstance(p, ToolUse) for p in call.parts) else "stop"
+        if call.outcome == "abandoned":
+            return None
     return finish_reason(call.stop_reason)
 
 

@@ -74,7 +74,7 @@ class Surroundings:
         """What was asked, as the user's own function leaves it."""
         return input_messages([replace(one, parts=self._seen_of(one)) for one in messages])
 
-    def answer(self, parts: Sequence[Part], finish_reason: str) -> list[JSON]:
+    def answer(self, parts: Sequence[Part], finish_reason: str | None) -> list[JSON]:
         """What was answered, as the user's own function leaves it."""
         return output_messages(self.rules.seen(tuple(parts), "answers"), finish_reason)
 
