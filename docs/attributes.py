@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 
 from claude_otel.semconv import attributes, conventions, metrics
-from claude_otel.semconv.reference import DESCRIPTIONS
+from claude_otel.semconv.reference import DESCRIPTIONS, EVENTS
 
 PAGE = Path(__file__).with_suffix(".md")
 
 
 def page() -> str:
     lines = [
-        "# Attributes and metrics",
+        "# Attributes, events and metrics",
         "",
         "Generated from `src/claude_otel/semconv/` by `make attributes`; `make lint` checks it.",
         "",
@@ -56,6 +56,19 @@ def page() -> str:
         "",
         "Where spans break a rule of the conventions, and why: `DEVIATIONS` in",
         "`tests/semconv/test_conformance.py`, which fails as soon as one is none any more.",
+    ]
+    lines += [
+        "",
+        "## Events of spans",
+        "",
+        "Those named `claude.*` are on the span of the turn in which it happened.",
+        "",
+        "| Event | Says | Attributes |",
+        "|---|---|---|",
+        *(
+            f"| `{name}` | {event.says} | {', '.join(f'`{key}`' for key in event.keys)} |"
+            for name, event in sorted(EVENTS.items())
+        ),
     ]
     lines += ["", "## Metrics", "", "| Metric | Kind | Unit | Says |", "|---|---|---|---|"]
     lines += [

@@ -1,11 +1,14 @@
-"""What each attribute key says, in a sentence: the source of `docs/attributes.md`.
+"""What each attribute key and each event says, in a sentence: the source of `docs/attributes.md`.
 
-The keys themselves are in `attributes.py`; a test holds that every one has its sentence.
+The keys themselves are in `attributes.py`, the events in `shape.py`; a test holds that every one
+has its sentence.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 from claude_otel.semconv import attributes as at
+from claude_otel.semconv.shape import EventName
 
 # A span that an exporter of the application has taken cannot be changed any more.
 _WHEN: Final = ", as far as they had ended when the span left"
@@ -138,4 +141,68 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     at.COMPACTION_TOKENS_BEFORE: "On the event `claude.compaction`: the history's tokens before.",
     at.COMPACTION_TOKENS_AFTER: "On the event `claude.compaction`: the history's tokens after.",
     at.COMPACTION_DURATION_MS: "On the event `claude.compaction`: how long it took.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EventSaid:
+    """`keys`: the attributes that an event may have."""
+
+    says: str
+    keys: tuple[str, ...]
+
+
+EVENTS: Final[dict[EventName, EventSaid]] = {
+    "exception": EventSaid(
+        "On any span: it failed. What somebody stopped or forbade is none.",
+        (at.EXCEPTION_TYPE, at.EXCEPTION_MESSAGE),
+    ),
+    "claude.permission.asked": EventSaid(
+        "Somebody was asked whether a tool may run; the event is where the dialog opened.",
+        (
+            at.TOOL_NAME,
+            at.TOOL_CALL_ID,
+            at.TOOL_PERMISSION_DECISION,
+            at.TOOL_PERMISSION_WAIT_MS,
+        ),
+    ),
+    "claude.compaction": EventSaid(
+        "The conversation was summed up.",
+        (
+            at.COMPACTION_TRIGGER,
+            at.COMPACTION_DURATION_MS,
+            at.COMPACTION_TOKENS_BEFORE,
+            at.COMPACTION_TOKENS_AFTER,
+        ),
+    ),
+    "claude.prompt.queued": EventSaid(
+        "A prompt came while the turn ran, and was taken up within it.",
+        (at.TURN_ORIGIN, at.INPUT_MESSAGES),
+    ),
+    "claude.hook": EventSaid(
+        "A hook of the user or a hook callback of the program ran.",
+        (
+            at.HOOK_NAME,
+            at.HOOK_DURATION_MS,
+            at.HOOK_DECISION,
+            at.TOOL_CALL_ID,
+            at.ERROR_TYPE,
+        ),
+    ),
+    "claude.rate_limit": EventSaid(
+        "The API stated a rate limit.",
+        (
+            at.RATE_LIMIT_STATUS,
+            at.RATE_LIMIT_WINDOW,
+            at.RATE_LIMIT_RESETS_AT,
+            at.RATE_LIMIT_UTILIZATION,
+        ),
+    ),
+    "claude.model.switch": EventSaid(
+        "From here on another model is asked.",
+        (at.MODEL_TO, at.MODEL_FROM, at.MODEL_SWITCH_TRIGGER, at.SUBAGENT_ID),
+    ),
+    "claude.permission_mode.change": EventSaid(
+        "From here on another permission mode is in force.", (at.PERMISSION_MODE,)
+    ),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from claude_otel.content import SecretPattern, clean, redact
 from claude_otel.semconv.attributes import CONTENT_KEYS
@@ -21,9 +21,22 @@ class NodeId:
     turn_key: str
 
 
+EventName: TypeAlias = Literal[
+    "exception",
+    "claude.compaction",
+    "claude.hook",
+    "claude.model.switch",
+    "claude.permission.asked",
+    "claude.permission_mode.change",
+    "claude.prompt.queued",
+    "claude.rate_limit",
+]
+"""Every span event there is; `reference.py` has a sentence on each."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShapeEvent:
-    name: str
+    name: EventName
     at_ns: int
     attributes: dict[str, Value]
 
