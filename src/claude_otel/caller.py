@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Final
 
+from opentelemetry import baggage
 from opentelemetry.context import Context
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.propagators.textmap import Getter, TextMapPropagator
+from opentelemetry.trace import get_current_span, set_span_in_context
 
 from claude_otel.destinations import PROPAGATORS_GROUP, named_propagators
 
@@ -42,6 +44,18 @@ def propagator_of(environment: Mapping[str, str]) -> TextMapPropagator:
 def caller_of(environ: Mapping[str, str], propagator: TextMapPropagator) -> Context:
     """The context that a process with this environment was started under; maybe an empty one."""
     return propagator.extract(environ, Context(), getter=_Environment())
+
+
+def under_caller(context: Context, caller: Context) -> Context:
+    """`context`; where no span is active in it, what the process was started under stands above.
+
+    Its baggage, too; what the program says itself under the same key counts.
+    """
+    if get_current_span(context).get_span_context().is_valid:
+        return context
+    for key, value in {**baggage.get_all(caller), **baggage.get_all(context)}.items():
+        context = baggage.set_baggage(key, value, context)
+    return set_span_in_context(get_current_span(caller), context)
 
 
 def baggage_keys_of(options: Mapping[str, str]) -> tuple[str, ...]:

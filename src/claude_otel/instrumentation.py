@@ -29,7 +29,7 @@ from opentelemetry.trace import (
 )
 
 from claude_otel import settings
-from claude_otel.caller import baggage_keys_of
+from claude_otel.caller import baggage_keys_of, caller_of, propagator_of, under_caller
 from claude_otel.capture.agent_sdk.connection import Connection
 from claude_otel.capture.agent_sdk.provider_ends import ProviderEnds
 from claude_otel.capture.agent_sdk.recording import Recording
@@ -222,10 +222,11 @@ def configure() -> SdkProvider:
     OTEL_CONFIG_FILE; without any, an MLflow store of the user's. MLflow gets all content, OTLP
     none unless OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT says so. Where the
     application has a TracerProvider already, its spans go where it sends them, under the same
-    rule as OTLP, and to MLflow if that is configured. Where the program has imported `mlflow`,
-    its tracking URI and experiment count, as they are when a trace begins. Returns the
-    provider; an empty one where an earlier `instrument()` gives spans to one that is not
-    OpenTelemetry's SDK's. Raises ConfigurationError for a value that cannot be used.
+    rule as OTLP, and to MLflow if that is configured. A turn stands under the span that is
+    active, else under what the environment carries (TRACEPARENT, BAGGAGE). Where the program has
+    imported `mlflow`, its tracking URI and experiment count, as they are when a trace begins.
+    Returns the provider; an empty one where an earlier `instrument()` gives spans to one that is
+    not OpenTelemetry's SDK's. Raises ConfigurationError for a value that cannot be used.
     """
     global _configured
     instrumentor = ClaudeAgentSdkInstrumentor()
@@ -259,10 +260,13 @@ def _configured_from(existing: TracerProvider) -> _Pipeline:
         provider, visible = pipeline.application_provider(found), _everything
         set_tracer_provider(provider)
         _thread.flush = provider.force_flush
+    declared = found.declared
+    propagator = declared.propagator if declared else propagator_of(found.environment)
+    caller = caller_of(settings.own_environment(), propagator)
     return _Pipeline(
         provider=provider,
         visible=visible,
-        current=lambda: under_mlflow(otel_context.get_current()),
+        current=lambda: under_caller(under_mlflow(otel_context.get_current()), caller),
         reaches_mlflow=any(isinstance(each, MlflowSetting) for each in found.destinations),
     )
 

@@ -78,6 +78,59 @@ def test_mlflow_gets_everything_and_otlp_no_content(
     assert "mlflow.source.name" not in trace.info.trace_metadata
 
 
+TRACE_ID, PARENT_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+def test_a_program_that_is_started_under_a_span_is_part_of_its_trace(
+    receiver: OtlpReceiver, empty_mlflow_store: Path, tmp_path: Path
+) -> None:
+    """With its baggage; a span that the program has active comes first."""
+    uri = mlflow_store(empty_mlflow_store, tmp_path)
+    source = (
+        "import claude_otel\n"
+        "provider = claude_otel.configure()\n"
+        "ask()\n"
+        "with provider.get_tracer('app').start_as_current_span('mine'): ask('Again.')\n"
+    )
+    ended = run_program(
+        Scenario(main=(reply("Here."), reply("There."))),
+        tmp_path,
+        program(tmp_path, source),
+        MLFLOW_TRACKING_URI=uri,
+        MLFLOW_EXPERIMENT_NAME="agents",
+        OTEL_EXPORTER_OTLP_ENDPOINT=receiver.uri,
+        TRACEPARENT=f"00-{TRACE_ID}-{PARENT_ID}-01",
+        BAGGAGE="team=red,note=mine",
+        CLAUDE_OTEL_BAGGAGE_KEYS="team",
+    )
+    spans = receiver.spans
+    (mine,) = [span for span in spans if span.name == "mine"]
+    turns = [span for span in spans if span.name == "invoke_agent claude-code"]
+    assert sorted((t.trace_id, t.parent_id) for t in turns) == sorted(
+        [(TRACE_ID, PARENT_ID), (mine.trace_id, mine.span_id)]
+    )
+    of_caller = [span for span in of_ours(spans) if span.trace_id == TRACE_ID]
+    assert [span.attributes.get("team") for span in of_caller] == ["red", "red"]
+    assert {span.attributes.get("note") for span in spans} == {None}
+    (trace,) = [t for t in traces_in(uri, "agents") if t.info.trace_id == f"tr-{TRACE_ID}"]
+    assert trace.info.state == "OK"
+    assert trace.info.request_preview == SAID[0]
+    assert trace.info.token_usage["input_tokens"] == tokens_of(ended.calls[0])[0]
+
+
+def test_a_program_whose_caller_is_not_sampled_is_not_either(
+    receiver: OtlpReceiver, tmp_path: Path
+) -> None:
+    run_program(
+        Scenario(main=(reply("Here."),)),
+        tmp_path,
+        program(tmp_path, "import claude_otel; claude_otel.configure(); ask()"),
+        OTEL_EXPORTER_OTLP_ENDPOINT=receiver.uri,
+        TRACEPARENT=f"00-{TRACE_ID}-{PARENT_ID}-00",
+    )
+    assert receiver.spans == []
+
+
 def test_a_provider_of_the_applications_is_kept_and_its_exporters_see_no_content(
     receiver: OtlpReceiver, empty_mlflow_store: Path, tmp_path: Path
 ) -> None:

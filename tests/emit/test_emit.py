@@ -4,14 +4,20 @@ import json
 from pathlib import Path
 
 import pytest
+from opentelemetry import baggage
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
-from opentelemetry.trace import SpanContext, get_current_span
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    get_current_span,
+    set_span_in_context,
+)
 from story_routes import Reader, Story, hook_events, load, plain, story_folders, transcript_events
 
-from claude_otel.caller import caller_of, propagator_of
+from claude_otel.caller import caller_of, propagator_of, under_caller
 from claude_otel.content_choice import ContentLevel
 from claude_otel.emit import (
     EmittedSpan,
@@ -273,6 +279,17 @@ def test_baggage_is_told_on_every_span_where_its_key_is_wanted_and_overrules_not
     assert "other" not in {e.span.attributes["gen_ai.operation.name"] for e in told}
     unasked = _emitted(several_prompts, caller=caller)
     assert _told(unasked, "ci.pipeline", "note", "team") == {(None, None, None)}
+
+
+def test_what_a_process_was_started_under_stands_above_what_its_program_has_not_said():
+    caller = _caller(CALLER, BAGGAGE="team=red,note=theirs")
+    said = baggage.set_baggage("note", "mine", Context())
+    under = under_caller(said, caller)
+    assert _parent(under) == _parent(caller)
+    assert dict(baggage.get_all(under)) == {"team": "red", "note": "mine"}
+    active = set_span_in_context(NonRecordingSpan(SpanContext(1, 2, is_remote=False)), said)
+    assert under_caller(active, caller) is active
+    assert not _parent(under_caller(said, Context())).is_valid
 
 
 def test_a_secret_in_the_baggage_is_masked(several_prompts: Story):
