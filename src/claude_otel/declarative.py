@@ -22,6 +22,7 @@ from urllib.parse import urlparse
 
 from claude_otel.content import redact
 from claude_otel.content_choice import content_of
+from claude_otel.declarative_errors import malformed_headers, said_of
 from claude_otel.destinations import (
     ConsoleSetting,
     Destination,
@@ -34,9 +35,9 @@ from claude_otel.destinations import (
     PluginSetting,
     check_exporter,
     checked_tracking_uri,
-    mask,
 )
 from claude_otel.diagnostics import ConfigurationError, remedy_of
+from claude_otel.masking import mask
 from claude_otel.options import VARIABLE_OF, environment_of
 
 if TYPE_CHECKING:
@@ -113,6 +114,8 @@ def read(
     with _telling_unset(path, text, environment):
         model = _model(path, text, environment)
         _check_keys(path, text)
+        for wrong in malformed_headers(model):
+            raise ConfigurationError(f"{path}: {wrong}")
         options = _our_options(path, model)
         around = {**environment, **options}
         with telling_option(path, options):
@@ -226,7 +229,7 @@ class _telling:
         self._log.setLevel(self._level)
         if isinstance(error, Exception) and not isinstance(error, ConfigurationError):
             raise ConfigurationError(
-                f"{self._path}: {self._said(str(error))}. Correct the file (its form: "
+                f"{self._path}: {self._said(said_of(error))}. Correct the file (its form: "
                 "https://opentelemetry.io/docs/languages/sdk-configuration/declarative-configuration)"
             ) from error
 

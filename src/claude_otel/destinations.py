@@ -13,9 +13,10 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
-from claude_otel.content import ContentKind, redact
+from claude_otel.content import ContentKind
 from claude_otel.content_choice import ContentLevel, content_of, named_in_content
 from claude_otel.diagnostics import ConfigurationError
+from claude_otel.masking import mask
 from claude_otel.options import VARIABLES
 
 TRACES_EXPORTERS: Final = "opentelemetry_traces_exporter"
@@ -28,6 +29,7 @@ _PROPAGATORS_BY_DEFAULT: Final = "tracecontext,baggage"
 
 OtlpProtocol: TypeAlias = Literal["http/protobuf", "grpc"]
 
+METRICS_EXPORTER: Final = "OTEL_METRICS_EXPORTER"
 OTLP_FILE_PATH: Final = "CLAUDE_OTEL_FILE"
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
@@ -171,19 +173,6 @@ def absolute_tracking_uri(uri: str, base: Path) -> str:
     if not found and uri not in ("databricks", "databricks-uc", "uc"):
         return str(base.absolute() / uri)
     return uri
-
-
-def mask(name: str, value: str) -> str:
-    """`value` of the variable `name` as it may be shown: secrets are stars."""
-    if name.endswith("HEADERS"):
-        return re.sub(r"=[^,]*", "=***", value)
-    if re.search(r"TOKEN|PASSWORD|SECRET|CREDENTIAL|_KEY$|AUTH", name):
-        return "***"
-    value = re.sub(r"(://)[^/\s]*@", r"\1***@", value)
-    value = re.sub(
-        r"(?i)([?&][^=&]*(?:token|key|secret|password|auth)[^=&]*=)[^&\s]*", r"\1***", value
-    )
-    return redact(value)  # `OTEL_RESOURCE_ATTRIBUTES=token=…`, a key in a path
 
 
 def described(destination: Destination, environment: Mapping[str, str]) -> str:
@@ -334,8 +323,8 @@ def check_exporter(name: str, *, said: str, built_in: AbstractSet[str] = _BUILT_
     if name not in installed:
         known = ", ".join(sorted(built_in | installed))
         raise ConfigurationError(
-            f"{said}: there is no exporter {name!r} here; use {known}, or install the package "
-            "that brings it beside claude-otel"
+            mask("", f"{said}: there is no exporter {name!r} here; use {known}, or ")
+            + "install the package that brings it beside claude-otel"
         )
 
 

@@ -34,6 +34,7 @@ from claude_otel.content_rules import rules_of
 from claude_otel.declarative import CONFIG_FILE, Declared, telling_option
 from claude_otel.declarative import read as read_config_file
 from claude_otel.destinations import (
+    METRICS_EXPORTER,
     PROPAGATORS,
     SELECTING,
     Destination,
@@ -44,7 +45,6 @@ from claude_otel.destinations import (
     delivery_values,
     destinations_of,
     is_switched_off,
-    mask,
     missing_propagators,
     selected_exporters,
     unknown_in_content,
@@ -54,6 +54,8 @@ from claude_otel.destinations import (
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.endpoint import NAMES as ENDPOINT_NAMES
 from claude_otel.endpoint import Endpoint, endpoint_of
+from claude_otel.headers import malformed_in_variables
+from claude_otel.masking import mask
 from claude_otel.precedence import Layer, first_match
 from claude_otel.project_files import project_files_of, recorded_file_in_project
 from claude_otel.recorded import forget, record, recorded, recorded_for
@@ -289,9 +291,13 @@ def _configuration(
     if declared is None:
         destinations = destinations_of(environment)
         named_in = sources.get(PROPAGATORS, CLAUDES_OWN)
+        speaks_otlp = METRICS_EXPORTER in environment or any(
+            isinstance(destination, OtlpSetting) for destination in destinations
+        )
         also_ignored = (
             *unused_of(environment),
             *missing_propagators(environment, where=named_in),
+            *(malformed_in_variables(environment, sources, CLAUDES_OWN) if speaks_otlp else ()),
         )
     else:
         destinations = () if declared.is_disabled else declared.destinations

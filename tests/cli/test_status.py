@@ -373,13 +373,17 @@ def test_mistakes_in_variables_are_told_before_there_is_a_session(
             {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://me:hidden@h:4318/v1/traces"},
             "OTEL_EXPORTER_OTLP_ENDPOINT=http://***@h:4318/v1/traces: /v1/traces is added to it, ",
         ),
-        ({"OTEL_EXPORTER_OTLP_HEADERS": "hidden"}, f"{says}Header format invalid! "),
+        (
+            {"OTEL_EXPORTER_OTLP_HEADERS": "Authorization: Bearer hidden"},
+            "OTEL_EXPORTER_OTLP_HEADERS in the environment of claude: what it says is not NAME=",
+        ),
         ({"OTEL_EXPORTER_OTLP_CERTIFICATE": "/none"}, "OTEL_EXPORTER_OTLP_CERTIFICATE=/none can"),
         ({"OTEL_METRICS_EXPORTER": "foo"}, "OTEL_METRICS_EXPORTER: there is no exporter 'foo' he"),
     ):
-        (problem,) = problems(user, **wrong)
+        status = told(user, **wrong)
+        (problem,) = status["problems"]
         assert problem.startswith(expected)
-        assert "hidden" not in problem
+        assert "hidden" not in json.dumps(status) + user.run("status", **wrong).stdout
     for name, value in (("TIMEOUT", "abc"), ("COMPRESSION", "zstd")):
         (problem,) = problems(user, **{f"OTEL_EXPORTER_OTLP_{name}": value})
         assert value in problem

@@ -193,10 +193,22 @@ def test_a_span_that_cannot_be_encoded_is_refused(otlp_receiver: OtlpReceiver) -
             "Authorization=Bearer%20%E2%80%93x",
             "a character that HTTP cannot carry",
         ),
+        (
+            "http",
+            "HEADERS",
+            "Authorization=Bearer%0Ax",
+            "a header holds a line break or begins with a blank. Correct "
+            "OTEL_EXPORTER_OTLP_HEADERS.",
+        ),
     ],
 )
 def test_what_is_wrong_on_this_side_keeps_the_spans_and_says_what(
-    monkeypatch: pytest.MonkeyPatch, scheme: str, variable: str, value: str, told: str
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    scheme: str,
+    variable: str,
+    value: str,
+    told: str,
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"{scheme}://127.0.0.1:9")
     monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{variable}", value)
@@ -205,7 +217,7 @@ def test_what_is_wrong_on_this_side_keeps_the_spans_and_says_what(
 
     assert (outcome.delivered, outcome.retryable) == (False, True)
     assert told in str(outcome.error)
-    assert "Bearer" not in str(outcome.error)
+    assert "Bearer" not in str(outcome.error) + caplog.text
 
 
 def test_an_exporter_that_was_closed_keeps_the_spans(otlp_receiver: OtlpReceiver) -> None:

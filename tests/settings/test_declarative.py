@@ -303,6 +303,56 @@ def test_a_value_from_the_environment_is_not_quoted_in_a_message(file: Path) -> 
     assert "hunter2" not in str(error.value)
 
 
+SECRET = "S3cret" + "-of-the-file-77"
+NOT_A_HEADER = (
+    "is not NAME=VALUE (it is not shown: it may be a secret); write e.g. "
+    '"Authorization=Bearer ${TOKEN}", or headers: [{name: Authorization, value: ...}]'
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            HEAD + PROCESSOR % f'otlp_http: {{headers_list: "Authorization: Bearer {SECRET}"}}',
+            f"{PLACE}.otlp_http.headers_list: what it says {NOT_A_HEADER}",
+        ),
+        (
+            HEAD + PROCESSOR % f'otlp_grpc: {{headers_list: "tenant=a, x-api-key:{SECRET}"}}',
+            f"{PLACE}.otlp_grpc.headers_list: its part 2 of 2 {NOT_A_HEADER}",
+        ),
+        (
+            HEAD + ONE + "meter_provider: {readers: [{periodic: {exporter: {otlp_http: "
+            f'{{headers_list: "x-api-key: {SECRET}=="}}}}}}}}]}}\n',
+            "meter_provider: readers[0].periodic.exporter.otlp_http.headers_list: what it says "
+            + NOT_A_HEADER,
+        ),
+        (
+            HEAD + PROCESSOR % f"otlp_http: {{headers: {{x-api-key: {SECRET}}}}}",
+            "Configuration does not match schema: *** is not of type 'array'",
+        ),
+        (
+            HEAD + PROCESSOR % f"otlp_http: {{headers: [{{name: x, value: [{SECRET}]}}]}}",
+            "Configuration does not match schema: *** is not of type 'string'",
+        ),
+        (
+            HEAD + f'a:\n  headers_list: "x-api-key={SECRET}\n',
+            "Failed to parse YAML: while scanning a quoted scalar (line 3, column 17); found "
+            "unexpected end of stream (line 4, column 1)",
+        ),
+        (HEAD + f"a: b\n\theaders_list: {SECRET}\n", "cannot start any token (line 3, column 1)"),
+    ],
+)
+def test_a_mistake_beside_a_secret_is_told_without_it(
+    file: Path, text: str, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        configured(file, text, OTEL_CONFIG_FILE=str(file))
+    assert str(error.value).startswith(f"{file}: ")
+    assert told in str(error.value)
+    assert SECRET not in str(error.value) + caplog.text
+
+
 def test_what_has_no_effect_on_a_worker_is_said(file: Path) -> None:
     said = ONE.replace("{processors", "{tracer_configurator/development: {}, processors", 1)
     found = configured(file, HEAD + said, OTEL_CONFIG_FILE=str(file))

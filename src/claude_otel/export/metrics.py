@@ -14,13 +14,13 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, Resource
 
-from claude_otel import settings
+from claude_otel import headers, settings
 from claude_otel.declarative import Declared
+from claude_otel.destinations import METRICS_EXPORTER
 from claude_otel.diagnostics import ConfigurationError
 
 log = logging.getLogger("claude_otel")
 
-EXPORTERS: Final = "OTEL_METRICS_EXPORTER"
 _GROUP: Final = "opentelemetry_metrics_exporter"
 _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _ENTRY_POINTS: Final = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
@@ -37,7 +37,7 @@ def meter_provider(resource: Resource, declared: Declared | None) -> MeterProvid
     named = resource.merge(Resource({SERVICE_INSTANCE_ID: str(instance)}))
     if declared is not None:
         return declared.meter_provider(named)
-    readers = _readers(settings.own_environment().get(EXPORTERS, ""))
+    readers = _readers(settings.own_environment().get(METRICS_EXPORTER, ""))
     if not readers:
         return None
     return MeterProvider(metric_readers=readers, resource=named, shutdown_on_exit=False)
@@ -74,10 +74,11 @@ def _names(chosen: str) -> list[str]:
 def _reader(name: str) -> MetricReader:
     point = _point(name)
     try:
-        made: Any = point.load()()
+        with headers.unquoted():
+            made: Any = point.load()()
     except Exception as error:
         raise ConfigurationError(
-            f"{EXPORTERS}: {name} cannot be made, so no metrics go to it: {error}"
+            f"{METRICS_EXPORTER}: {name} cannot be made, so no metrics go to it: {error}"
         ) from error
     return made if isinstance(made, MetricReader) else PeriodicExportingMetricReader(made)
 
@@ -87,7 +88,7 @@ def _point(name: str) -> EntryPoint:
     if point is None:
         known = sorted({one.name for one in entry_points(group=_GROUP)} | {"none"})
         raise ConfigurationError(
-            f"{EXPORTERS}: there is no exporter {name!r} here, so no metrics go to it; use "
+            f"{METRICS_EXPORTER}: there is no exporter {name!r} here, so no metrics go to it; use "
             f"{', '.join(known)}"
         )
     return point

@@ -15,7 +15,6 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from claude_otel import settings
 from claude_otel.content_choice import content_of
-from claude_otel.destinations import mask
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export.application import DestinationExporter
 from claude_otel.export.destination import Destination, projecting
@@ -32,6 +31,7 @@ from claude_otel.export.trace_record import (
     facts_of_stored,
     trace_record,
 )
+from claude_otel.masking import mask
 
 log = logging.getLogger("claude_otel")
 

@@ -16,7 +16,6 @@ from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 
-from claude_otel.destinations import mask
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export.mlflow_road import STORES_OWN_TAGS, Experiment, merges_records, only_trace
 from claude_otel.export.mlflow_view import (
@@ -27,6 +26,7 @@ from claude_otel.export.mlflow_view import (
 from claude_otel.export.outcome import DELIVERED, REFUSED_STATUSES, Outcome, refused, unavailable
 from claude_otel.export.span_copy import encodable, rebuilt
 from claude_otel.export.trace_record import TraceRecord
+from claude_otel.masking import mask
 
 _DATABRICKS = ("databricks", "databricks-uc", "uc")
 

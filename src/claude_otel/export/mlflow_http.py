@@ -24,7 +24,6 @@ from opentelemetry.proto.common.v1.common_pb2 import (
 from opentelemetry.sdk.trace import ReadableSpan
 
 from claude_otel.content import clean
-from claude_otel.destinations import mask
 from claude_otel.export.http_pools import close_pools
 from claude_otel.export.mlflow_road import STORES_OWN_TAGS, Experiment, merges_records, only_trace
 from claude_otel.export.mlflow_view import attributes_in_mlflow, resource_in_mlflow
@@ -38,6 +37,7 @@ from claude_otel.export.outcome import (
 )
 from claude_otel.export.span_copy import encodable, rebuilt
 from claude_otel.export.trace_record import TraceRecord
+from claude_otel.masking import mask
 
 log = logging.getLogger("claude_otel")
 

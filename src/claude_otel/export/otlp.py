@@ -17,7 +17,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.trace import ReadableSpan
 
-from claude_otel import settings
+from claude_otel import headers, settings
 from claude_otel.content import clean
 from claude_otel.destinations import OtlpOptions, otlp_named
 from claude_otel.diagnostics import ConfigurationError
@@ -82,7 +82,8 @@ class OtlpHttp:
 
 def _exporter(options: OtlpOptions | None, session: requests.Session) -> OTLPSpanExporter:
     if options is None:
-        return OTLPSpanExporter(session=session)
+        with headers.unquoted():
+            return OTLPSpanExporter(session=session)
     with settings.left_to_the_file():
         return OTLPSpanExporter(
             endpoint=options.endpoint,
@@ -138,12 +139,18 @@ class _OneAttempt(requests.Session):
         try:
             options["allow_redirects"] = False  # a login page is no receiver
             response = super().request(method, url, **options)
+        except requests.exceptions.InvalidHeader as error:  # whose text quotes the value
+            self.outcome = unavailable(
+                f"nothing was sent to {_shown(url)}: a header holds a line break or begins with a "
+                f"blank. Correct {self._headers}."
+            )
+            raise _Final(self.outcome.error) from error
         except requests.RequestException as error:
             self.outcome = unavailable(
                 f"no answer from {_shown(url)}: {type(error).__name__}. Start the "
                 f"receiver or correct {self._endpoint}."
             )
-            raise _Final(str(error)) from error
+            raise _Final(self.outcome.error) from error
         except Exception as error:  # a certificate file that is missing, a header that is no text
             named = (
                 "OTEL_EXPORTER_OTLP_CERTIFICATE, _CLIENT_CERTIFICATE, _CLIENT_KEY or _HEADERS"
@@ -153,7 +160,7 @@ class _OneAttempt(requests.Session):
             self.outcome = unavailable(
                 f"nothing was sent to {_shown(url)}: {local_cause(error)}. Correct {named}."
             )
-            raise _Final(str(error)) from error
+            raise _Final(self.outcome.error) from error
         self.outcome = self._outcome(response, url)
         if not self.outcome.delivered:
             raise _Final(self.outcome.error)

@@ -16,9 +16,9 @@ from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
 
-from claude_otel import settings
+from claude_otel import headers, settings
 from claude_otel.content import clean
-from claude_otel.destinations import OtlpOptions, mask, otlp_named
+from claude_otel.destinations import OtlpOptions, otlp_named
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.export.outcome import (
     DELIVERED,
@@ -28,6 +28,7 @@ from claude_otel.export.outcome import (
     unavailable,
 )
 from claude_otel.export.span_copy import encodable
+from claude_otel.masking import mask
 
 _DETAILS_CHARACTERS: Final = 300
 _COMPRESSIONS: Final = (
@@ -65,7 +66,8 @@ class OtlpGrpc:
         }
         try:
             if options is None:
-                self._exporter = _OneAttempt(**_variables())
+                with headers.unquoted():
+                    self._exporter = _OneAttempt(**_variables())
             else:
                 with settings.left_to_the_file():
                     self._exporter = _OneAttempt(**_arguments(options))
@@ -92,9 +94,10 @@ class OtlpGrpc:
         self._exporter.outcome = None
         try:
             result = self._exporter.export(copies)
-        except Exception as error:  # a header that gRPC cannot carry, an attribute it cannot encode
+        except Exception as error:
+            # A header that gRPC cannot carry (and quotes), an attribute it cannot encode.
             return unavailable(
-                f"nothing was sent: {type(error).__name__}: {clean(str(error))}. "
+                f"nothing was sent: {type(error).__name__}. "
                 f"Correct {self._named['headers']} (names in lower case, values in ASCII)."
             )
         if self._exporter.outcome is not None:

@@ -30,7 +30,6 @@ from claude_otel.destinations import (
     MlflowSetting,
     OtlpSetting,
     PluginSetting,
-    mask,
     otlp_endpoint,
 )
 from claude_otel.diagnostics import ConfigurationError
@@ -43,6 +42,7 @@ from claude_otel.export.mlflow_parent import tracking_uri_here
 from claude_otel.export.mlflow_view import UNKNOWN_SERVICE
 from claude_otel.export.outcome import Outcome, unavailable
 from claude_otel.export.trace_record import TraceTotals
+from claude_otel.masking import mask
 from claude_otel.settings import Configuration
 
 log = logging.getLogger("claude_otel")

@@ -21,8 +21,9 @@ from pathlib import Path
 
 from claude_otel import settings
 from claude_otel.content import redact
-from claude_otel.destinations import TRACES_PATH, OtlpSetting, mask, otlp_named
+from claude_otel.destinations import METRICS_EXPORTER, TRACES_PATH, OtlpSetting, otlp_named
 from claude_otel.diagnostics import ConfigurationError, remedy_of
+from claude_otel.masking import mask
 from claude_otel.settings import Configuration
 
 _CHECK = ("-I", "-m", "claude_otel.worker.checking")
@@ -94,7 +95,7 @@ def hearing_opentelemetry() -> Generator[list[str]]:
     finally:
         logger.removeHandler(handler)
         heard += (
-            f"OpenTelemetry says: {_masked(said, own)}. {_whose(said, own)}".rstrip(". ")
+            f"OpenTelemetry says: {mask('', said)}. {_whose(said, own)}".rstrip(". ")
             for said in handler.messages
         )
 
@@ -121,7 +122,7 @@ def _of_what_is_made(configuration: Configuration) -> Iterator[str]:
             yield from _path_twice(place, configuration.environment)
     if declared is None:
         try:
-            metrics.check(configuration.environment.get(metrics.EXPORTERS, ""))
+            metrics.check(configuration.environment.get(METRICS_EXPORTER, ""))
         except ConfigurationError as error:
             yield str(error)
 
@@ -168,15 +169,6 @@ def _whose(message: str, own: Mapping[str, str]) -> str:
 
 def _is_in(message: str, text: str) -> bool:
     return bool(text) and re.search(rf"(?<!\w){re.escape(text.strip())}(?!\w)", message) is not None
-
-
-def _masked(message: str, own: Mapping[str, str]) -> str:
-    """OpenTelemetry quotes the header that it cannot read."""
-    for name, value in own.items():
-        if name.endswith("HEADERS"):
-            for part in filter(None, (part.strip() for part in value.split(","))):
-                message = message.replace(part, "***")
-    return redact(message)
 
 
 def main() -> None:

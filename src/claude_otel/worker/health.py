@@ -29,10 +29,10 @@ from claude_otel.destinations import (
     Ignored,
     content_text,
     described,
-    mask,
     selected_exporters,
 )
 from claude_otel.diagnostics import ConfigurationError
+from claude_otel.masking import mask
 from claude_otel.recorded import recorded
 from claude_otel.settings import Configuration
 from claude_otel.state_folder import DataFolder, StateFolder
