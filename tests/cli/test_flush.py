@@ -5,10 +5,14 @@ import os
 import subprocess
 
 from installed_cli import User, wait_until
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 from traced_user import SESSION, TracedUser
 
 from claude_otel.export.ledger_view import rejections
 from claude_otel.worker.report import read_report
+from loopback import Answer, Loopback, Request
 
 ARRIVED = "Everything that is final has arrived.\n"
 # It ends as soon as nothing is left to wait for.
@@ -117,6 +121,57 @@ def test_what_a_receiver_drops_of_a_batch_that_it_took_has_not_arrived(traced: T
         "For the whole picture: claude-otel status",
     )
     assert sorted(traced.receiver.ids) == spans_by_show(traced)
+
+
+def input_tokens(requests: list[ExportMetricsServiceRequest]) -> int:
+    """As the last report says: each tells all that was measured."""
+    return sum(
+        point.as_int
+        for resource in requests[-1].resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        if metric.name == "gen_ai.client.inference.usage.input_tokens"
+        for point in metric.sum.data_points
+    )
+
+
+def test_metrics_have_arrived_when_flush_says_so(traced: TracedUser) -> None:
+    took: list[ExportMetricsServiceRequest] = []
+    status = 401
+
+    def answer(request: Request) -> Answer:
+        if status == 200:
+            took.append(ExportMetricsServiceRequest.FromString(request.body))
+        return Answer(status=status)
+
+    with Loopback(answer) as receiver:
+        traced.plays(
+            "plain_answer",
+            OTEL_METRICS_EXPORTER="otlp",
+            OTEL_METRIC_EXPORT_INTERVAL="3600000",
+            OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=f"{receiver.uri}/v1/metrics",
+        )
+        done = traced.run_until(
+            lambda said: said.count('"what"') == 1 and '"metrics of worker' in said,
+            *("flush", "--timeout", "5", "--json"),
+        )
+        assert done.returncode == 1
+        (worker,) = traced.state.workers()
+        (missing,) = json.loads(done.stdout)["missing"]
+        why = "OTLPMetricExporter: Failed to export metrics batch code: 401, reason: Unauthorized"
+        assert missing == {"what": f"metrics of worker {worker.key}", "why": why}
+        assert any(why in problem for problem in problems_by_status(traced))
+        status = 200
+        assert traced.says(*LONG_FLUSH) in (ARRIVED, "There is nothing to deliver.\n")
+        spans = json.loads(traced.says("show", SESSION, "--json"))
+        assert input_tokens(took) == sum(
+            span["attributes"].get("gen_ai.usage.input_tokens", 0) for span in spans
+        )
+        assert problems_by_status(traced) == []
+
+
+def problems_by_status(user: TracedUser) -> list[str]:
+    return json.loads(user.run("status", "--json").stdout)["problems"]
 
 
 def test_a_configuration_that_cannot_be_used_is_said_at_once(traced: TracedUser) -> None:

@@ -53,5 +53,6 @@ def test_a_report_is_read_as_it_was_written(tmp_path: Path) -> None:
         "error": None,
         "hook_failures": {},
         "mistakes": [],
+        "metrics_error": None,
     }
     assert folder.status.stat().st_mode & 0o777 == 0o600

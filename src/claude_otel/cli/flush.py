@@ -52,6 +52,8 @@ def command(timeout: float, unset: tuple[str, ...], as_json: bool) -> None:
     shell (MLFLOW_TRACKING_USERNAME and _PASSWORD, or _TOKEN) where a `claude` started in it would
     go to the same MLflow; MLFLOW_ALLOW_FILE_STORE counts likewise.
 
+    Metrics, where somebody asks for them, are reported too and must have arrived.
+
     A turn of the last day that was not sampled is sent nowhere. It is said, and
     is no failure.
     """

@@ -6,18 +6,27 @@ alone, such as MLflow and Phoenix, would answer every report with an error.)
 """
 
 import logging
+import re
+import threading
 import uuid
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import (
+    MetricExportResult,
+    MetricReader,
+    PeriodicExportingMetricReader,
+)
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, Resource
 
 from claude_otel import headers, settings
 from claude_otel.declarative import Declared
 from claude_otel.destinations import METRICS_EXPORTER
 from claude_otel.diagnostics import ConfigurationError
+from claude_otel.masking import mask
 
 log = logging.getLogger("claude_otel")
 
@@ -25,10 +34,86 @@ _GROUP: Final = "opentelemetry_metrics_exporter"
 _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _ENTRY_POINTS: Final = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
 _CLOSING_MS: Final = 5000
+_PUSHING_MS: Final = 10_000
 
 
-def meter_provider(resource: Resource, declared: Declared | None) -> MeterProvider | None:
-    """The provider that this process's environment asks for; None where nobody asks.
+class Metrics:
+    """A meter provider of ours, of which it is known whether its reports arrive."""
+
+    def __init__(self, provider: MeterProvider, readers: Iterable[MetricReader]) -> None:
+        self.provider = provider
+        self._errors: dict[int, str] = {}
+        # Readers drop an exporter's answer, and say themselves that all went well (SDK 1.45).
+        for reader in readers:
+            exporter = getattr(reader, "_exporter", None)
+            if exporter is not None:
+                self._listen_to(exporter)
+
+    @property
+    def error(self) -> str | None:
+        """Why the latest report has not arrived everywhere; None when it has."""
+        return "; ".join(self._errors.copy().values()) or None
+
+    def push(self) -> None:
+        """Report all that is measured, now; waits for each receiver's answer. Never raises."""
+        try:
+            self.provider.force_flush(_PUSHING_MS)
+        except Exception as error:  # of a reader: an exporter's own are known
+            log.warning("metrics could not be read: %s", mask("", str(error)))
+
+    def close(self) -> None:
+        """Report what was measured last; waits some seconds at most. Never raises."""
+        try:
+            self.provider.shutdown(timeout_millis=_CLOSING_MS)
+        except Exception as error:
+            log.warning("the last metrics were not sent: %s", mask("", str(error)))
+        if self.error is not None:  # metrics have no memory
+            log.warning("the last metrics were not sent: %s", self.error)
+
+    def _listen_to(self, exporter: Any) -> None:
+        export, name = exporter.export, type(exporter).__name__
+
+        def listened(*arguments: Any, **options: Any) -> Any:
+            with _hearing() as heard:
+                try:
+                    answer = export(*arguments, **options)
+                except Exception as error:
+                    self._errors[id(exporter)] = f"{name}: {type(error).__name__}"
+                    raise
+            if answer is MetricExportResult.FAILURE:
+                said = heard[0] if heard else "it does not say why"
+                self._errors[id(exporter)] = f"{name}: {said}"
+            else:
+                self._errors.pop(id(exporter), None)
+            return answer
+
+        exporter.export = listened
+
+
+@contextmanager
+def _hearing() -> Generator[list[str]]:
+    """What exporters log in this thread meanwhile: they answer that they failed, and not why."""
+    heard: list[str] = []
+    this = threading.get_ident()
+
+    class Hearing(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.thread == this:
+                # `requests` quotes the value of a header that it cannot send.
+                said = re.split(" in header value|, retrying in ", record.getMessage())[0]
+                heard.append(mask("", said).rstrip(". "))
+
+    handler = Hearing(logging.WARNING)
+    logger = logging.getLogger("opentelemetry")
+    logger.addHandler(handler)
+    try:
+        yield heard
+    finally:
+        logger.removeHandler(handler)
+
+
+def metrics_of(resource: Resource, declared: Declared | None) -> Metrics | None:
+    """What this process's environment asks for; None where nobody asks.
 
     An exporter that cannot be made is logged and left out: traces go on without it.
     """
@@ -36,25 +121,19 @@ def meter_provider(resource: Resource, declared: Declared | None) -> MeterProvid
     instance = resource.attributes.get(SERVICE_INSTANCE_ID) or str(uuid.uuid4())
     named = resource.merge(Resource({SERVICE_INSTANCE_ID: str(instance)}))
     if declared is not None:
-        return declared.meter_provider(named)
+        provider = declared.meter_provider(named)
+        return provider and Metrics(provider, getattr(provider, "_metric_readers", ()))
     readers = _readers(settings.own_environment().get(METRICS_EXPORTER, ""))
     if not readers:
         return None
-    return MeterProvider(metric_readers=readers, resource=named, shutdown_on_exit=False)
+    provider = MeterProvider(metric_readers=readers, resource=named, shutdown_on_exit=False)
+    return Metrics(provider, readers)
 
 
 def check(chosen: str) -> None:
     """Raise ConfigurationError for a name in OTEL_METRICS_EXPORTER that nobody has."""
     for name in _names(chosen):
         _point(name)
-
-
-def close(provider: MeterProvider) -> None:
-    """Report what was measured last; waits some seconds at most."""
-    try:
-        provider.shutdown(timeout_millis=_CLOSING_MS)
-    except Exception as error:  # a receiver that is down: metrics have no memory
-        log.warning("the last metrics were not sent: %s", error)
 
 
 def _readers(chosen: str) -> list[MetricReader]:

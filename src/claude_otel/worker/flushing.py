@@ -237,6 +237,8 @@ def _of_workers(state: StateFolder, data: DataFolder, asked: Mapping[str, _Asked
                     why=f"it has not answered yet; its log is {worker.folder.log}",
                 )
             )
+        if error := worker.report.get("metrics_error"):
+            found.append(Missing(what=f"metrics of worker {worker.folder.key}", why=str(error)))
         for name, health in worker.report.get("destinations", {}).items():
             if health["waiting"]:
                 why = health["last_error"] if health["failures"] else None

@@ -39,12 +39,16 @@ class ServedSession:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerHealth:
-    """A worker that lives. `silent_s`: how long it has not reported."""
+    """A worker that lives. `silent_s`: how long it has not reported.
+
+    `metrics_error`: why its latest report of metrics has not arrived.
+    """
 
     key: str
     pid: int | None
     silent_s: float
     sessions: tuple[ServedSession, ...]
+    metrics_error: str | None
     log: Path
 
 
@@ -94,6 +98,7 @@ def workers(state: StateFolder) -> Iterator[WorkerHealth]:
                 )
                 for session_id, told in sessions.items()
             ),
+            metrics_error=report.get("metrics_error"),
             log=folder.log,
         )
 
@@ -220,6 +225,12 @@ def problems_of(
             yield (
                 f"Worker {worker.key} (process {worker.pid}) has not reported for "
                 f"{worker.silent_s:.0f} s. Look at {worker.log}; ending it loses nothing"
+            )
+        if worker.metrics_error is not None:
+            yield (
+                f"Metrics of worker {worker.key} have not arrived: {worker.metrics_error}. They "
+                "are sent again while it runs; start their receiver or correct the endpoint; to "
+                "try now: claude-otel flush"
             )
         for session in worker.sessions:
             if session.turns:  # before the first prompt there is no transcript

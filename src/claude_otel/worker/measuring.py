@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from opentelemetry.sdk.metrics import MeterProvider
-
 from claude_otel.capture.spool import SpoolRecord
 from claude_otel.emit_metrics import Meters
-from claude_otel.export import metrics as export_metrics
 from claude_otel.export.delivery import Delivery
 from claude_otel.export.ledger import Ledger
+from claude_otel.export.metrics import Metrics
 from claude_otel.semconv import metrics
 from claude_otel.semconv.metrics import Measurement
 from claude_otel.semconv.shape import SpanShape, Value
@@ -25,17 +24,18 @@ class Measuring:
 
     def __init__(
         self,
-        provider: MeterProvider,
+        reported: Metrics,
         ledger: Ledger,
         delivery: Delivery,
         spool_sizes: SpoolSizes,
         version: str,
     ) -> None:
-        self._provider = provider
+        self._reported = reported
+        self._pushing: tuple[str, threading.Thread] | None = None
         self._ledger = ledger
         self._delivery = delivery
         self._spool_sizes = spool_sizes
-        self._meters = Meters(provider, version)
+        self._meters = Meters(reported.provider, version)
         self._meters.observe(metrics.SPOOL_SIZE, self._spool_size)
         self._meters.observe(metrics.DELIVERY_WAITING, self._waiting)
         self._meters.observe(metrics.DELIVERY_AGE, self._ages)
@@ -71,8 +71,27 @@ class Measuring:
             for kind, count in counts.items()
         )
 
+    def has_pushed(self, asked: str) -> bool:
+        """Begin to report all that is measured by now, once for what `asked`; whether that is over.
+
+        `error` says then whether it arrived. A receiver that is down takes its time: spans do
+        not wait for it.
+        """
+        if self._pushing is None or self._pushing[0] != asked:
+            if self._pushing is not None and self._pushing[1].is_alive():
+                return False  # it may have read the instruments before
+            push = threading.Thread(target=self._reported.push, name="push metrics", daemon=True)
+            push.start()
+            self._pushing = asked, push
+        return not self._pushing[1].is_alive()
+
+    @property
+    def error(self) -> str | None:
+        """Why the latest report has not arrived; None when it has, or there was none yet."""
+        return self._reported.error
+
     def close(self) -> None:
-        export_metrics.close(self._provider)
+        self._reported.close()
 
     def _spool_size(self) -> Iterable[Told]:
         return [(sum(self._spool_sizes()), {})]

@@ -28,7 +28,8 @@ class Report:
     """`error`: the worker could not begin, and why; it ends with what to do.
 
     `hook_failures`: what the user's redaction hook did wrong, and how often. `mistakes`: what
-    could not be used of the configuration, `setting: why and what to do`.
+    could not be used of the configuration, `setting: why and what to do`. `metrics_error`: why
+    the latest report of metrics has not arrived.
     """
 
     pid: int
@@ -40,6 +41,7 @@ class Report:
     error: str | None = None
     hook_failures: Mapping[str, int] = field(default_factory=lambda: {})
     mistakes: Sequence[str] = ()
+    metrics_error: str | None = None
 
     @classmethod
     def of_failure(cls, error: str) -> Report:

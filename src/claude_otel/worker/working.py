@@ -21,7 +21,7 @@ from claude_otel.diagnostics import telemetry_must_not_break_the_host as guarded
 from claude_otel.export import pipeline
 from claude_otel.export.delivery import Delivery
 from claude_otel.export.ledger import Ledger
-from claude_otel.export.metrics import meter_provider
+from claude_otel.export.metrics import metrics_of
 from claude_otel.state_folder import SessionFolder, StateFolder, WorkerFolder
 from claude_otel.worker import lock
 from claude_otel.worker.measuring import Measuring
@@ -109,10 +109,10 @@ class Worker:
     # -- parts of the above ----------------------------------------------------------
 
     def _begin_measuring(self) -> Measuring | None:
-        provider = meter_provider(self._resource, self._declared)
-        if provider is None:
+        reported = metrics_of(self._resource, self._declared)
+        if reported is None:
             return None
-        return Measuring(provider, self._ledger, self._delivery, self._spool_sizes, self._version)
+        return Measuring(reported, self._ledger, self._delivery, self._spool_sizes, self._version)
 
     def _spool_sizes(self) -> Iterable[int]:
         for folder in [session.folder for session in list(self._sessions.values())]:
@@ -178,7 +178,9 @@ class Worker:
         asked = flush_asked(self._folder)
         if asked is not None and asked != self._answered:
             self._delivery.flush(0)
-            if all(session.is_settled for session in self._sessions.values()):
+            if all(session.is_settled for session in self._sessions.values()) and (
+                self._measuring is None or self._measuring.has_pushed(asked)
+            ):
                 self._answered = asked
             self._report(is_alive=True)
         elif time.monotonic() - self._last_report_s > REPORT_EVERY_S:
@@ -196,6 +198,7 @@ class Worker:
                 destinations=self._delivery.health(),
                 hook_failures=dict(hook_failures),
                 mistakes=self.mistakes,
+                metrics_error=self._measuring.error if self._measuring else None,
             )
             if is_news(report, self._reported):
                 write_report(self._folder, report)
