@@ -5,54 +5,10 @@ every time: the letters come from a counter, not from chance.
 """
 
 import base64
-import string
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from hashlib import sha256
-from itertools import count
 
-_LETTERS = string.ascii_letters + string.digits
-_seed = count(1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Planted:
-    """A secret of some kind in a text. Nothing of `secret` may be left of it."""
-
-    kind: str
-    text: str
-    secret: str
-
-
-def _chars(length: int, alphabet: str) -> str:
-    digest = b"".join(sha256(b"%d-%d" % (next(_seed), n)).digest() for n in range(length // 32 + 2))
-    return "".join(alphabet[byte % len(alphabet)] for byte in digest[:length])
-
-
-def word(length: int) -> str:
-    """Letters of both cases and digits, as keys are made of; with each of the three."""
-    return _chars(length - 3, _LETTERS) + "aZ7"
-
-
-def hexa(length: int) -> str:
-    return _chars(length - 2, "0123456789abcdef") + "a7"
-
-
-def upper(length: int) -> str:
-    return _chars(length, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")
-
-
-def digits(length: int) -> str:
-    return _chars(length, "123456789")
-
-
-def b64(length: int) -> str:
-    return base64.b64encode(word(length).encode()).decode()
-
-
-def uuid() -> str:
-    return "-".join(hexa(n) for n in (8, 4, 4, 4, 12))
-
+from corpus_makers import LETTERS, Planted, b64, digits, hexa, upper, uuid, word
+from corpus_of_strangers import found_by_a_second_stranger, found_by_a_stranger
 
 # Keys that their own shape gives away: kind -> how one is made.
 _BY_SHAPE = {
@@ -250,73 +206,9 @@ def _named() -> Iterator[tuple[str, str, str]]:
     yield "putty private key", putty, PEM_BODY.split("\n")[2]
 
 
-_MNEMONIC = "zebra valley umbrella tissue saddle robot quantum puzzle ocean nephew magnet lizard"
-
-
-def found_by_a_stranger() -> list[Planted]:
-    """What a first user who had not written the rules saw leave; the rules came after it.
-
-    Short and made of words, as people's secrets are. The values are others than the stranger's.
-    """
-    phrase = "velvet tractor " + "lantern mango"
-    short = "Wq8k" + "Lp2vXz"
-    longer, hexed = word(32), hexa(32)
-    return [
-        Planted(kind=kind, text=text, secret=secret)
-        for kind, text, secret in (
-            (
-                "telegram url",
-                f"curl https://api.telegram.org/bot{digits(10)}:AA{longer}x/getMe",
-                longer,
-            ),
-            ("quoted passphrase", f'PASSWORD="{phrase}"', phrase),
-            ("quoted passphrase with a number", f'SECRET="{phrase} 99"', phrase),
-            ("quoted passphrase in code", f'password = "{phrase}"', phrase),
-            ("passphrase to the end of a line", f"export DB_PASSWORD={phrase}\n", phrase),
-            ("secret phrase to the end of a line", f"SECRET={phrase} 99\n", phrase),
-            ("connect.sid cookie", f"Cookie: theme=dark; connect.sid=s%3A{longer}", longer),
-            ("sessionid cookie", f"Cookie: _ga=GA1.2; sessionid={hexed}; lang=en", hexed),
-            ("session cookie, third", f"cookie: a=1; b=2; session={hexed}", hexed),
-            ("cookie of curl", f"curl -b 'a=1; sid={hexed}' https://x", hexed),
-            (
-                "kubernetes secret",
-                f"data:\n  password: {base64.b64encode(b'lantern' + b'mango').decode()}\n",
-                base64.b64encode(b"lantern" + b"mango").decode(),
-            ),
-            ("DB_PASS in yaml", f"DB_PASS: {short}\n", short),
-            ("ansible inventory", f"web1 ansible_ssh_pass={short} ansible_user=ada", short),
-            ("ansible variable", f"ansible_become_pass: {short}\n", short),
-            ("sql user", f"CREATE USER ada WITH PASSWORD '{short}';", short),
-            ("sql role", f"alter role ada with password '{short}';", short),
-            ("mysql user", f"CREATE USER 'ada'@'%' IDENTIFIED BY '{short}';", short),
-            (
-                "mysql user with a plugin",
-                f"ALTER USER ada IDENTIFIED WITH caching_sha2_password BY '{short}';",
-                short,
-            ),
-            ("openssl passin", f"openssl rsa -in k.pem -passin pass:{short} -out o.pem", short),
-            ("openssl pass", f"openssl enc -aes-256-cbc -pass pass:{short} -in a", short),
-            ("wpa psk", f'network={{\n  ssid="home"\n  psk="{phrase}"\n}}', phrase),
-            ("smbclient user", f"smbclient //files/share -U ada%{short} -c ls", short),
-            (
-                "s3 presigned, version 2",
-                f"https://b.s3.example/k?Expires=1&Signature={word(25)}%2B{longer}%3D",
-                longer,
-            ),
-            ("oauth code", f"https://app.example/callback?code={longer}", longer),
-            ("oauth code with a state", f"https://app.example/cb?code={short}&state=xyz", short),
-            ("mnemonic", f'MNEMONIC="{_MNEMONIC}"', _MNEMONIC),
-            ("seed phrase", f"SEED_PHRASE={_MNEMONIC}\n", _MNEMONIC),
-            ("mnemonic in yaml", f"mnemonic: {_MNEMONIC}\n", _MNEMONIC),
-            ("file of keys, some words", f"HOST=db\nFOO={phrase}\nPORT=5432\n", phrase),
-            ("file of keys, quoted words", f"HOST=db\nFOO='{phrase}'\nPORT=5432\n", phrase),
-        )
-    ]
-
-
 def corpus() -> list[Planted]:
     """Every kind in every place, and what a stranger added."""
-    planted = found_by_a_stranger()
+    planted = found_by_a_stranger() + found_by_a_second_stranger()
     for kind, make in _BY_SHAPE.items():
         for place in _PLACES:
             secret = make()
@@ -327,7 +219,7 @@ def corpus() -> list[Planted]:
 
 
 def _longest_run(text: str) -> str:
-    runs = "".join(c if c in _LETTERS + "+/" else " " for c in text).split()
+    runs = "".join(c if c in LETTERS + "+/" else " " for c in text).split()
     return max(runs, key=len)
 
 

@@ -1,32 +1,18 @@
-"""Secrets that are known by what stands around them: private keys, URLs, headers, files of keys.
+"""Secrets that are known by what stands around them: URLs, headers, commands, files of logins.
 
-What has a shape of its own is in `token_shapes.py`, what follows a telling name in
-`named_secrets.py`. Every pattern is anchored on a literal and takes time in proportion to what
-it reads.
+Private keys are in `private_keys.py`, what has a shape of its own in `token_shapes.py`, what
+follows a telling name in `named_secrets.py`. Every pattern is anchored on a literal and takes time
+in proportion to what it reads.
 """
 
 import re
 from base64 import b64decode
 from binascii import Error as NotBase64
-from bisect import bisect_left
 from collections.abc import Iterator
 
 from claude_otel.content.phrases import MNEMONIC
+from claude_otel.content.private_keys import PRIVATE_KEY_KIND
 from claude_otel.content.token_shapes import Found, is_placeholder
-
-PRIVATE_KEY_KIND = "private-key"
-
-# An RSA key of 16384 bits is 12.7 kB of text; an OpenPGP secret key block may be larger.
-_LONGEST_PRIVATE_KEY = 24_000
-
-
-_PRIVATE_KEY_BEGIN = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,16} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
-_PRIVATE_KEY_END = re.compile(r"-----END (?:[A-Z0-9]{1,16} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
-# What follows a BEGIN whose END was cut off: base64 runs and what a reader, a diff or an
-# escaped string puts between the lines. Nothing comes after the star, so it never backtracks.
-_PRIVATE_KEY_BODY = re.compile(
-    r"(?:[^A-Za-z0-9+/=]{0,12}[0-9nrt]{0,8}[^A-Za-z0-9+/=]{0,4}[A-Za-z0-9+/=]{24,})*"
-)
 
 # user:password@host. The password runs to the last @ before the path or a space. No address
 # has a user longer than 256 characters, and the bound keeps the search linear.
@@ -47,6 +33,11 @@ def _framed(kind: str, literal: str, pattern: str) -> tuple[str, str, re.Pattern
 _QUOTES = r"[\\\"']{0,4}"
 _IN_A_QUERY = r"(?:(?<=[?&;])|(?<=u0026)|(?<=%26))"
 _SHELL_WORD = r"[^\s\"'$<{[|;&\\]{3,128}"
+# A space or a line's end, and what a reader, `grep -n` or a diff puts before the next line.
+_GAP = (
+    r"(?:(?:[ \t]|\\t){1,8}|[ \t]{0,8}(?:\\r|\r)?(?:\\n|\n)(?:[\w./~-]{1,128}[:-])?[ \t]{0,8}"
+    r"(?:\d{1,6}(?:[→\t:|-]|\\t|\\u2192| {1,2}))?[+<>-]?(?:[ \t]|\\t){0,8})"
+)
 # (kind, what is in the text in lower case, the pattern that is matched where the literal stands and
 # whose group is the secret)
 _FRAMED = (
@@ -159,8 +150,17 @@ _FRAMED = (
         rf"ansible_[a-z_]{{0,32}}pass(?:word)?{_QUOTES}: {{1,4}}{_QUOTES}(?!!vault)({_SHELL_WORD})"
         rf"(?={_QUOTES}[ \t\r,]{{0,4}}(?:#|\n|\\n|$))",
     ),
-    _framed(  # .netrc
-        "password", "login ", r"\blogin\s{1,8}\S{1,128}\s{1,8}passw(?:or)?d\s{1,8}(\S{4,512})"
+    *(  # .netrc
+        _framed(
+            "password",
+            word,
+            rf"\b{word}{_GAP}[^\s\\]{{1,128}}{more}{_GAP}passw(?:or)?d{_GAP}"
+            r"([^\s\\]{4,512})",
+        )
+        for word, more in (
+            ("login", rf"(?:{_GAP}account{_GAP}[^\s\\]{{1,128}})?"),
+            ("machine", ""),
+        )
     ),
 )
 # A header, or what curl sends as one.
@@ -181,8 +181,6 @@ _DOCKER_AUTH = re.compile(
 
 def secrets_in_frames(text: str, lowered: str) -> Iterator[Found]:
     """Yield what its surroundings give away. `lowered` is `text` in lower case."""
-    if "-----BEGIN " in text:
-        yield from _private_keys(text)
     if "://" in text:
         yield from _secrets_in_urls(text)
     if "curl " in lowered:
@@ -225,23 +223,6 @@ def _cookies_of(text: str, header: re.Match[str]) -> Iterator[Found]:
         is_one = len(value) >= _SHORTEST_COOKIE and name.lower() not in _ATTRIBUTES_OF_A_COOKIE
         if is_one and not is_placeholder(value):
             yield Found(start=cookie.start(2), end=cookie.end(2), kind="cookie", rank=2)
-
-
-def _private_keys(text: str) -> Iterator[Found]:
-    ends = [match.start() for match in _PRIVATE_KEY_END.finditer(text)]
-    done = 0
-    for begin in _PRIVATE_KEY_BEGIN.finditer(text):
-        if begin.start() < done:
-            continue
-        start = begin.end()
-        nearest = bisect_left(ends, start)
-        if nearest < len(ends) and ends[nearest] - start <= _LONGEST_PRIVATE_KEY:
-            done = ends[nearest]
-        else:
-            body = _PRIVATE_KEY_BODY.match(text, start)
-            done = body.end() if body else start
-        if done > start:
-            yield Found(start=start, end=done, kind=PRIVATE_KEY_KIND, rank=4)
 
 
 def _secrets_in_urls(text: str) -> Iterator[Found]:

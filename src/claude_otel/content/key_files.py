@@ -19,13 +19,15 @@ _LONGEST_VALUE = 4096
 _FARTHEST = 400
 
 _NAME_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
-# What a line of it begins with: a reader's number, a diff's sign, `export`. The line before may be
-# escaped (JSON in a text), and its n is no letter of the name.
+# What a line of it begins with: where `grep` found it, a reader's number, a diff's sign, `export`.
+# The line before may be escaped (JSON in a text), and its n is no letter of the name.
 _LINE_BEGINS = re.compile(
-    r"(?:^|\n|\\n|[\"'])(?:[ \t]{0,8}\d{1,6}(?:[→\t:-]|\\t))?[ \t+-]{0,8}"
-    r"(?:export |set |ENV |ARG )?$"
+    r"(?:\n|\\n|[\"'])?(?:[\w./~@-]{1,100}(?::|-(?=\d)))?"
+    r"(?:[ \t]{0,8}\d{1,6}(?:[→\t:-]|\\t|\\u2192))?[ \t+<>-]{0,8}"
+    r"(?:export |set |ENV |ARG )?"
 )
-_REACH = 32
+_LINE_ENDS = ("\n", "\\n", '"', "'")
+_REACH = 144
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*$")
 _VALUE = re.compile(
     rf"(?P<quote>\\{{0,3}}[\"'])?"
@@ -34,7 +36,11 @@ _VALUE = re.compile(
 )
 _REST_OF_LINE = re.compile(r"(?:\\(?!n)|[^\n\\]){0,200}")
 _LINE_END = re.compile(r"\\n|\n")
-_NOTHING = re.compile(r"[ \t\r]*(?:\d{1,6}(?:[→\t:-]|\\t))?[ \t+-]*(?:#.*)?")
+_NOTHING = re.compile(
+    r"[ \t\r]*(?:[\w./~@-]{1,100}(?::|-(?=\d)))?(?:\d{1,6}(?:[→\t:-]|\\t|\\u2192))?"
+    r"[ \t+<>-]*(?:#.*)?"
+    r"|\d+(?:,\d+)?[acd]\d+(?:,\d+)?|@@ .*"
+)
 
 _TELLING_NAME = re.compile(r"(?:^|_)(?:PIN|PIN_?CODE|SALT|PEPPER|OTP|SEED|PASSCODE)$")
 _HARMLESS_NAME = re.compile(
@@ -54,6 +60,12 @@ _HARMLESS = re.compile(r"(?:[A-Za-z]*\d{0,3}|\d+[A-Za-z]{0,3}|[A-Za-z0-9]{1,4})"
 _BETWEEN_PIECES = re.compile(r"[-_.:,/+@=]+")
 _PATH_OR_URL = re.compile(r"arn:|~?\.{0,2}/|[A-Za-z][A-Za-z0-9+.-]{1,20}://|[A-Za-z]:\\")
 _CODE = re.compile(r"[(){}<>|;$`\[]|\d{4}-\d\d-\d\d")
+# What a shell puts another text for, and what no password has in it but a program.
+_EXPANSION = re.compile(r"\$(?:\([^)]*\)?|\{[^}]*\}?|[A-Z_][A-Z0-9_]*\b|[a-z_]+\b)|`[^`]*`?")
+_CALL_OR_COMMANDS = re.compile(r"[A-Za-z_][\w.]*[(\[{]|[;|]|=>|->|\d{4}-\d\d-\d\d")
+_BETWEEN_RUNS = re.compile(r"[^A-Za-z0-9]+")
+_SHORTEST_KEY = 12
+_LONGEST_WORD = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +123,11 @@ def _line_at(text: str, at: int) -> _Line | None:
 def line_begin(text: str, at: int) -> int | None:
     """Where the line begins whose first word is at text[at], `export` and the like left aside."""
     reach = max(0, at - _REACH)
-    begins = _LINE_BEGINS.search(text[reach:at])
-    if not begins or (reach and not begins[0]):
+    begin = max(text.rfind(end, reach, at) for end in _LINE_ENDS)
+    if begin < 0 < reach:
         return None
-    return reach + begins.start()
+    begin = max(begin, 0)
+    return begin if _LINE_BEGINS.fullmatch(text, begin, at) else None
 
 
 def _follows(text: str, before: _Line, line: _Line) -> bool:
@@ -136,13 +149,40 @@ def _is_secret(name: str, value: str) -> bool:
     if is_placeholder(value) or "[redacted:" in value:
         return False
     if " " in judged:
-        return not _NAME_OF_WORDS.search(name) and is_passphrase(
-            value, fewest_words=_FEWEST_WORDS, is_told=False
+        return not _NAME_OF_WORDS.search(name) and (
+            is_passphrase(value, fewest_words=_FEWEST_WORDS, is_told=False)
+            or any(_is_key(run) for run in _BETWEEN_RUNS.split(_EXPANSION.sub(" ", judged)))
         )
-    if _PATH_OR_URL.match(judged) or _CODE.search(judged):
+    if _PATH_OR_URL.match(judged):
         return False
+    if _CODE.search(judged):
+        return not _HARMLESS_NAME.search(name) and _is_key_among_signs(judged)
     if _TELLING_NAME.search(name):
         return len(value) >= 4
     if len(value) < 8 or _HARMLESS_NAME.search(name):
         return False
-    return not all(_HARMLESS.fullmatch(piece) for piece in _BETWEEN_PIECES.split(judged))
+    return not all(_is_harmless(piece) for piece in _BETWEEN_PIECES.split(judged))
+
+
+def _is_harmless(piece: str) -> bool:
+    if len(piece) >= _LONGEST_WORD and _is_mixed(piece):
+        return False  # letters by chance, and a digit
+    return _HARMLESS.fullmatch(piece) is not None
+
+
+def _is_key_among_signs(value: str) -> bool:
+    """Whether a value with the signs of a program in it is a password (`x7!$Kq…`) all the same."""
+    written = _EXPANSION.sub(" ", value)
+    if any(_is_key(run) for run in _BETWEEN_RUNS.split(written)):
+        return True
+    is_long = " " not in written and len(written) >= _SHORTEST_KEY
+    return is_long and _is_mixed(written) and not _CALL_OR_COMMANDS.search(written)
+
+
+def _is_key(run: str) -> bool:
+    return len(run) >= _SHORTEST_KEY and _is_mixed(run)
+
+
+def _is_mixed(value: str) -> bool:
+    """Whether it has both cases and a digit, as few words have."""
+    return value.lower() != value != value.upper() and any(one.isdigit() for one in value)

@@ -1,8 +1,8 @@
 """Mask secrets in text and in JSON; keep everything around them.
 
 `redact("password=hunter2")` is `"password=[redacted:password]"`. What a secret looks like is
-in `token_shapes.py`, `framed_secrets.py` and `named_secrets.py`; here is only how what was found
-becomes masks.
+in `token_shapes.py`, `private_keys.py`, `framed_secrets.py`, `named_secrets.py` and
+`key_files.py`; here is only how what was found becomes masks.
 Pure: the same text gives the same result, and a result stays as it is when redacted again.
 """
 
@@ -14,9 +14,15 @@ from functools import lru_cache
 from claude_otel.content.framed_secrets import secrets_in_frames
 from claude_otel.content.key_files import secrets_in_files_of_keys
 from claude_otel.content.named_secrets import kind_of_json_field, named_secrets
+from claude_otel.content.private_keys import private_keys
 from claude_otel.content.rules import SecretPattern
 from claude_otel.content.text import DEEPEST, TOO_DEEP
-from claude_otel.content.token_shapes import Found, is_placeholder, secrets_by_shape
+from claude_otel.content.token_shapes import (
+    Found,
+    is_placeholder,
+    long_words,
+    secrets_by_shape,
+)
 from claude_otel.model.parts import JSON
 
 MASK = re.compile(r"\[redacted:[a-z0-9-]{1,32}\]")
@@ -125,7 +131,9 @@ def _redact_once(text: str, patterns: Sequence[SecretPattern]) -> str:
 
 def _secrets(text: str, patterns: Sequence[SecretPattern]) -> Iterator[Found]:
     lowered = _lower(text)
-    yield from secrets_by_shape(text)
+    words = long_words(text)
+    yield from secrets_by_shape(text, words)
+    yield from private_keys(text, words)
     yield from secrets_in_frames(text, lowered)
     yield from named_secrets(text, lowered)
     yield from secrets_in_files_of_keys(text)

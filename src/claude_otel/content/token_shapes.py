@@ -184,6 +184,8 @@ PLACEHOLDER = re.compile(
 
 
 _LONGEST_PLACEHOLDER = 128
+# No pattern here matches less, nor a space.
+_SHORTEST_KEY = 15
 
 
 def is_placeholder(value: str) -> bool:
@@ -191,22 +193,27 @@ def is_placeholder(value: str) -> bool:
     return not value or PLACEHOLDER.fullmatch(value[:_LONGEST_PLACEHOLDER]) is not None
 
 
-def secrets_by_shape(text: str) -> Iterator[Found]:
-    """Yield what looks like a secret by itself."""
+def long_words(text: str) -> str:
+    """The words of `text` that a key may be in: few, so that what is nowhere is soon known."""
+    return " ".join([word for word in text.split() if len(word) >= _SHORTEST_KEY])
+
+
+def secrets_by_shape(text: str, words: str) -> Iterator[Found]:
+    """Yield what looks like a secret by itself. `words`: the long ones of `text`."""
     for token in _TOKENS:
-        at = text.find(token.literal)
+        at = text.find(token.literal) if token.literal in words else -1
         while at >= 0:
             may_begin = token.is_plain or begins_a_word(text, at)
             match = token.pattern.match(text, at) if may_begin else None
             if match:
                 yield Found(start=at, end=match.end(), kind=token.kind, rank=3)
             at = text.find(token.literal, match.end() if match else at + 1)
-    yield from _known_by_their_middle(text)
+    yield from _known_by_their_middle(text, words)
 
 
-def _known_by_their_middle(text: str) -> Iterator[Found]:
+def _known_by_their_middle(text: str, words: str) -> Iterator[Found]:
     for one in _MIDDLES:
-        at = text.find(one.literal)
+        at = text.find(one.literal) if one.literal in words else -1
         while at >= 0:
             end = at + len(one.literal)
             before = one.before.search(text[max(0, at - one.reach) : at])
@@ -217,7 +224,7 @@ def _known_by_their_middle(text: str) -> Iterator[Found]:
                 yield Found(start=at - len(before[0]), end=after.end(), kind=one.kind, rank=3)
             at = text.find(one.literal, after.end() if after else end)
     for begin in _DISCORD_BEGINS:
-        at = text.find(begin)
+        at = text.find(begin) if begin in words else -1
         while at >= 0:
             match = _DISCORD_BOT.match(text, at) if begins_a_word(text, at) else None
             if match:
