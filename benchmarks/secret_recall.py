@@ -22,7 +22,12 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "content"))
 
-from secret_corpus import Planted, corpus, found_by_a_stranger, survives  # noqa: E402
+from corpus_of_strangers import (  # noqa: E402
+    SHAPES_OF_A_SECOND_STRANGER,
+    found_by_a_second_stranger,
+    found_by_a_stranger,
+)
+from secret_corpus import Planted, corpus, survives  # noqa: E402
 
 from claude_otel.content import redact  # noqa: E402
 from claude_otel.content.redaction import MASK  # noqa: E402
@@ -42,7 +47,8 @@ with default_settings():
 def main(peer: str | None) -> None:
     planted = corpus()
     kinds = {one.kind for one in planted}
-    strangers = {one.kind for one in found_by_a_stranger()}
+    strangers = {one.kind for one in found_by_a_stranger() + found_by_a_second_stranger()}
+    strangers |= set(SHAPES_OF_A_SECOND_STRANGER)
     missed = [one for one in planted if survives(one.secret, redact(one.text))]
     lines = [
         "# What redaction finds, and what it takes for a secret",
@@ -56,7 +62,7 @@ def main(peer: str | None) -> None:
         f"**{len(planted) - len(missed)} of {len(planted)} masked**. "
         f"{len(kinds - strangers)} of the kinds and the rules were made by the same hands from the "
         "providers' documented formats; the "
-        f"other {len(strangers)} were brought by a first user who saw them leave, and have their "
+        f"other {len(strangers)} were brought by two users who saw them leave, and have their "
         "rules since. So this says that the rules do what they are meant to, not how many kinds "
         "there are in the world: of the next stranger's kinds expect some to be missed.",
         "",

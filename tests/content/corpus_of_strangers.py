@@ -6,7 +6,7 @@ The values are others than the strangers'.
 import base64
 from collections.abc import Iterator
 
-from corpus_makers import Planted, b64, digits, hexa, word
+from corpus_makers import Planted, b64, digits, hexa, uuid, word
 
 _MNEMONIC = "zebra valley umbrella tissue saddle robot quantum puzzle ocean nephew magnet lizard"
 
@@ -70,6 +70,48 @@ def found_by_a_stranger() -> list[Planted]:
             ("file of keys, quoted words", f"HOST=db\nFOO='{phrase}'\nPORT=5432\n", phrase),
         )
     ]
+
+
+# Keys that their own shape gives away: kind -> how one is made.
+SHAPES_OF_A_SECOND_STRANGER = {
+    "amazon bedrock": lambda: "AB" + "SKQmVkcm9ja0FQSUtleS" + word(110) + "=",
+    "azure devops": lambda: word(76) + "AZ" + "DO" + word(4),
+    "cerebras": lambda: "cs" + "k-" + hexa(48),
+    "elevenlabs": lambda: "sk" + "_" + hexa(48),
+    "fireworks": lambda: "fw" + "_" + word(24),
+    "voyage": lambda: "pa" + "-" + word(43),
+    "weights & biases": lambda: "wandb" + "_v1_" + word(60),
+    "google, bound to an account": lambda: "AQ" + ".Ab8RN6" + word(44),
+    "firebase messaging": lambda: "AA" + "AA" + word(7) + ":APA91b" + word(134),
+    "jfrog reference token": lambda: "cmVm" + "dGtuOj" + word(54),
+    "openshift": lambda: "sha" + "256~" + word(43),
+    "hubspot": lambda: "pat" + "-na1-" + uuid(),
+    "sonarqube": lambda: "sq" + "p_" + hexa(40),
+    "square access token": lambda: "EA" + "AAE" + word(59),
+    "facebook": lambda: "EA" + "ACEdEose0cBA" + word(120),
+    "shippo": lambda: "ship" + "po_live_" + hexa(40),
+    "easypost": lambda: "EZ" + "AK" + word(54),
+    "plaid": lambda: "access" + "-production-" + uuid(),
+    "duffel": lambda: "duf" + "fel_live_" + word(43),
+    "flutterwave": lambda: "FLW" + "SECK-" + hexa(32) + "-X",
+    "harness": lambda: "pa" + "t." + word(22) + "." + hexa(24) + "." + word(20),
+    "adafruit": lambda: "ai" + "o_" + word(28),
+    "frame.io": lambda: "fio" + "-u-" + word(64),
+    "readme": lambda: "rd" + "me_" + hexa(70),
+    "yandex api key": lambda: "AQ" + "VN" + word(36),
+    "yandex iam": lambda: "t" + "1." + word(180) + "." + word(86),
+    "mapbox": lambda: "s" + "k.eyJ1Ijoi" + word(60) + "." + word(22),
+    "resend": lambda: "r" + "e_" + word(8) + "_" + word(24),
+    "neon": lambda: "na" + "pi_" + hexa(64),
+    "vercel": lambda: "vc" + "p_" + word(56),
+    "cloudflare token": lambda: "cf" + "ut_" + word(48),
+    "honeycomb": lambda: "hca" + "ik_01" + hexa(56),
+    "render": lambda: "rn" + "d_" + word(28),
+    "posthog": lambda: "ph" + "x_" + word(43),
+    "42 intra": lambda: "s-s4" + "t2ud-" + hexa(64),
+    "scalingo": lambda: "tk-" + "us-" + word(48),
+    "infisical": lambda: "s" + "t." + hexa(24) + "." + hexa(32) + "." + hexa(32),
+}
 
 
 def found_by_a_second_stranger() -> list[Planted]:

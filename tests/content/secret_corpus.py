@@ -8,7 +8,11 @@ import base64
 from collections.abc import Iterable, Iterator
 
 from corpus_makers import LETTERS, Planted, b64, digits, hexa, upper, uuid, word
-from corpus_of_strangers import found_by_a_second_stranger, found_by_a_stranger
+from corpus_of_strangers import (
+    SHAPES_OF_A_SECOND_STRANGER,
+    found_by_a_second_stranger,
+    found_by_a_stranger,
+)
 
 # Keys that their own shape gives away: kind -> how one is made.
 _BY_SHAPE = {
@@ -209,7 +213,7 @@ def _named() -> Iterator[tuple[str, str, str]]:
 def corpus() -> list[Planted]:
     """Every kind in every place, and what a stranger added."""
     planted = found_by_a_stranger() + found_by_a_second_stranger()
-    for kind, make in _BY_SHAPE.items():
+    for kind, make in (_BY_SHAPE | SHAPES_OF_A_SECOND_STRANGER).items():
         for place in _PLACES:
             secret = make()
             planted.append(Planted(kind=kind, text=place.format(secret), secret=secret))

@@ -47,6 +47,9 @@ def _token(kind: str, literal: str, rest: str) -> _Token:
     return _Token(kind, literal, re.compile(re.escape(literal) + rest), is_plain)
 
 
+_UUID = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
+# Within the characters of a key: a digit and a capital, as a word with dashes has not both.
+_MIXED = r"[A-Za-z_-]{0,63}\d)(?=[0-9a-z_-]{0,63}[A-Z]"
 # The first pattern that matches at a place names the kind, so the narrower comes first.
 _TOKENS = (
     _token("anthropic-key", "sk-ant-", r"[A-Za-z0-9_-]{16,}"),
@@ -90,7 +93,7 @@ _TOKENS = (
     _token("brevo-key", "xkeysib-", r"[0-9a-f]{64}-[A-Za-z0-9]{16}"),
     _token("rubygems-key", "rubygems_", r"[0-9a-f]{48}"),
     _token("crates-token", "cio", r"(?=[A-Za-z]{0,31}\d)[A-Za-z0-9]{32}(?![A-Za-z0-9])"),
-    _token("clojars-token", "CLOJARS_", r"[0-9a-f]{60}"),
+    _token("clojars-token", "CLOJARS_", r"[0-9a-z]{60}"),
     _token("docker-token", "dckr_", r"(?:pat|oat)_[A-Za-z0-9_-]{20,}"),
     _token("jfrog-key", "AKCp", r"[A-Za-z0-9]{64,}"),
     _token("npm-token", "npm_", r"[A-Za-z0-9]{36}(?![A-Za-z0-9])"),
@@ -140,6 +143,42 @@ _TOKENS = (
     _token("groq-key", "gsk_", r"[A-Za-z0-9]{40,}"),
     _token("xai-key", "xai-", r"[A-Za-z0-9]{40,}"),
     _token("age-key", "AGE-SECRET-KEY-1", r"[0-9A-Z]{20,}"),
+    _token("aws-bedrock-key", "ABSK", r"[A-Za-z0-9+/]{90,}={0,2}"),
+    _token("cerebras-key", "csk-", r"[a-z0-9]{40,}"),
+    _token("elevenlabs-key", "sk_", r"[0-9a-f]{48}(?![A-Za-z0-9])"),
+    _token("fireworks-key", "fw_", r"(?=[A-Za-z]{0,23}\d)[A-Za-z0-9]{22,24}(?![A-Za-z0-9_])"),
+    _token("voyage-key", "pa-", rf"(?={_MIXED})[A-Za-z0-9_-]{{43}}(?![A-Za-z0-9_-])"),
+    _token("wandb-key", "wandb_v1_", r"[A-Za-z0-9_]{40,}"),
+    _token("google-key", "AQ.Ab8RN6", r"[A-Za-z0-9_-]{40,}"),
+    _token("google-token", "AAAA", r"[A-Za-z0-9_-]{7}:[A-Za-z0-9_-]{120,}"),  # cloud messaging
+    _token("jfrog-token", "cmVmdGtu", r"[A-Za-z0-9]{50,}"),
+    _token("openshift-token", "sha256~", r"[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])"),
+    _token("hubspot-token", "pat-", rf"(?:na|eu|ap)\d-{_UUID}"),
+    _token("sonar-token", "sq", r"[apu]_[0-9a-f]{40}(?![0-9a-f])"),
+    _token("square-token", "EAAA", rf"(?={_MIXED})[A-Za-z0-9_-]{{60}}(?![A-Za-z0-9_-])"),
+    _token("facebook-token", "EAA", rf"(?={_MIXED})[A-Za-z0-9]{{90,}}"),
+    _token("shippo-token", "shippo_", r"(?:live|test)_[0-9a-f]{40}"),
+    _token("easypost-key", "EZ", r"[AT]K[A-Za-z0-9]{54,}"),
+    _token("plaid-token", "access-", rf"(?:production|development|sandbox)-{_UUID}"),
+    _token("duffel-token", "duffel_", r"(?:live|test)_[A-Za-z0-9_=-]{40,}"),
+    _token("flutterwave-key", "FLWSECK", r"(?:_TEST)?-[A-Za-z0-9]{12,64}-X"),
+    _token("harness-token", "pat.", r"[A-Za-z0-9_-]{22}\.[0-9a-f]{24}\.[A-Za-z0-9]{20}"),
+    _token("adafruit-key", "aio_", r"[A-Za-z0-9]{28}(?![A-Za-z0-9])"),
+    _token("frameio-token", "fio-u-", r"[A-Za-z0-9_=-]{64}"),
+    _token("readme-key", "rdme_", r"[a-z0-9]{70}"),
+    _token("yandex-key", "AQVN", r"[A-Za-z0-9_-]{35,38}(?![A-Za-z0-9_-])"),
+    _token("yandex-token", "t1.", r"[A-Za-z0-9_=-]{100,}\.[A-Za-z0-9_-]{86}={0,2}"),
+    _token("mapbox-token", "sk.eyJ", r"[A-Za-z0-9_-]{30,}\.[A-Za-z0-9_-]{20,}"),
+    _token("resend-key", "re_", r"[A-Za-z0-9]{8}_[A-Za-z0-9]{24}(?![A-Za-z0-9_])"),
+    _token("neon-key", "napi_", r"[a-z0-9]{60,}"),
+    _token("vercel-token", "vc", r"[aikpr]_[A-Za-z0-9]{24,}"),
+    _token("cloudflare-token", "cf", r"(?:ut|at|k)_[A-Za-z0-9]{40,}"),
+    _token("honeycomb-key", "hca", r"[ibm]k_[a-z0-9]{58}"),
+    _token("render-key", "rnd_", r"(?=[A-Za-z]{0,27}\d)[A-Za-z0-9]{28,}"),
+    _token("posthog-key", "ph", r"[xs]_[A-Za-z0-9]{40,}"),
+    _token("intra42-secret", "s-s4t2", r"(?:ud|af)-[0-9a-f]{64}"),
+    _token("scalingo-token", "tk-us-", r"[A-Za-z0-9_-]{48}"),
+    _token("infisical-token", "st.", r"[0-9a-f]{24}\.[0-9a-f]{32}\.[0-9a-f]{32}"),
     _token("jwt", "eyJ", r"[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{6,}"),
 )
 
@@ -161,6 +200,7 @@ def _middle(kind: str, literal: str, reach: int, before: str, after: str) -> _Mi
 
 _MIDDLES = (
     _middle("azure-secret", "Q~", 4, r"[\w~.-]{3}\d", r"[\w~.-]{31,40}"),
+    _middle("azure-devops-token", "AZDO", 76, r"[A-Za-z0-9]{76}", r"[A-Za-z0-9]{4}(?![A-Za-z0-9])"),
     _middle("telegram-token", ":AA", 10, r"\d{8,10}", r"[A-Za-z0-9_-]{33}(?![A-Za-z0-9_-])"),
     _middle("mailchimp-key", "-us", 32, r"[0-9a-f]{32}", r"\d{1,2}(?!\w)"),
     _middle("terraform-token", ".atlasv1.", 14, r"[A-Za-z0-9]{14}", r"[\w=-]{60,}"),
