@@ -174,6 +174,36 @@ def test_a_retired_hook_alone_is_called_what_it_is(user: User) -> None:
     assert "twice" not in said
 
 
+def test_status_tells_that_each_turn_is_in_mlflow_twice_until_it_is_not(user: User) -> None:
+    user.says("setup", "-y")
+    done = user.run("status")
+    assert done.returncode == 1
+    assert (
+        f"  * MLflow's own tracing is on, too ({user.local} and {user.shared}), so each turn is "
+        "in MLflow twice. Take it out: claude-otel setup --local "
+        f"{user.project} --move-mlflow\n"
+    ) in done.stdout
+    assert "MLflow twice" not in user.run("status", OTEL_TRACES_EXPORTER="console").stdout
+    user.local.write_text(user.local.read_text().replace(f'"{PLUGIN}": true', f'"{PLUGIN}": false'))
+    user.says("status")
+    user.local.write_text(user.local.read_text().replace(f'"{PLUGIN}": false', f'"{PLUGIN}": true'))
+    assert user.run("status").returncode == 1
+    user.says("setup", "-y", "--move-mlflow")
+    user.says("status")
+
+
+def test_status_names_the_switch_that_no_setup_of_this_scope_takes_out(user: User) -> None:
+    user.shared.unlink()
+    user.own.parent.mkdir()
+    setup_environment_config(user.own, "http://everywhere:5000", "3")
+    user.says("setup", "-y")
+    done = user.run("status")
+    assert (
+        f"({user.local} and {user.own}), so each turn is in MLflow twice. "
+        f"Take MLFLOW_CLAUDE_TRACING_ENABLED out of {user.own}\n"
+    ) in done.stdout
+
+
 def test_what_is_set_up_for_all_projects_is_moved_with_the_user_scope(user: User) -> None:
     user.own.parent.mkdir()
     setup_environment_config(user.own, "http://everywhere:5000", "3")

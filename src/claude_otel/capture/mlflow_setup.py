@@ -6,7 +6,7 @@ else stays byte for byte.
 Whether it is taken out, and from which files, is the command's to ask.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -67,6 +67,14 @@ def find(text: str) -> MlflowSetup:
         marketplace=MARKETPLACE in _object(settings.get("extraKnownMarketplaces")) and not others,
         hooks=tuple((str(path[1]), command) for path, command in _hooks(settings)),
     )
+
+
+def is_on(setups: Iterable[MlflowSetup]) -> bool:
+    """Whether MLflow traces a session under settings files with these, the strongest first."""
+    found = list(setups)
+    plugin = next((each.plugin for each in found if each.plugin is not None), None)
+    switch = next((each.switch for each in found if each.switch is not None), "")
+    return bool(plugin) and switch.lower() in ("true", "1", "yes")
 
 
 def take_out(text: str) -> str:

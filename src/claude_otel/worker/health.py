@@ -10,23 +10,27 @@ import json
 import os
 import shlex
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from claude_otel import native_telemetry, settings
-from claude_otel.capture import hook
+from claude_otel.capture import hook, mlflow_setup
 from claude_otel.capture.installation import (
     SCOPES,
     Scope,
+    find_mlflow,
     is_registered,
     is_up_to_date,
     scope_arguments,
     settings_file_of,
     unreadable_notes,
 )
+from claude_otel.capture.mlflow_setup import MlflowSetup
 from claude_otel.destinations import (
     Ignored,
+    MlflowSetting,
     content_text,
     described,
     selected_exporters,
@@ -114,7 +118,10 @@ def health(state: StateFolder, data: DataFolder, directory: Path) -> Health:
     problems += _switched_off(directory, config_dir)
     problems += _folder_problems(state)
     problems += _notes_problems(state)
-    destinations, values, ignored, off = _configuration(state, data, directory, problems)
+    found = _resolved(state, data, directory, problems)
+    destinations, values, ignored, off = _told(found, problems) if found else ((), (), (), None)
+    if found and registrations:
+        problems += _in_mlflow_twice(found, registrations, directory, config_dir)
     workers = tuple(liveness.workers(state))
     delivery = tuple(liveness.delivery(state, problems))
     unserved = tuple(liveness.unserved(state))
@@ -228,6 +235,35 @@ def _switched_off(directory: Path, config_dir: Path) -> Iterator[str]:
             )
 
 
+def _in_mlflow_twice(
+    configuration: Configuration,
+    registrations: tuple[Registration, ...],
+    directory: Path,
+    config_dir: Path,
+) -> Iterator[str]:
+    """MLflow's own tracing beside ours."""
+    if not any(isinstance(one, MlflowSetting) for one in configuration.destinations):
+        return
+    its: dict[Scope, MlflowSetup] = {}
+    for scope in reversed(SCOPES):
+        with suppress(ConfigurationError, OSError):  # said with the registrations
+            found = find_mlflow(settings_file_of(scope, directory, config_dir))
+            if found is not None:
+                its[scope] = found
+    if not mlflow_setup.is_on(its.values()):
+        return
+    files = {scope: settings_file_of(scope, directory, config_dir) for scope in its}
+    switched_on_in = next(scope for scope in its if its[scope].switch is not None)
+    ours = max(registrations, key=lambda one: SCOPES.index(one.scope)).scope
+    remedy = (
+        f"Take it out: claude-otel setup {scope_arguments(ours, directory)} --move-mlflow"
+        if (ours == "user") == (switched_on_in == "user")
+        else f"Take {mlflow_setup.SWITCH} out of {files[switched_on_in]}"
+    )
+    places = " and ".join(dict.fromkeys(map(str, files.values())))
+    yield f"MLflow's own tracing is on, too ({places}), so each turn is in MLflow twice. {remedy}"
+
+
 def _json(file: Path) -> dict[str, Any]:
     try:
         found: object = json.loads(file.read_bytes())
@@ -239,16 +275,21 @@ def _json(file: Path) -> dict[str, Any]:
 # -- where spans would go --------------------------------------------------------------------
 
 
-def _configuration(
+def _resolved(
     state: StateFolder, data: DataFolder, directory: Path, problems: list[str]
-) -> tuple[tuple[ConfiguredDestination, ...], tuple[Value, ...], tuple[Ignored, ...], str | None]:
+) -> Configuration | None:
     try:
-        found = settings.resolve(
+        return settings.resolve(
             settings.own_environment(), project=directory, state=state, data=data
         )
     except (ConfigurationError, OSError) as error:
         problems.append(str(error))
-        return (), (), (), None
+        return None
+
+
+def _told(
+    found: Configuration, problems: list[str]
+) -> tuple[tuple[ConfiguredDestination, ...], tuple[Value, ...], tuple[Ignored, ...], str | None]:
     problems += [
         f"{ignored.where}: {ignored.reason}"
         for ignored in found.ignored
