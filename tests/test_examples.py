@@ -47,7 +47,8 @@ def run(*command: str, cwd: Path, **environ: str) -> str:
 
 
 def test_an_agent_is_tested_with_the_fixtures_of_this_package(tmp_path: Path) -> None:
-    told = run("-m", "pytest", "-q", str(EXAMPLES / "test_an_agent.py"), cwd=tmp_path)
+    without = ("-p", "no:timeout")  # the extra `testing` does not bring it
+    told = run("-m", "pytest", "-q", *without, str(EXAMPLES / "test_an_agent.py"), cwd=tmp_path)
     assert "2 passed" in told
 
 
