@@ -26,3 +26,11 @@ def test_every_public_name_is_there():
 
     assert {"ScriptedApi", "Scenario", "run_claude", "ClaudeHome", "STORIES"} <= set(names)
     assert all(getattr(testing, name) is not None for name in names)
+
+
+def test_a_star_imports_the_public_names():
+    code = "from claude_otel.testing import *; print(ScriptedApi.__name__, reply.__name__)"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert (done.stdout, done.stderr) == ("ScriptedApi reply\n", "")

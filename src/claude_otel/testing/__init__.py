@@ -76,6 +76,7 @@ _HOME_OF = {
     "terminal": ("ClaudeTerminal", "open_terminal"),
 }
 _MODULE_OF = {name: module for module, names in _HOME_OF.items() for name in names}
+__all__ = tuple(_MODULE_OF)  # pyright: ignore[reportUnsupportedDunderAll] (it reads the imports)
 
 
 def __getattr__(name: str) -> Any:
