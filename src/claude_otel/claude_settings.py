@@ -53,7 +53,7 @@ def settings_env(path: Path, ignored: list[Ignored]) -> dict[str, str]:
         ignored.append(Ignored(setting="env", where=str(path), reason=f"cannot be read: {error}"))
         return {}
     try:
-        settings: Any = json.loads(text)
+        settings: Any = json.loads(text) if text.strip() else {}
     except ValueError as error:
         ignored.append(
             Ignored(setting="env", where=str(path), reason=f"not valid JSON ({error}); correct it")

@@ -147,6 +147,13 @@ def test_switched_off_hooks_and_broken_settings_are_found(user: User) -> None:
     assert any(str(user.shared) in problem for problem in problems(user))
 
 
+def test_a_settings_file_that_holds_nothing_is_none_that_is_broken(user: User) -> None:
+    user.own.parent.mkdir()
+    user.own.write_text("\n")
+    user.says("setup")
+    assert "All is well." in user.says("status")
+
+
 def test_a_settings_file_that_links_to_itself_is_found(user: User) -> None:
     user.says("setup", "--user")
     user.local.parent.mkdir()

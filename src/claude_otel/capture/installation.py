@@ -113,8 +113,7 @@ def plan_setup(
             text, undo = switch_off(text, undo)
         elif native_traces == "theirs":
             text, undo = switch_back(text, undo)
-    if before is None:
-        undo = replace(undo, folder_created=not settings_file.parent.exists())
+    undo = _of_file(undo, settings_file, before)
     ours = Path(hook.__file__).read_bytes()
     return Plan(
         settings_file=settings_file,
@@ -126,6 +125,14 @@ def plan_setup(
         hook=None if _read(data.hook) == ours else ours,
         names_config_file=CONFIG_FILE in values,
     )
+
+
+def _of_file(undo: Undo, settings_file: Path, before: bytes | None) -> Undo:
+    """What of the whole file is undone: there was none, or nothing in it."""
+    if before is None:
+        return replace(undo, folder_created=not settings_file.parent.exists())
+    whole = before.removeprefix(_BOM).decode("utf-8")
+    return undo if whole.strip() else replace(undo, blank_file=whole)
 
 
 def plan_native_traces(
@@ -141,8 +148,7 @@ def plan_native_traces(
         return _put_back(settings_file, before, undo, data)
     with _about(settings_file):
         text, undo = switch_off(None if before is None else _text(before), undo)
-    if before is None:
-        undo = replace(undo, folder_created=not settings_file.parent.exists())
+    undo = _of_file(undo, settings_file, before)
     return Plan(settings_file=settings_file, before=before, after=_bytes(text, before), undo=undo)
 
 
@@ -189,18 +195,17 @@ def _without_ours(
     settings_file: Path, before: bytes, text: str, undo: Undo | None, data: DataFolder
 ) -> Plan:
     """The file as `text`; none where it was ours alone, and nothing is left in it."""
-    changed = text != _text(before)
-    gone = changed and undo is not None and undo.file_created and registration.holds_nothing(text)
-    if undo is not None and not gone:
+    if undo is not None and text != _text(before) and registration.holds_nothing(text):
+        if undo.file_created:
+            return Plan(settings_file=settings_file, before=before, after=None, undo=undo)
+        if undo.blank_file is not None:
+            blank = _bytes(undo.blank_file, before)
+            return Plan(settings_file=settings_file, before=before, after=blank, undo=None)
+    if undo is not None:
         with _about(settings_file):
             has_hooks = registration.is_registered(text, registration.ours(data.hook))
         undo = undo if has_hooks else registration.without_hooks(undo)
-    return Plan(
-        settings_file=settings_file,
-        before=before,
-        after=None if gone else _bytes(text, before),
-        undo=undo,
-    )
+    return Plan(settings_file=settings_file, before=before, after=_bytes(text, before), undo=undo)
 
 
 def unreadable_notes(state: StateFolder) -> str | None:
@@ -420,8 +425,10 @@ def _read(path: Path) -> bytes | None:
 
 
 def _text(content: bytes) -> str:
+    """Of a settings file. One that holds nothing is an empty object, for Claude Code too."""
     try:
-        return content.removeprefix(_BOM).decode("utf-8")
+        text = content.removeprefix(_BOM).decode("utf-8")
+        return text if text.strip() else registration.NEW_FILE
     except UnicodeDecodeError as error:
         raise ConfigurationError(
             f"it is not UTF-8 ({error}); save it as UTF-8 and run the command again"
@@ -456,6 +463,7 @@ def _undo_of(noted: Any) -> Undo:
             (_checked(name), None if before is None else _checked(before))
             for name, before in noted.get("env", ())
         ),
+        blank_file=None if (text := noted.get("blank_file")) is None else _checked(text),
     )
 
 

@@ -48,6 +48,7 @@ class Undo:
     `created`: the containers that were not there. `blanks`: what stood between the
     brackets of those that were empty. `env`: the variables that were switched
     (`native_switch.py`), with the JSON text of each from before; None: it was not there.
+    `blank_file`: the whole text of a file that held nothing; None: it was another.
     """
 
     file_created: bool = False
@@ -55,6 +56,7 @@ class Undo:
     created: tuple[tuple[str, ...], ...] = ()
     blanks: tuple[tuple[tuple[str, ...], str], ...] = ()
     env: tuple[tuple[str, str | None], ...] = ()
+    blank_file: str | None = None
 
 
 def wanted_handlers(
@@ -114,7 +116,7 @@ def register(
         text = unregister(text, is_ours, undo)
     text, new = _put_in(text, wanted)
     if undo and (found or undo.env):
-        new = replace(new, file_created=undo.file_created, folder_created=undo.folder_created)
+        new = _of_the_same_file(new, undo)
     return text, _beside_the_switch(new, undo) if undo and undo.env else new
 
 
@@ -148,8 +150,16 @@ def without_hooks(undo: Undo) -> Undo | None:
     """What is left to undo when our hooks are out; None for nothing."""
     if not undo.env:
         return None
-    bare = Undo(file_created=undo.file_created, folder_created=undo.folder_created)
-    return _beside_the_switch(bare, undo)
+    return _beside_the_switch(_of_the_same_file(Undo(), undo), undo)
+
+
+def _of_the_same_file(new: Undo, old: Undo) -> Undo:
+    return replace(
+        new,
+        file_created=old.file_created,
+        folder_created=old.folder_created,
+        blank_file=old.blank_file,
+    )
 
 
 def _beside_the_switch(new: Undo, old: Undo) -> Undo:
