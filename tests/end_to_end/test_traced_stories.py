@@ -36,6 +36,7 @@ STORIES: dict[str, tuple[list[str], list[str]]] = {
     "resume": (["completed"] * 2, []),
     "fork": (["completed"] * 2, []),
     "fork_with_tools": (["completed"] * 2, ["failed"]),
+    "resume_after_agents": (["completed"] * 2, []),
     "max_tokens": (["completed"], []),
     "broken_stream": (["completed"], []),
     "compaction_then_failure": (["failed"], []),

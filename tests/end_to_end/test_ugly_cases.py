@@ -12,6 +12,7 @@ from installation import Installation, bytes_in
 from otlp_receiver import OtlpReceiver
 
 from claude_otel.testing import STORIES, ScriptedApi, play_story, run_claude, start_claude
+from claude_otel.testing.calls import total_usage
 from claude_otel.worker.lock import is_held
 
 
@@ -94,6 +95,26 @@ def test_a_session_is_resumed_after_its_worker_is_gone_and_only_the_new_turn_is_
     after = installation.receiver.spans[before:]
     assert sorted(s.operation for s in after) == ["chat", "invoke_agent"]
     assert {s.session_id for s in after} == {one.session_id}
+
+
+def test_what_a_session_with_agents_used_before_it_was_resumed_is_not_counted_again(
+    installation: Installation,
+) -> None:
+    """All of it was delivered before; the second process goes on from the totals of the first."""
+    env = otlp_only(installation.receiver.uri)
+    story = STORIES["resume_after_agents"]()
+    with ScriptedApi(story.scenario) as api:
+        first, second = (step.prompts[0] for step in story.steps)
+        one = run_claude(first, api=api, home=installation.home, env=env)
+        installation.wait_until_delivered()
+        run_claude(second, api=api, home=installation.home, env=env, resume=one.session_id)
+        installation.wait_until_delivered()
+        used = total_usage([call for call in api.calls if call.outcome == "ok"])
+    spans = installation.receiver.spans
+    chats = [span.attributes for span in spans if span.operation == "chat"]
+    assert sum(chat["gen_ai.usage.output_tokens"] for chat in chats) == used.output_tokens
+    assert sum(chat["gen_ai.usage.input_tokens"] for chat in chats) == used.all_input_tokens
+    assert [s.name for s in spans if "claude.session.residual" in s.attributes] == []
 
 
 def test_content_leaves_over_otlp_only_when_the_standard_variable_says_so(

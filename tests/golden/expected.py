@@ -20,6 +20,7 @@ ENDS: dict[str, tuple[list[str], list[str]]] = {
     "resume": (["completed"] * 2, []),
     "fork": (["completed"] * 2, []),
     "fork_with_tools": (["completed"] * 2, ["failed"]),
+    "resume_after_agents": (["completed"] * 2, []),
     "interrupted_and_resumed": (["interrupted", "completed"], []),
     "refusal": (["failed"], []),
     "compaction": (["completed"] * 3, []),

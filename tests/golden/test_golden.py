@@ -13,6 +13,7 @@ from story_routes import (
     Reader,
     Recorded,
     Story,
+    hook_events,
     live,
     load,
     read_all,
@@ -20,6 +21,7 @@ from story_routes import (
     spans_of,
     story_folders,
     timed,
+    transcript_events,
     transcript_only,
     tree_json,
 )
@@ -225,6 +227,33 @@ def test_a_copied_history_is_not_said_again_by_the_session_that_copied_it(tmp_pa
     first, second = (set(r.spans) for r in live(story, tmp_path, step=1 << 20, since=True))
     assert first.isdisjoint(second)
     assert first | second == set(_kept(story))
+
+
+@pytest.mark.parametrize("name", [name for name in FOLDERS if name.startswith("resume")])
+def test_what_was_delivered_before_a_session_was_resumed_is_not_said_or_counted_again(
+    name: str, tmp_path: Path
+):
+    """By a worker that begins with the second process: all before is read, and is history."""
+    story = load(FOLDERS[name])
+    (recorded,) = story.sessions
+    hooks = recorded.spool.splitlines(keepends=True)
+    ends = [n for n, hook in enumerate(hooks) if b'"hook_event_name":"SessionEnd"' in hook]
+    second = replace(recorded, spool=b"".join(hooks[ends[0] + 1 :]))
+    resumed = replace(story, sessions=(second,))
+    kept = _kept(story)
+    first, last = sorted(
+        (s for k, s in kept.items() if k[0] == "turn"), key=lambda s: s["start_ns"]
+    )
+    assert at.SESSION_RESIDUAL not in first["attributes"]  # else it could be of either
+    told = {k: s for k, s in kept.items() if s["trace_id"] == last["trace_id"]}
+    assert spans_of(live(resumed, tmp_path, step=1 << 20, since=True)) == told
+    began_ns = hook_events(second)[0].at_ns
+    reader = Reader(second.session_id, since_ns=began_ns)  # it was over before anybody looked
+    reader.settle(began_ns)
+    reader.feed([*hook_events(second), *transcript_events(second)])
+    for seconds in range(0, 20):
+        reader.settle(last["end_ns"] + seconds * 1000 * MILLISECOND)
+    assert spans_of([reader.finish()]) == told
 
 
 def test_a_turn_sums_up_its_own_calls(story: Story):

@@ -75,6 +75,15 @@ CALLS = {
         ("SECOND", "ok", 200, "end_turn"),
         OK,
     ],
+    "resume_after_agents": [
+        TOOL,
+        ("FIRST", "ok", 200, "tool_use"),
+        ("FIRST", "ok", 200, "end_turn"),
+        ("SECOND", "ok", 200, "tool_use"),
+        ("SECOND", "ok", 200, "end_turn"),
+        OK,
+        OK,
+    ],
     "interrupted_and_resumed": [("main", "cancelled", 200, None), OK],
     "broken_stream": [("main", "broken", 200, None), OK],
     "lost_connection": [("main", "broken", 200, None), OK],
@@ -111,6 +120,7 @@ RETURN_CODES = {
     "resume": [0, 0],
     "fork": [0, 0],
     "fork_with_tools": [0, 0],
+    "resume_after_agents": [0, 0],
     "interrupted_and_resumed": [0, 0],
 }
 

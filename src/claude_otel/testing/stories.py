@@ -315,6 +315,28 @@ def fork_with_tools() -> Story:
     )
 
 
+def resume_after_agents() -> Story:
+    """A session whose first process had agents goes on with one short answer."""
+    return Story(
+        name="resume_after_agents",
+        scenario=Scenario(
+            main=(
+                reply(_counting("FIRST"), _counting("SECOND"), usage=COLD),
+                reply("First.", usage=WARM),
+                reply("Second.", usage=MORE),
+            ),
+            subagents=tuple(
+                Script(
+                    when=which,
+                    replies=(reply(bash("ls | wc -l"), usage=COLD), reply("0.", usage=WARM)),
+                )
+                for which in ("FIRST", "SECOND")
+            ),
+        ),
+        steps=(Step(prompts=("one",)), Step(prompts=("two",), session="resume")),
+    )
+
+
 def _slow(*blocks: Any, usage: Usage) -> Response:
     """So that what hooks say of an answer comes when the prompt's record was read long ago."""
     return reply(Pause(1.0), *blocks, usage=usage)
@@ -489,6 +511,7 @@ PRINT_STORIES: Mapping[str, Callable[[], Story]] = {
         resume,
         fork,
         fork_with_tools,
+        resume_after_agents,
         interrupted_and_resumed,
         broken_stream,
         lost_connection,
