@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from installed_cli import User
 from recorded_sessions import put_session
 
@@ -134,6 +135,39 @@ def test_what_left_no_record_and_what_is_not_understood_is_said(user: User) -> N
         "know them.",
         str(transcript),
     ]
+
+
+@pytest.mark.parametrize(
+    ("more_in", "more_out", "says"),
+    [
+        (
+            -100,
+            -11,
+            "It lacks 100 tokens in and 11 out of the calls here (such as those of a process that "
+            "was killed).",
+        ),
+        (
+            40,
+            -11,
+            "Against the calls here it has +40 tokens in and -11 out (calls that left no record, "
+            "and some that it did not count).",
+        ),
+    ],
+    ids=["less", "more and less"],
+)
+def test_a_total_that_lacks_calls_is_not_said_to_hold_them(
+    user: User, more_in: int, more_out: int, says: str
+) -> None:
+    """A process that is killed states nothing; the next one goes on from the total before."""
+    transcript = put_session(user, "parallel_tools", ID)
+    stated = json.loads(transcript.read_text().splitlines()[-1])
+    (totals,) = stated["modelUsage"].values()
+    totals["cacheReadInputTokens"] += more_in
+    totals["outputTokens"] += more_out
+    with transcript.open("a") as file:
+        file.write(json.dumps(stated) + "\n")
+    own, _, told = shown(user).splitlines()[-2].partition(". ")
+    assert (own, told) == ("Claude Code's own total is $0.0633", says)
 
 
 def test_full_shows_prompts_answers_arguments_and_results(user: User) -> None:

@@ -290,3 +290,17 @@ def test_nothing_of_an_agent_leaves_before_what_launched_it_where_parents_go_fir
     assert isinstance(call.owner, Subagent)
     assert call.owner.launched_by is not None
     assert (call.message_id, call.owner.launched_by.key) == ("msg_2", "toolu_1")
+
+
+def test_what_nobody_understood_is_counted_once_though_a_resumed_session_is_read_again() -> None:
+    session = Session("s", since_ns=100 * MS)
+    broken = ev.Unrecognized(at_ns=0, kind="broken line")
+    history = [broken, prompt(1 * MS), broken, ev.Unrecognized(at_ns=2 * MS, kind="record new")]
+    own = [
+        ev.Unrecognized(at_ns=100 * MS, kind="hook new"),
+        replace(prompt(101 * MS), record_id="u9", prompt_id="p9"),
+        broken,
+        ev.Unrecognized(at_ns=102 * MS, kind="record new"),
+    ]
+    closed(session, *history, *own)
+    assert session.unrecognized == {"hook new": 1, "broken line": 1, "record new": 1}

@@ -21,6 +21,7 @@ from claude_otel.cli.tree import (
     output,
     print_trees,
 )
+from claude_otel.model.usage import Usage
 from claude_otel.semconv import attributes as at
 from claude_otel.worker.explaining import explained
 from claude_otel.worker.showing import ShownSession, ShownSpan, find_transcript, shown_session
@@ -320,14 +321,20 @@ def _agreement(session: ShownSession) -> list[Text]:
         same = session.cost and abs(session.cost.total_usd - session.stated_usd) < 1e-6
         agrees = "the same to the token and the dollar" if same else "the same to the token"
         return [Text(f"{stated}: {agrees}.", style="green")]
-    left = session.residual
-    return [
-        Text(
-            f"{stated}. It holds {left.input_tokens:,} tokens in and {left.output_tokens:,} out "
-            "that left no record here (such as compaction and titles).",
-            style="yellow",
-        )
-    ]
+    return [Text(f"{stated}. {_left_over(session.residual)}", style="yellow")]
+
+
+def _left_over(left: Usage) -> str:
+    """What the CLI counts beyond the calls shown; below zero, what it does not count of them."""
+    tokens = f"{abs(left.input_tokens):,} tokens in and {abs(left.output_tokens):,} out"
+    if min(left.input_tokens, left.output_tokens) >= 0:
+        return f"It holds {tokens} that left no record here (such as compaction and titles)."
+    if max(left.input_tokens, left.output_tokens) <= 0:
+        return f"It lacks {tokens} of the calls here (such as those of a process that was killed)."
+    return (
+        f"Against the calls here it has {left.input_tokens:+,} tokens in and "
+        f"{left.output_tokens:+,} out (calls that left no record, and some that it did not count)."
+    )
 
 
 def _many(count: int, noun: str) -> str:

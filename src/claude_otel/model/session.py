@@ -297,7 +297,7 @@ class Session:
                     self._whose.forked_at_ns = event.at_ns
             case ev.SessionEnded():
                 self._end = event
-            case ev.Unrecognized():
+            case ev.Unrecognized() if self._is_read_first(event):
                 self.unrecognized[event.kind] = self.unrecognized.get(event.kind, 0) + 1
             case _:
                 pass
@@ -457,6 +457,13 @@ class Session:
         if turn.is_command and not (has_work or self._tells_commands):
             return False
         return self._is_of_now(turn)
+
+    def _is_read_first(self, event: ev.Unrecognized) -> bool:
+        """Whether nobody read this before: not history, as far as its own time or its turn says."""
+        if self._since_ns is None or event.at_ns >= self._since_ns:
+            return True
+        turn = self._whose.reading
+        return event.at_ns == 0 and turn is not None and self._is_of_now(turn)
 
     def _turns_of_now(self) -> list[Turn]:
         """Those whose record was read and that are not history, in the order of their records."""
