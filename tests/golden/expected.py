@@ -109,6 +109,8 @@ SINCE: dict[str, tuple[int, ...]] = {
     "background_subagent": (2, 1, 149),
     "foreground_subagent": (2, 1, 149),
     "nested_subagents": (2, 1, 149),
+    "fork_with_tools": (2, 1, 149),
+    "resume_after_agents": (2, 1, 149),
     "background_while_typing": (2, 1, 149),
     "agents_in_background": (2, 1, 149),
     "worktree": (2, 1, 149),
