@@ -307,3 +307,24 @@ def test_what_would_leave_is_told_for_each_destination_and_what_was_masked(user:
     assert "  masked: " in told
     for secret in (token, "PROJ-12", "hunter2"):
         assert secret not in told
+
+
+def test_what_cannot_be_read_is_said_and_never_shown_as_nothing(user: User) -> None:
+    transcript = put_session(user, "parallel_tools", ID)
+    records = [json.loads(line) for line in transcript.read_text().splitlines()]
+    for record in records:
+        if record["type"] == "assistant":
+            record["message"]["usage"]["input_tokens"] = "many"
+        if record["type"] == "user" and isinstance(record["message"]["content"], str):
+            record["timestamp"] = "9999-12-31T23:59:59.999Z"
+    transcript.write_text("".join(json.dumps(record) + "\n" for record in records))
+    printed = shown(user).splitlines()
+    assert printed[1:3] == [
+        "Turn 1 of 1  2026-11-23 12:00:00  Look around and run the check.",
+        "invoke_agent claude-code                       ~528 ms                               ok",
+    ]
+    assert "~ of records without a time that can be read: their neighbours'" in printed
+    assert (
+        "1 turn, 2 model calls, 2 tool calls: tokens and cost not known, for those of 2 calls "
+        "cannot be read"
+    ) in printed

@@ -15,7 +15,7 @@ from claude_otel.emit import EmittedSpan, Emitter, MemoryBook
 from claude_otel.model.events import Event, SessionEnded
 from claude_otel.model.session import Session
 from claude_otel.sources.hook_payload import events_from_payload
-from claude_otel.sources.transcript import events_from_agent_meta, events_from_line, time_ns
+from claude_otel.sources.transcript import Records, events_from_agent_meta, time_ns
 from claude_otel.worker.tail import SessionTail
 
 GOLDEN = Path(__file__).parent
@@ -114,13 +114,15 @@ def hook_events(session: Recorded) -> list[Event]:
 
 def transcript_events(session: Recorded) -> list[Event]:
     """In the order in which a reader of the whole files meets them."""
-    events = [e for line in session.transcript.splitlines() for e in events_from_line(line)]
+    records = Records()
+    events = [e for line in session.transcript.splitlines() for e in records.events(line)]
     for name, content in session.subagents.items():
         if name.endswith(".jsonl"):
             agent_id = name.removeprefix("agent-").removesuffix(".jsonl")
             meta = session.subagents.get(name.removesuffix(".jsonl") + ".meta.json")
             events += events_from_agent_meta(meta, agent_id) if meta else []
-            events += [e for line in content.splitlines() for e in events_from_line(line)]
+            records = Records()
+            events += [e for line in content.splitlines() for e in records.events(line)]
     return events
 
 

@@ -199,6 +199,65 @@ def _answers_first(transcript: bytes) -> bytes:
     return b"".join(lines)
 
 
+@pytest.mark.parametrize("iso", [None, "garbage", "9999-12-31T23:59:59.999Z"], ids=str)
+@pytest.mark.parametrize("name", ["typed_prompts 2.1.332", "parallel_tools 2.1.332"])
+def test_a_prompt_whose_time_cannot_be_read_begins_when_its_hook_came_or_its_work(
+    name: str, iso: str | None, tmp_path: Path
+):
+    """The same spans as ever, marked; nothing begins in 1970, and no turn has another's answer."""
+    story = load(FOLDERS[name])
+    spoilt = _rewritten(story, partial(_prompts_at, iso=iso))
+    hooks_ns = sorted(
+        int(line.split(b" ")[0])
+        for line in story.sessions[0].spool.splitlines()
+        if b'"hook_event_name":"UserPromptSubmit"' in line
+    )
+    routes = (
+        (transcript_only(spoilt), spans_of(transcript_only(story)), "work"),
+        (live(spoilt, tmp_path, step=997), _kept(story), "hook"),
+    )
+    for readings, kept, begun_by in routes:
+        spans = spans_of(readings)
+        turns = sorted((key for key in kept if key[0] == "turn"), key=lambda k: kept[k]["start_ns"])
+        for key, hook_ns in zip(turns, hooks_ns, strict=True):
+            children = [s for s in kept.values() if s["parent_id"] == kept[key]["span_id"]]
+            first_work_ns = min(child["start_ns"] for child in children)
+            kept[key]["start_ns"] = hook_ns if begun_by == "hook" else first_work_ns
+            kept[key]["attributes"][at.TIME_ESTIMATED] = True
+        assert spans == kept
+        assert [r.session.unrecognized for r in readings] == [
+            {"unreadable time of user": len(turns)}
+        ]
+
+
+def test_tokens_that_cannot_be_read_are_not_known_which_is_not_zero():
+    story = load(FOLDERS["parallel_tools 2.1.332"])
+    spoilt = _rewritten(story, lambda content: content.replace(b'"output_tokens":', b'"out":'))
+    (reading,), kept = transcript_only(spoilt), spans_of(transcript_only(story))
+    counts = {name for name in vars(at).values() if ".usage." in str(name)}
+    counts |= {at.TURN_INPUT_TOKENS, at.TURN_OUTPUT_TOKENS, at.TURN_CACHE_READ, at.TURN_CACHE_WRITE}
+    counts |= {at.TURN_COST_USD, at.COST_USD, at.COST_INPUT_USD, at.COST_OUTPUT_USD}
+    for key, span in kept.items():
+        if key[0] in ("turn", "model_call"):
+            told = {k: v for k, v in span["attributes"].items() if k not in counts}
+            span["attributes"] = {**told, at.USAGE_INCOMPLETE: True}
+        if key[0] == "turn":  # all of what Claude Code states, then
+            span["attributes"].update({at.TURN_MODEL_CALLS: 0})
+    for spans in (kept, reading.spans):
+        for span in spans.values():
+            span["attributes"].pop(at.SESSION_RESIDUAL, None)
+    assert reading.spans == kept
+    assert reading.session.unrecognized["unreadable usage of assistant"] > 0
+
+
+def _prompts_at(transcript: bytes, *, iso: str | None) -> bytes:
+    records = [json.loads(line) for line in transcript.splitlines()]
+    for record in records:
+        if record["type"] == "user" and isinstance(record["message"]["content"], str):
+            record["timestamp"] = iso
+    return b"".join(json.dumps(record).encode() + b"\n" for record in records)
+
+
 @pytest.mark.parametrize("name", ["foreground_subagent 2.1.332", "nested_subagents 2.1.332"])
 def test_agents_are_told_once_and_whole_though_their_own_files_are_written_late(name: str):
     """On a busy machine; that they are over stands in other files. The turn sums them up."""

@@ -1,6 +1,7 @@
 """Transcript lines into events: what is read, what is knowingly not, and what is broken."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from story_routes import Recorded, load, story_folders
@@ -13,6 +14,7 @@ from claude_otel.model.events import (
     InputAdded,
     Interrupted,
     ModelResponded,
+    PermissionModeSet,
     PromptSubmitted,
     RequestFailed,
     RequestSent,
@@ -21,11 +23,12 @@ from claude_otel.model.events import (
     ToolReturned,
     Unrecognized,
 )
-from claude_otel.model.parts import Message, Text
+from claude_otel.model.parts import Message, Text, text_of
 from claude_otel.model.usage import Usage
 from claude_otel.sources.transcript import (
     IGNORED,
     RECORDS,
+    Records,
     events_from_agent_meta,
     events_from_line,
     time_ns,
@@ -168,6 +171,8 @@ def test_a_record_without_any_of_its_fields_is_read(record_type: str):
         ("1969-12-31T23:59:59.500Z", 0),
         ("2026-11-23T12:00:00.250", 0),
         ("9999-12-31T23:59:59Z", 0),
+        ("2100-01-01T00:00:00Z", 0),
+        ("2023-12-31T23:59:59Z", 0),
         ("yesterday", 0),
         ("", 0),
         (None, 0),
@@ -175,6 +180,45 @@ def test_a_record_without_any_of_its_fields_is_read(record_type: str):
 )
 def test_times_are_nanoseconds_and_unknown_ones_zero(iso: str | None, expected: int):
     assert time_ns(iso) == expected
+
+
+def at(iso: object, words: str = "Hello.") -> bytes:
+    return json.dumps({**user(words), "timestamp": iso}).encode()
+
+
+UNREADABLE = [None, "yesterday", "9999-12-31T23:59:59.999Z", "1970-01-01T00:00:00Z", 5, {}]
+UNTIMED = Unrecognized(at_ns=AT_NS, kind="unreadable time of user", at_is_estimated=True)
+
+
+@pytest.mark.parametrize("iso", UNREADABLE, ids=str)
+def test_a_record_whose_time_cannot_be_read_takes_that_of_the_one_before_and_is_counted(
+    iso: object,
+):
+    records = Records()
+    (before,) = records.events(at(AT))
+    assert records.events(at(iso)) == [replace(before, at_is_estimated=True), UNTIMED]
+    assert records.events(at("2026-11-23T12:00:01Z"))[0].at_ns == AT_NS + 750_000_000
+
+
+def test_until_a_file_has_a_time_its_records_wait_for_that_of_the_first_that_has_one():
+    records, timeless = Records(), b'{"type": "permission-mode", "permissionMode": "plan"}'
+    assert records.events(timeless) == [PermissionModeSet(at_ns=0, mode="plan")]
+    assert records.events(at(None, "one")) == [replace(UNTIMED, at_ns=0)]
+    assert records.events(at("garbage", "two")) == [replace(UNTIMED, at_ns=0)]
+    *early, last = records.events(at(AT, "three"))
+    assert [(e.at_ns, text_of(e.parts), e.at_is_estimated) for e in (*early, last)] == [
+        (AT_NS, "one", True),
+        (AT_NS, "two", True),
+        (AT_NS, "three", False),
+    ]
+
+
+@pytest.mark.parametrize("session", SESSIONS, ids=str)
+def test_what_claude_writes_has_a_time_that_can_be_read(session: Recorded):
+    for content in (session.transcript, *session.subagents.values()):
+        records = Records()
+        events = [e for line in content.splitlines() for e in records.events(line)]
+        assert not any(event.at_is_estimated for event in events)
 
 
 # -- users' records ----------------------------------------------------------------------------
@@ -331,36 +375,47 @@ def test_an_answer_that_broke_off_is_told_by_what_the_cli_says_next():
             Usage(uncached_input_tokens=3, cache_write_5m_input_tokens=7, output_tokens=9),
         ),
         (
-            {"cache_creation": {"ephemeral_1h_input_tokens": 2}, "cache_creation_input_tokens": 2},
-            Usage(cache_write_1h_input_tokens=2),
+            {
+                "input_tokens": 0,
+                "output_tokens": 9.0,
+                "cache_creation": {"ephemeral_1h_input_tokens": 2},
+                "cache_creation_input_tokens": 2,
+                "cache_read_input_tokens": None,
+            },
+            Usage(cache_write_1h_input_tokens=2, output_tokens=9),
         ),
-        ({"input_tokens": 3.0, "output_tokens": 2.5}, Usage(uncached_input_tokens=3)),
-        ({"input_tokens": True, "output_tokens": "9"}, Usage()),
-        ({"input_tokens": None, "cache_creation": None}, Usage()),
-        ({"input_tokens": -5, "output_tokens": float("nan")}, Usage()),
-        ({"input_tokens": 10**30, "output_tokens": float("inf")}, Usage()),
-        ({}, Usage()),
         (None, None),
-        ([], None),
     ],
-    ids=[
-        "whole",
-        "no split of cache writes",
-        "one hour only",
-        "floats",
-        "bools and texts",
-        "nulls",
-        "less than nothing",
-        "more than can be",
-        "empty",
-        "none",
-        "list",
-    ],
+    ids=["whole", "no split of cache writes", "one hour only", "none"],
 )
-def test_usage_is_read_as_far_as_it_makes_sense(raw: object, expected: Usage | None):
+def test_usage_is_read_as_it_is_told(raw: object, expected: Usage | None):
     (event,) = read(assistant(usage=raw))
     assert isinstance(event, ModelResponded)
     assert event.usage == expected
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"input_tokens": 3, "output_tokens": 2.5},
+        {"input_tokens": True, "output_tokens": 9},
+        {"input_tokens": 3, "output_tokens": "9"},
+        {"input_tokens": None, "output_tokens": 9},
+        {"input_tokens": -5, "output_tokens": 9},
+        {"input_tokens": 3, "output_tokens": float("nan")},
+        {"input_tokens": 10**30, "output_tokens": 9},
+        {"input_tokens": 3, "output_tokens": 9, "cache_read_input_tokens": "many"},
+        {"input_tokens": 3, "output_tokens": 9, "cache_creation_input_tokens": -1},
+        {},
+        [],
+    ],
+    ids=str,
+)
+def test_usage_of_which_a_count_cannot_be_read_is_not_known_and_counted(raw: object):
+    unread, event = read(assistant(usage=raw))
+    assert unread == Unrecognized(at_ns=AT_NS, kind="unreadable usage of assistant")
+    assert isinstance(event, ModelResponded)
+    assert event.usage is None
 
 
 def test_an_error_that_the_cli_wrote_as_an_answer_is_a_failed_request():

@@ -14,7 +14,7 @@ from pathlib import Path
 from claude_otel.diagnostics import log
 from claude_otel.model import events as ev
 from claude_otel.sources.lines import LineBuffer
-from claude_otel.sources.transcript import events_from_agent_meta, events_from_line
+from claude_otel.sources.transcript import Records, events_from_agent_meta
 
 MOST_BYTES = 8 << 20
 # Twice what a span holds of a result: redaction may shorten it before it is cut.
@@ -32,6 +32,7 @@ class FileTail:
         """The last look filled its measure: what follows was there already."""
         self._offset = 0
         self._lines = LineBuffer()
+        self.records = Records()
 
     def read(self) -> list[bytes]:
         """New whole lines. A file that cannot be read is said in `problem`, never raised."""
@@ -40,7 +41,7 @@ class FileTail:
                 file.seek(0, 2)
                 if file.tell() < self._offset:
                     log.warning("%s became shorter: read again from its beginning", self.path.name)
-                    self._offset, self._lines = 0, LineBuffer()
+                    self._offset, self._lines, self.records = 0, LineBuffer(), Records()
                 file.seek(self._offset)
                 data = file.read(MOST_BYTES)
         except FileNotFoundError:
@@ -87,11 +88,11 @@ class TranscriptTail:
     def read(self) -> Iterator[ev.Event]:
         """New facts: the main loop's before its subagents', which refer to them."""
         for line in self._main.read():
-            yield from self._with_whole_results(events_from_line(line))
+            yield from self._with_whole_results(self._main.records.events(line))
         for agent_id, tail in self._find_agents():
             yield from self._meta(agent_id)
             for line in tail.read():
-                yield from self._with_whole_results(events_from_line(line))
+                yield from self._with_whole_results(tail.records.events(line))
 
     def moved_to(self, path: Path) -> None:
         """The session took its files along (a worktree): what was read is not read again."""
@@ -104,7 +105,7 @@ class TranscriptTail:
         """No more will be written: what unfinished last lines still tell."""
         for tail in (self._main, *self._agents.values()):
             for line in tail.end():
-                yield from events_from_line(line)
+                yield from tail.records.events(line)
 
     def _with_whole_results(self, events: Iterable[ev.Event]) -> Iterator[ev.Event]:
         """Results too long for the model are in files of their own, beside the subagents'."""

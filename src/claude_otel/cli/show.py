@@ -77,6 +77,9 @@ def command(session: str | None, as_json: bool, full: bool, explain: bool) -> No
         legend = "since it was asked for or permitted; how long a tool ran only hooks are told"
         told = Text(f"{at_most_mark(console)} {legend}", style="dim")
         console.print(told, soft_wrap=True, highlight=False)
+    if any(at.TIME_ESTIMATED in span.attributes for span in found.spans):
+        told = Text("~ of records without a time that can be read: their neighbours'", style="dim")
+        console.print(told, soft_wrap=True, highlight=False)
     for line in _summary(found):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
@@ -182,6 +185,7 @@ def _tree_span(span: ShownSpan, *, full: bool) -> TreeSpan:
         output_tokens=_int(known(at.TURN_OUTPUT_TOKENS if is_turn else at.USAGE_OUTPUT_TOKENS)),
         cost_usd=_float(known(at.TURN_COST_USD if is_turn else at.COST_USD)),
         took_at_most=_took_at_most(span),
+        is_estimated=known(at.TIME_ESTIMATED) is True,
         content=tuple(_content(span)) if full else (),
     )
 
@@ -291,13 +295,16 @@ def _summary(session: ShownSession) -> list[Text]:
         (names.count("execute_tool"), "tool call"),
         (names.count("invoke_agent") - session.turns, "subagent"),
     )
+    tokens = (
+        f"{usage.input_tokens:,} tokens in ({usage.cache_read_input_tokens:,} from the cache, "
+        f"{usage.cache_write_input_tokens:,} into it), {out}, {cost}"
+    )
+    if session.untold_calls:
+        unread = _many(session.untold_calls, "call")
+        tokens = f"tokens and cost not known, for those of {unread} cannot be read"
     lines = [
         Text.assemble(("Session ", "dim"), (session.session_id, "bold")),
-        Text(
-            f"{', '.join(_many(count, noun) for count, noun in counts if count)}: "
-            f"{usage.input_tokens:,} tokens in ({usage.cache_read_input_tokens:,} from the cache, "
-            f"{usage.cache_write_input_tokens:,} into it), {out}, {cost}"
-        ),
+        Text(f"{', '.join(_many(count, noun) for count, noun in counts if count)}: {tokens}"),
         *_agreement(session),
     ]
     if session.unrecognized:
@@ -321,14 +328,20 @@ def _agreement(session: ShownSession) -> list[Text]:
         same = session.cost and abs(session.cost.total_usd - session.stated_usd) < 1e-6
         agrees = "the same to the token and the dollar" if same else "the same to the token"
         return [Text(f"{stated}: {agrees}.", style="green")]
-    return [Text(f"{stated}. {_left_over(session.residual)}", style="yellow")]
+    return [Text(f"{stated}. {_left_over(session)}", style="yellow")]
 
 
-def _left_over(left: Usage) -> str:
+def _left_over(session: ShownSession) -> str:
     """What the CLI counts beyond the calls shown; below zero, what it does not count of them."""
+    left = session.residual
     tokens = f"{abs(left.input_tokens):,} tokens in and {abs(left.output_tokens):,} out"
     if min(left.input_tokens, left.output_tokens) >= 0:
-        return f"It holds {tokens} that left no record here (such as compaction and titles)."
+        beyond = (
+            "beyond what can be read here"
+            if session.untold_calls
+            else "that left no record here (such as compaction and titles)"
+        )
+        return f"It holds {tokens} {beyond}."
     if max(left.input_tokens, left.output_tokens) <= 0:
         return f"It lacks {tokens} of the calls here (such as those of a process that was killed)."
     return (

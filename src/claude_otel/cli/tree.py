@@ -31,7 +31,8 @@ class TreeSpan:
     """One row. `input_tokens` includes `cached_tokens`; None is not known, or has none.
 
     `status`: ok, or how it ended. `content`: lines to print below the row.
-    `took_at_most`: its start is not known, only a moment before it.
+    `took_at_most`: its start is not known, only a moment before it. `is_estimated`: its times are
+    taken from elsewhere.
     """
 
     span_id: str
@@ -47,6 +48,7 @@ class TreeSpan:
     output_tokens: int | None = None
     cost_usd: float | None = None
     took_at_most: bool = False
+    is_estimated: bool = False
     content: tuple[str, ...] = ()
 
 
@@ -157,7 +159,7 @@ def _rows(spans: Sequence[TreeSpan], console: Console) -> Iterator[_Row]:
 
 
 def _cells(span: TreeSpan, at_most: str) -> tuple[str, ...]:
-    took = duration_text(span.ended_at_ns - span.started_at_ns)
+    took = ("~" if span.is_estimated else "") + duration_text(span.ended_at_ns - span.started_at_ns)
     return (
         f"{at_most}{took}" if span.took_at_most else took,
         _count(span.input_tokens),

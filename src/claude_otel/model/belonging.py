@@ -185,7 +185,9 @@ class Belonging:
                 or turn.is_command
                 or text_of(turn.prompt).strip() == text_of(event.parts).strip()
             )
-            if same_words and -SETTLE_NS <= hook_ns - record_ns <= SUBMISSION_LAG_NS:
+            is_untimed = event.at_is_estimated or (by_hook and turn.time_is_estimated)
+            is_then = is_untimed or -SETTLE_NS <= hook_ns - record_ns <= SUBMISSION_LAG_NS
+            if same_words and is_then:
                 is_copy = not by_hook and turn.record_id is not None
                 return self._own_of_fork(turn) if is_copy else turn
         turn = Turn(session_id=self.session_id, started_at_ns=event.at_ns)

@@ -414,6 +414,7 @@ class Conversation:
             return
         if record.record_id is not None:
             call.record_ids.add(record.record_id)
+        call.time_is_estimated = call.time_is_estimated or record.at_is_estimated
         call.parts.extend(record.parts)
         self._unreturned |= {part.id for part in record.parts if isinstance(part, ToolUse)}
         call.ended_at_ns = max(call.ended_at_ns, record.at_ns)

@@ -43,6 +43,8 @@ class Ending:
     def touch(self, owner: Turn | Subagent, at_ns: int) -> None:
         owner.touched_ns = self._whose.now_ns
         owner.last_fact_ns = max(owner.last_fact_ns, at_ns)
+        if isinstance(owner, Turn) and owner.time_is_estimated:
+            owner.starts(at_ns)
         if isinstance(owner, Subagent) and not owner.turn.is_closed:
             owner.turn.touched_ns = self._whose.now_ns
 
@@ -139,6 +141,9 @@ class Ending:
             call.outcome = "completed" if call.stop_reason is not None else "abandoned"
         counted = call.counted
         if call.usage is not None and (counted is None or counted.output_is_unknown):
+            call.turn.cut_off_calls += 1
+        if call.usage is None and call.outcome == "completed" and not call.is_compaction:
+            call.turn.untold_calls += 1
             call.turn.cut_off_calls += 1
         if counted is not None:
             call.turn.usage_by_call[call.key] = counted

@@ -2,6 +2,7 @@
 
 Every fact carries `at_ns` (Unix nanoseconds) as its source states it, and
 `agent_id`: None for the main loop, else the subagent that it belongs to.
+`at_is_estimated`: its own time cannot be read; it is that of the record before it.
 Facts may come late, twice or in any order between sources; within one
 transcript file they come in the file's order, but for requests: the CLI writes those down apart
 from what is said, sooner or later.
@@ -20,6 +21,7 @@ from claude_otel.model.usage import Usage
 class Event:
     at_ns: int
     agent_id: str | None = None
+    at_is_estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

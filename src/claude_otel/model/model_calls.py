@@ -91,6 +91,7 @@ class ModelCalls:
         self._whose.take_over(tool, owner, turn)
         tool.name, tool.input = part.name, part.input
         tool.requested_at_ns = event.at_ns
+        tool.time_is_estimated = tool.time_is_estimated or event.at_is_estimated
         self._whose.match_asks()
         for fact in self._early.of_tool(part.id):
             self._tools.learned(part.id, fact)

@@ -102,6 +102,8 @@ class Turn:
     """One user prompt and all that it caused; its key is the prompt record's uuid.
 
     `heard`: which turn of its connection it is, as a program that drives Claude counts them.
+    `untold_calls`: how many were answered whose tokens nobody tells.
+    `time_is_estimated` (of any node): a record that tells of it has no time that can be read.
     """
 
     session_id: str
@@ -133,12 +135,15 @@ class Turn:
     residual: Residual | None = None
     command: str | None = None
     heard: int | None = None
+    untold_calls: int = 0
+    time_is_estimated: bool = False
 
     # The state machine's own.
     told_key: str | None = None  # it has left under this key, and keeps it
     names: set[str] = field(default_factory=set[str])  # what its records are called
     is_command: bool = False
     cut_off_calls: int = 0
+    is_unstarted: bool = True  # where its prompt has no time: nor has anything else told it
     has_work: bool = False
     submitted_at_ns: int | None = None
     stop: Outcome | None = None
@@ -158,6 +163,11 @@ class Turn:
             return self.record_id
         return f"prompt:{self.prompt_id or self.session_id}"
 
+    def starts(self, at_ns: int) -> None:
+        """Its prompt has no time; it began with the first of what is known of it, or before."""
+        self.started_at_ns = at_ns if self.is_unstarted else min(self.started_at_ns, at_ns)
+        self.is_unstarted = False
+
     def is_called(self, *names: str | None) -> None:
         """Records of this turn have these names."""
         self.names.update(filter(None, names))
@@ -170,7 +180,8 @@ class Turn:
     @property
     def output_is_unknown(self) -> bool:
         """Of one of its calls, so of their sum."""
-        return any(call.output_is_unknown for call in self.usage_by_call.values())
+        is_unknown = any(call.output_is_unknown for call in self.usage_by_call.values())
+        return is_unknown or self.untold_calls > 0
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -215,6 +226,7 @@ class ModelCall:
     first_chunk_ms: float | None = None
     outcome: Outcome | None = None
     failure: Failure | None = None
+    time_is_estimated: bool = False
 
     record_ids: set[str] = field(default_factory=set[str])
     touched_ns: int = 0
@@ -271,6 +283,7 @@ class ToolCall:
     decision_reason: str | None = None
     outcome: Outcome | None = None
     failure: Failure | None = None
+    time_is_estimated: bool = False
 
     was_stopped: bool = False
     was_killed: bool = False
@@ -358,6 +371,7 @@ class Subagent:
     ended_at_ns: int | None = None
     outcome: Outcome | None = None
     failure: Failure | None = None
+    time_is_estimated: bool = False
     has_calls: bool = False
     late_calls: list[CallUsage] = field(default_factory=list[CallUsage])
 

@@ -316,6 +316,8 @@ class Session:
         turn.place = turn.place if by_hook and turn.place else event.place or turn.place
         if by_hook:
             turn.submitted_at_ns, turn.touched_ns = event.at_ns, self._now_ns
+            if turn.time_is_estimated:
+                turn.starts(event.at_ns)
             return []
         self._ending.touch(turn, event.at_ns)
         self._ending.has_transcript = True
@@ -325,6 +327,10 @@ class Session:
         turn.is_called(event.record_id, event.run_id)
         self._keep_told_key(turn)
         turn.started_at_ns = event.at_ns
+        if event.at_is_estimated:
+            turn.time_is_estimated = True
+            if turn.submitted_at_ns is not None:
+                turn.starts(turn.submitted_at_ns)
         turn.origin, turn.source = event.origin or turn.origin, event.source or turn.source
         turn.is_command, turn.command = event.is_command, event.command
         self._compactions.prompted(turn)
@@ -339,7 +345,8 @@ class Session:
                 self._ending.stop(previous, outcome, previous.last_fact_ns, is_read=True)
             ended = talk.ends(previous, previous.last_fact_ns, outcome)
             closed = [c for call in ended for c in self._ending.close_call(call)]
-        talk.last_fact_ns, talk.last_stop_reason = event.at_ns, None
+        talk.last_fact_ns = (turn.submitted_at_ns or 0) if event.at_is_estimated else event.at_ns
+        talk.last_stop_reason = None
         talk.awaits_prompt = event.is_command  # which may ask nothing
         talk.says(Message(role="user", parts=event.parts), event.at_ns)
         return closed

@@ -35,6 +35,7 @@ class Subagents:
     def prompted(self, event: ev.SubagentPrompted) -> None:
         agent = self._whose.agent(event.agent_id, event.at_ns, prompt_id=event.prompt_id)
         agent.prompt = agent.prompt or event.parts
+        agent.time_is_estimated = agent.time_is_estimated or event.at_is_estimated
         self._began(agent, event.at_ns)
         if agent.tool_use_id not in self._whose.tools and event.prompt_id is not None:
             self._whose.place(agent, self._whose.turn_of_prompt(event.prompt_id, event.at_ns))

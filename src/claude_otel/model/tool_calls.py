@@ -54,6 +54,7 @@ class ToolCalls:
             is_placed=not event.from_hook,
         )
         if not event.from_hook and not tool.result_is_read:
+            tool.time_is_estimated = tool.time_is_estimated or event.at_is_estimated
             self._hear_result(event, tool)
         if tool.is_closed:
             self._learn_late(tool, event)

@@ -101,6 +101,7 @@ REQUEST_ID: Final = "claude.request.id"
 REQUEST_THINKING: Final = "claude.request.thinking"
 HISTORY_OFFSET: Final = "claude.request.history_offset"
 START_SOURCE: Final = "claude.start.source"
+TIME_ESTIMATED: Final = "claude.time.estimated"
 THINKING_DURATION_MS: Final = "claude.thinking.duration_ms"
 TOOL_INPUT_STREAM_MS: Final = "claude.tool.input_stream_ms"
 

@@ -115,6 +115,8 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     at.REQUEST_THINKING: "The thinking mode that was asked for.",
     at.HISTORY_OFFSET: "How many messages the request held before `gen_ai.input.messages`.",
     at.START_SOURCE: "What the span's start is taken from.",
+    at.TIME_ESTIMATED: "`true` where a record of it has no time that can be read: that of its "
+    "neighbour in the transcript, or of the prompt's hook, stands for it.",
     at.THINKING_DURATION_MS: "How long the model thought.",
     at.TOOL_INPUT_STREAM_MS: "How long the arguments of tool calls were streamed.",
     at.TOOL_EXECUTION_MS: "How long the tool ran.",

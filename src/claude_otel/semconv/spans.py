@@ -170,7 +170,9 @@ def late_in(agent: Subagent) -> dict[str, Value]:
 
 
 def cost_of_turn(turn: Turn) -> Cost | None:
-    """The sum over the turn's calls; None as soon as one has no known price."""
+    """The sum over the turn's calls; None as soon as one has no known price, or no known tokens."""
+    if turn.untold_calls:
+        return None
     return _sum(turn.usage_by_call.values())
 
 
@@ -204,7 +206,8 @@ def _turn(turn: Turn, around: Surroundings) -> SpanShape:
     """gen_ai.invoke_agent.internal"""
     cost, place = cost_of_turn(turn), turn.place
     # Hooks tell of no call: then the sums are not known, which is not 0.
-    usage = turn.usage if turn.usage_by_call or turn.record_id is not None else None
+    is_told = turn.usage_by_call or turn.record_id is not None
+    usage = turn.usage if is_told and not turn.untold_calls else None
     result = turn.result
     structured = result and result.structured_output
     prompt = (Message(role="user", parts=turn.prompt),)
@@ -218,6 +221,7 @@ def _turn(turn: Turn, around: Surroundings) -> SpanShape:
             at.PROMPT_SOURCE: turn.source,
             at.TURN_ORIGIN: turn.origin,
             at.TURN_OUTCOME: turn.outcome,
+            at.TIME_ESTIMATED: turn.time_is_estimated or None,
             at.PERMISSION_MODE: turn.permission_mode,
             at.SESSION_CWD: place and place.cwd,
             at.SESSION_GIT_BRANCH: place and place.git_branch,
@@ -226,7 +230,7 @@ def _turn(turn: Turn, around: Surroundings) -> SpanShape:
             and around.commit_at(place.cwd, turn.started_at_ns),
             at.SESSION_ENTRYPOINT: place and place.entrypoint,
             at.CLI_VERSION: place and place.cli_version,
-            at.TURN_MODEL_CALLS: usage and len(turn.usage_by_call),
+            at.TURN_MODEL_CALLS: len(turn.usage_by_call) if is_told else None,
             at.TURN_TOOL_CALLS: len(turn.tool_use_ids),
             at.TURN_INPUT_TOKENS: usage and usage.input_tokens,
             at.TURN_OUTPUT_TOKENS: usage
@@ -269,6 +273,7 @@ def _subagent(agent: Subagent, around: Surroundings) -> SpanShape:
             at.SUBAGENT_BACKGROUND: agent.in_background,
             at.SUBAGENT_DEPTH: agent.depth,
             at.SUBAGENT_OUTCOME: agent.outcome,
+            at.TIME_ESTIMATED: agent.time_is_estimated or None,
         }
     )
     return _shape(
@@ -301,6 +306,7 @@ def _model_call(call: ModelCall, around: Surroundings) -> SpanShape:
             at.CONVERSATION_COMPACTED: call.is_compaction or None,
             at.HISTORY_OFFSET: call.history_offset,
             at.START_SOURCE: call.start_source,
+            at.TIME_ESTIMATED: call.time_is_estimated or None,
             at.THINKING_DURATION_MS: call.thinking_ms,
             at.TOOL_INPUT_STREAM_MS: call.tool_input_stream_ms,
             **_usage(call),
@@ -366,7 +372,8 @@ def _usage(call: ModelCall) -> dict[str, Value | None]:
     """
     usage, counted = call.usage, call.counted
     if usage is None:
-        return {at.USAGE_INCOMPLETE: True} if call.is_compaction else {}
+        was_answered = call.is_compaction or call.outcome == "completed"
+        return {at.USAGE_INCOMPLETE: True} if was_answered else {}
     if counted is None:
         return {
             at.USAGE_INCOMPLETE: True,
@@ -411,6 +418,7 @@ def _tool_call(tool: ToolCall, around: Surroundings) -> SpanShape:
             at.TOOL_PERMISSION_SOURCE: tool.decision_source,
             at.TOOL_PERMISSION_REASON: tool.decision_reason and around.text(tool.decision_reason),
             at.START_SOURCE: tool.start_source,
+            at.TIME_ESTIMATED: tool.time_is_estimated or None,
         }
     )
     return _shape(

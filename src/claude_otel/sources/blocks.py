@@ -24,6 +24,9 @@ from claude_otel.model.usage import Usage
 
 Raw = Mapping[str, Any]
 
+_ALWAYS_COUNTED = ("input_tokens", "output_tokens")
+_CACHED = ("cache_read_input_tokens", "cache_creation_input_tokens")
+
 
 def parts_of(content: Any) -> tuple[Part, ...]:
     """Parts of a message's `content`: a string, or a list of blocks."""
@@ -98,9 +101,14 @@ def _media(kind: str, raw: Raw) -> Part:
 
 
 def usage_of(raw: Any) -> Usage | None:
-    """Usage of one answer; cache writes without a stated lifetime count as five minutes."""
+    """Usage of one answer; cache writes without a stated lifetime count as five minutes.
+
+    None where a count cannot be read: what the answer used is not known then, which is not 0.
+    """
     usage = object_of(raw)
-    if usage is None:
+    if usage is None or any(whole(usage, key) is None for key in _ALWAYS_COUNTED):
+        return None
+    if any(usage.get(key) is not None and whole(usage, key) is None for key in _CACHED):
         return None
     written = whole(usage, "cache_creation_input_tokens") or 0
     one_hour = whole(section(usage, "cache_creation"), "ephemeral_1h_input_tokens") or 0

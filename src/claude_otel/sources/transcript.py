@@ -9,6 +9,7 @@ else is `Unrecognized`, counted.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -64,13 +65,43 @@ IGNORED: Final[dict[str, str]] = {
     "system/model_refusal_no_fallback": "the refused call itself has stop_reason refusal",
 }
 
+_TIMELESS: Final = ("api-request-blob", "cost-state", "permission-mode")
+"""Records that are read and never have a time."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_END_NS = 1 << 63
+# No session is from before Claude Code or from the next century: what says so is no time.
+_FIRST, _LAST = datetime(2024, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 _POLICY = "which appears to violate our"
 
 
-def events_from_line(line: bytes) -> list[ev.Event]:
-    """The facts of one whole line; a line that is not a JSON object is `Unrecognized`."""
+class Records:
+    """The lines of one file in their order: each record whose time cannot be read takes one.
+
+    That of the record before it, or, until there is one, of the first one after it.
+    """
+
+    def __init__(self) -> None:
+        self._latest_ns = 0
+        self._waiting: list[bytes] = []
+
+    def events(self, line: bytes) -> list[ev.Event]:
+        events = events_from_line(line, around_ns=self._latest_ns)
+        if not self._latest_ns and any(event.at_is_estimated for event in events):
+            self._waiting.append(line)
+            return [event for event in events if isinstance(event, ev.Unrecognized)]
+        known_ns = (e.at_ns for e in events if e.at_ns and not e.at_is_estimated)
+        self._latest_ns = next(known_ns, self._latest_ns)
+        if not (self._latest_ns and self._waiting):
+            return events
+        waiting, self._waiting = self._waiting, []
+        early = [e for one in waiting for e in events_from_line(one, around_ns=self._latest_ns)]
+        return [*(e for e in early if not isinstance(e, ev.Unrecognized)), *events]
+
+
+def events_from_line(line: bytes, *, around_ns: int | None = None) -> list[ev.Event]:
+    """The facts of one whole line; a line that is not a JSON object is `Unrecognized`.
+
+    `around_ns`: taken for the time of a record whose own cannot be read, which is counted.
+    """
     if not line.strip():
         return []
     raw = object_of(json_of(line))
@@ -81,9 +112,13 @@ def events_from_line(line: bytes) -> list[ev.Event]:
         kind = f"system/{text(raw, 'subtype') or 'no subtype'}"
     read = RECORDS.get(kind)
     if read is not None:
-        at_ns = _at_ns(raw)
-        new = [ev.Unrecognized(at_ns=at_ns, kind=f"field {f}") for f in unknown_fields(kind, raw)]
-        return [*read(raw, at_ns), *new]
+        own_ns = _at_ns(raw)
+        is_estimated = own_ns == 0 and around_ns is not None and kind not in _TIMELESS
+        at_ns = own_ns or (around_ns or 0 if is_estimated else 0)
+        news = [f"field {f}" for f in unknown_fields(kind, raw)]
+        news += [f"unreadable time of {kind}"] if is_estimated else []
+        events = [*read(raw, at_ns), *(ev.Unrecognized(at_ns=at_ns, kind=new) for new in news)]
+        return [replace(e, at_is_estimated=True) for e in events] if is_estimated else events
     if kind in IGNORED:
         return [ev.Ignored(at_ns=_at_ns(raw), kind=kind)]
     return [ev.Unrecognized(at_ns=_at_ns(raw), kind=f"record {kind}")]
@@ -137,6 +172,9 @@ def _assistant(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
     if message_id is None or text(message, "model") == "<synthetic>":
         yield ev.Ignored(at_ns=at_ns, kind="assistant/synthetic")
         return
+    usage = usage_of(message.get("usage"))
+    if usage is None and message.get("usage") is not None:
+        yield ev.Unrecognized(at_ns=at_ns, kind="unreadable usage of assistant")
     yield ev.ModelResponded(
         at_ns=at_ns,
         agent_id=agent_id,
@@ -147,7 +185,7 @@ def _assistant(raw: Raw, at_ns: int) -> Iterator[ev.Event]:
         model=text(message, "model"),
         requested_model=text(raw, "requestedModel"),
         parts=parts,
-        usage=usage_of(message.get("usage")),
+        usage=usage,
         speed=text(section(message, "usage"), "speed"),
         inference_geo=text(section(message, "usage"), "inference_geo") or None,
         stop_reason=text(message, "stop_reason"),
@@ -324,5 +362,6 @@ def time_ns(iso: str | None) -> int:
         return 0
     if moment.tzinfo is None:
         return 0
-    since = (moment - _EPOCH) // timedelta(microseconds=1) * 1_000
-    return since if 0 <= since < _END_NS else 0
+    if not _FIRST <= moment < _LAST:
+        return 0
+    return (moment - _EPOCH) // timedelta(microseconds=1) * 1_000

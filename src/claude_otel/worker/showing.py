@@ -60,7 +60,8 @@ class ShownSession:
     """A session's spans by start time, and how its sums agree with the CLI's own.
 
     `cost` is None when one call has no known price. `output_is_unknown`: `usage` lacks the
-    output of a call whose record was written before its end. `stated_usd` is the CLI's
+    output of a call whose record was written before its end. `untold_calls`: answered ones whose
+    tokens cannot be read, which `usage` lacks. `stated_usd` is the CLI's
     `cost-state` total, `residual` what that holds beyond the spans (calls that
     leave no record); both None where the transcript states no total.
     """
@@ -71,6 +72,7 @@ class ShownSession:
     turns: int
     usage: Usage
     output_is_unknown: bool
+    untold_calls: int
     cost: Cost | None
     stated_usd: float | None
     residual: Usage | None
@@ -94,7 +96,8 @@ def shown_session(transcript: Path) -> ShownSession:
         turns=len(turns),
         usage=sum((turn.usage for turn in turns), Usage()),
         output_is_unknown=any(turn.output_is_unknown for turn in turns),
-        cost=_sum(cost_of_turn(turn) for turn in turns if turn.usage_by_call),
+        untold_calls=sum(turn.untold_calls for turn in turns),
+        cost=_sum(cost_of_turn(turn) for turn in turns if turn.usage_by_call or turn.untold_calls),
         stated_usd=session.stated.total_cost_usd if session.stated else None,
         residual=session.residual(),
         unrecognized=dict(session.unrecognized),

@@ -189,7 +189,8 @@ class SessionRecord:
     def _mirrored(self, raw: Any, frame: Frame) -> Iterator[ev.Event]:
         if kind_of(raw) == "transcript_mirror":
             for entry in list_of(raw.get("entries")):
-                yield from self._confirmed(iter(events_from_line(bytes_of(entry))))
+                told = events_from_line(bytes_of(entry), around_ns=frame.at_ns)
+                yield from self._confirmed(iter(told))
         else:
             yield from agents_of_frame(raw, frame.at_ns)
             self._unconfirmed |= dict.fromkeys(_facts_in(raw), frame)
