@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from claude_otel.semconv import attributes, conventions, metrics
+from claude_otel.semconv.call_event import CALL_EVENT
 from claude_otel.semconv.reference import DESCRIPTIONS, EVENTS
 
 PAGE = Path(__file__).with_suffix(".md")
@@ -69,6 +70,16 @@ def page() -> str:
             f"| `{name}` | {event.says} | {', '.join(f'`{key}`' for key in event.keys)} |"
             for name, event in sorted(EVENTS.items())
         ),
+    ]
+    lines += [
+        "",
+        "## Events of their own",
+        "",
+        f"`{CALL_EVENT}` (a log record of severity DEBUG), in the context of a",
+        "`chat` span, with that span's attributes; messages, system instructions and tool",
+        "definitions are structured. Agent SDK only, and only where",
+        "`OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT` is `EVENT_ONLY` or `SPAN_AND_EVENT`,",
+        "or `OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT` is `true`.",
     ]
     lines += ["", "## Metrics", "", "| Metric | Kind | Unit | Says |", "|---|---|---|---|"]
     lines += [

@@ -22,7 +22,10 @@ CAPTURE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 CONTENT_SETTINGS: Final = (LEVEL, CAPTURE)
 """Both say how much content leaves: set in one place, the first one counts."""
 
+EMIT_EVENT: Final = "OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT"
+
 _CONTENT_ON_SPANS: Final = ("SPAN_ONLY", "SPAN_AND_EVENT", "TRUE", "1")
+_CONTENT_ON_EVENTS: Final = ("EVENT_ONLY", "SPAN_AND_EVENT")
 _NO_CONTENT: Final = ("NO_CONTENT", "FALSE", "0")
 
 
@@ -57,6 +60,30 @@ def content_on_spans(
     return least, frozenset[ContentKind]().union(*(without for _, without in told))
 
 
+def content_on_events(
+    environment: Mapping[str, str],
+) -> tuple[ContentLevel, frozenset[ContentKind]] | None:
+    """What the event of each model call holds; None: there is none. Raises ConfigurationError.
+
+    There is one where OpenTelemetry's mode says so, or OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT; it
+    goes to exporters that are not ours, and never holds more than is said for all of them.
+    """
+    _, kinds = content_on_spans(environment)
+    has_content = _mode(environment) in _CONTENT_ON_EVENTS
+    is_wanted = environment.get(EMIT_EVENT, "").strip().lower() or str(has_content).lower()
+    if is_wanted != "true":
+        return None
+    by_mode: ContentLevel = "full" if has_content else "none"
+    of_all = _levels(environment.get(LEVEL, "")).get("", by_mode)
+    is_less = CONTENT_LEVELS.index(of_all) < CONTENT_LEVELS.index(by_mode)
+    return of_all if is_less else by_mode, kinds
+
+
+def is_for_events_alone(environment: Mapping[str, str]) -> bool:
+    """Whether content is to go on events and on nothing else, so that spans have none."""
+    return _mode(environment) == "EVENT_ONLY" and not environment.get(LEVEL)
+
+
 def unheard_of_mlflow(environment: Mapping[str, str]) -> bool:
     """Whether MLflow is to have more than `content_on_spans`: an exporter cannot give it that."""
     wanted: ContentLevel = _levels(environment.get(LEVEL, "")).get("mlflow", "none")
@@ -68,8 +95,8 @@ def _level(exporter: str, environment: Mapping[str, str]) -> ContentLevel:
     level = chosen.get(exporter) or chosen.get("")
     if level is not None:
         return level
-    mode = environment.get(CAPTURE, "").strip().upper()
-    if mode and mode not in (*_CONTENT_ON_SPANS, *_NO_CONTENT, "EVENT_ONLY"):
+    mode = _mode(environment)
+    if mode and mode not in (*_CONTENT_ON_SPANS, *_CONTENT_ON_EVENTS, *_NO_CONTENT):
         raise ConfigurationError(
             f"{CAPTURE}={mode}: unknown; use NO_CONTENT, SPAN_ONLY, EVENT_ONLY or SPAN_AND_EVENT"
         )
@@ -77,6 +104,10 @@ def _level(exporter: str, environment: Mapping[str, str]) -> ContentLevel:
         # MLflow is the user's own store: full, unless content was refused in so many words.
         return "none" if mode in _NO_CONTENT else "full"
     return "full" if mode in _CONTENT_ON_SPANS else "none"
+
+
+def _mode(environment: Mapping[str, str]) -> str:
+    return environment.get(CAPTURE, "").strip().upper()
 
 
 def _levels(text: str) -> dict[str, ContentLevel]:

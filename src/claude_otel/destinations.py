@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from claude_otel.content import ContentKind
-from claude_otel.content_choice import ContentLevel, content_of, named_in_content
+from claude_otel.content_choice import (
+    CAPTURE,
+    ContentLevel,
+    content_of,
+    is_for_events_alone,
+    named_in_content,
+)
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.masking import mask
 from claude_otel.options import VARIABLES
@@ -352,6 +358,17 @@ def missing_propagators(environment: Mapping[str, str], *, where: str) -> tuple[
         for name in named_propagators(environment)
         if name not in installed
     )
+
+
+def without_events(environment: Mapping[str, str], *, where: str) -> tuple[Ignored, ...]:
+    """Sessions of the CLI are told by spans: content that is to go on events goes nowhere."""
+    if not is_for_events_alone(environment):
+        return ()
+    reason = (
+        "sessions of the CLI make no events, so that content goes to no destination but MLflow; "
+        "set SPAN_ONLY to have it on spans"
+    )
+    return (Ignored(setting=CAPTURE, where=where, reason=reason),)
 
 
 def unknown_in_content(options: Mapping[str, str], *, where: str) -> tuple[Ignored, ...]:

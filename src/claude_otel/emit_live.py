@@ -66,7 +66,8 @@ class LiveEmitter:
     """The spans of one connection to Claude.
 
     `above`: what the connection was opened under; turns that nobody started stand there.
-    `measure`: given the shape of each span that ends, sampled or not.
+    `measure`: given the shape of each span that ends, sampled or not. `tell`: the same, with the
+    context in which that span is current.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class LiveEmitter:
         above: Context,
         *,
         measure: Callable[[SpanShape], None],
+        tell: Callable[[SpanShape, Context], None] | None = None,
         baggage_keys: Sequence[str] = (),
     ) -> None:
         self._tracer = tracer
@@ -84,6 +86,7 @@ class LiveEmitter:
         self._visible = visible
         self._above = above
         self._measure = measure
+        self._tell = tell
         self._baggage_keys = baggage_keys
         self._lock = threading.RLock()
         self._open: dict[Key, Span] = {}
@@ -139,7 +142,7 @@ class LiveEmitter:
             with self._lock:
                 if key in self._contexts and key not in self._open:
                     continue  # it has ended: what has left cannot be called back
-                self._started(change.node)
+                context = self._started(change.node)
             shape = span_for(change.node, self._around)
             if isinstance(change.node, Subagent):
                 # Nothing of ours corrects the turn's span, which may have ended long before.
@@ -151,6 +154,8 @@ class LiveEmitter:
                 self.end(key, self._visible(shape))
             finally:
                 ending.reset(token)
+            if self._tell is not None:
+                self._tell(shape, context)
 
     def end(self, key: Key, shape: SpanShape | None) -> None:
         """End the open span of `key` as `shape` says; None: nobody knows how it ended."""

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import anyio
 from opentelemetry import context as otel_context
+from opentelemetry._logs import LoggerProvider
 from opentelemetry.context import Context
 from opentelemetry.instrumentation.instrumentor import (  # pyright: ignore[reportMissingTypeStubs]
     BaseInstrumentor,
@@ -37,11 +38,18 @@ from claude_otel.capture.agent_sdk.tracing_thread import TracingThread
 from claude_otel.capture.agent_sdk.wrappers import Wrappers
 from claude_otel.capture.ownership import Claims
 from claude_otel.capture.reflog import commit_at
-from claude_otel.content_choice import LEVEL, content_on_spans, unheard_of_mlflow
+from claude_otel.content_choice import (
+    CAPTURE,
+    LEVEL,
+    content_on_events,
+    content_on_spans,
+    unheard_of_mlflow,
+)
 from claude_otel.content_rules import rules_of
 from claude_otel.destinations import MlflowSetting
 from claude_otel.diagnostics import log
 from claude_otel.emit import SCOPE, within_limits
+from claude_otel.emit_events import CallEvents
 from claude_otel.emit_live import LiveEmitter, Visible
 from claude_otel.emit_metrics import Meters
 from claude_otel.export.mlflow_parent import (
@@ -77,9 +85,10 @@ class _Pipeline:
 class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
     """Traces every `query()` and `ClaudeSDKClient` of this process.
 
-    `instrument(tracer_provider=…, meter_provider=…)`: where spans and the conventions' client
-    metrics go, the global ones by default.
-    Content is recorded only where OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT says so.
+    `instrument(tracer_provider=…, meter_provider=…, logger_provider=…)`: where spans, the
+    conventions' client metrics and events go, the global ones by default.
+    Content is recorded only where OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT says so:
+    on spans, in an event of each model call, or both.
     """
 
     configuration = Options
@@ -119,10 +128,11 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
             current=otel_context.get_current,
             reaches_mlflow="mlflow" in options.get("OTEL_TRACES_EXPORTER", "").split(","),
         )
-        self._is_doubling_told = False
+        self._is_doubling_told = self._is_silence_told = False
         own_version = version("claude-otel")
         self._tracer = get_tracer(SCOPE, own_version, self._pipeline.provider, SCHEMA_URL)
         self._meters = Meters(kwargs.get("meter_provider") or get_meter_provider(), own_version)
+        self._events = _events_of(options, kwargs.get("logger_provider"), own_version)
         self._raises = settings.raises_own_failures()
         self._claims = Claims(settings.state_folder())
         self._wrappers = Wrappers(
@@ -157,8 +167,21 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
             "mlflow.anthropic.autolog(disable=True)"
         )
 
+    def _tell_silence(self) -> None:
+        """Once, and at a connection: the application may set its provider after ours was asked."""
+        if self._is_silence_told or self._events is None or self._events.are_heard:
+            return
+        self._is_silence_told = True
+        log.warning(
+            "content is to go on events (%s), and there is no LoggerProvider that takes them: call "
+            "opentelemetry._logs.set_logger_provider(), give logger_provider= to instrument(), or "
+            "set it to SPAN_ONLY",
+            CAPTURE,
+        )
+
     def _open(self, added: Mapping[str, str], is_here: bool, is_mirrored: bool) -> Connection:
         self._tell_doubling()
+        self._tell_silence()
         if isinstance(provider := self._pipeline.provider or get_tracer_provider(), SdkProvider):
             _provider_ends.wrap(provider)
         above = self._pipeline.current()
@@ -175,6 +198,7 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
             self._pipeline.visible,
             above,
             measure=partial(self._meters.measure, is_new=True),
+            tell=self._events and self._events.tell,
             baggage_keys=self._baggage_keys,
         )
         recording = Recording(
@@ -198,15 +222,20 @@ class ClaudeAgentSdkInstrumentor(BaseInstrumentor):
 
 
 def instrument(
-    *, tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None
+    *,
+    tracer_provider: TracerProvider | None = None,
+    meter_provider: MeterProvider | None = None,
+    logger_provider: LoggerProvider | None = None,
 ) -> None:
     """Trace the Agent SDK with the application's own OpenTelemetry.
 
-    Where spans and metrics go: the global providers by default. Nothing is exported that the
-    application does not export; without a provider of its own, nothing at all.
+    Where spans, metrics and events go: the global providers by default. Nothing is exported that
+    the application does not export; without a provider of its own, nothing at all.
     """
     ClaudeAgentSdkInstrumentor().instrument(
-        tracer_provider=tracer_provider, meter_provider=meter_provider
+        tracer_provider=tracer_provider,
+        meter_provider=meter_provider,
+        logger_provider=logger_provider,
     )
 
 
@@ -289,6 +318,18 @@ def _as_opentelemetry_says(options: Mapping[str, str]) -> Visible:
     """For exporters that are not ours: no content, unless the options say so."""
     level, without = content_on_spans(options)
     return partial(projected_shape, level=level, without=without)
+
+
+def _events_of(
+    options: Mapping[str, str], provider: LoggerProvider | None, own_version: str
+) -> CallEvents | None:
+    """None where the options want no event of a model call."""
+    share = content_on_events(options)
+    if share is None:
+        return None
+    level, without = share
+    visible = partial(projected_shape, level=level, without=without)
+    return CallEvents(provider, own_version, visible)
 
 
 def _everything(shape: Any) -> Any:

@@ -29,7 +29,7 @@ from claude_otel.claude_settings import (
     settings_env,
 )
 from claude_otel.content import ContentRules
-from claude_otel.content_choice import CONTENT_SETTINGS, ContentLevel
+from claude_otel.content_choice import CAPTURE, CONTENT_SETTINGS, ContentLevel
 from claude_otel.content_rules import rules_of
 from claude_otel.declarative import CONFIG_FILE, Declared, telling_option
 from claude_otel.declarative import read as read_config_file
@@ -50,6 +50,7 @@ from claude_otel.destinations import (
     unknown_in_content,
     unknown_variables,
     unused_of,
+    without_events,
 )
 from claude_otel.diagnostics import ConfigurationError
 from claude_otel.endpoint import NAMES as ENDPOINT_NAMES
@@ -297,6 +298,7 @@ def _configuration(
         also_ignored = (
             *unused_of(environment),
             *missing_propagators(environment, where=named_in),
+            *without_events(environment, where=sources.get(CAPTURE, CLAUDES_OWN)),
             *(malformed_in_variables(environment, sources, CLAUDES_OWN) if speaks_otlp else ()),
         )
     else:

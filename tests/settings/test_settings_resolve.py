@@ -177,6 +177,27 @@ def test_a_propagator_that_nobody_brings_is_said_and_spans_go_on(machine: Machin
     assert ignored.reason.startswith("there is no propagator 'b4' here; take it out")
 
 
+@pytest.mark.parametrize(
+    ("environ", "is_said"),
+    [
+        ({CAPTURE: "event_only"}, True),
+        ({CAPTURE: "EVENT_ONLY", "CLAUDE_OTEL_CONTENT": "full"}, False),
+        ({CAPTURE: "SPAN_AND_EVENT"}, False),
+        ({}, False),
+    ],
+)
+def test_content_that_is_for_events_alone_goes_nowhere_which_is_said(
+    machine: Machine, environ: dict[str, str], is_said: bool
+) -> None:
+    found = machine.resolve(OTEL_TRACES_EXPORTER="otlp", **environ)
+    said = [(one.setting, one.where, one.is_mistake, one.reason) for one in found.ignored]
+    reason = (
+        "sessions of the CLI make no events, so that content goes to no destination but MLflow; "
+        "set SPAN_ONLY to have it on spans"
+    )
+    assert said == ([(CAPTURE, "the environment of claude", False, reason)] if is_said else [])
+
+
 def test_what_a_selection_leaves_out_is_said(machine: Machine) -> None:
     found = machine.resolve(
         OTEL_TRACES_EXPORTER="otlp,console", MLFLOW_TRACKING_URI="http://m", CLAUDE_OTEL_FILE="/t"
