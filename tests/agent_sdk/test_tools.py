@@ -17,6 +17,7 @@ from claude_agent_sdk import (
 )
 from conformance import AT_CREATION
 from opentelemetry import trace
+from opentelemetry.trace import SpanKind
 from traced_app import Told, TracedApp, options_for, roots, scripted
 
 from claude_otel.testing import Scenario, Script, ToolUse, reply
@@ -118,6 +119,13 @@ def test_the_spans_of_an_in_process_tool_nest_under_the_very_call_that_ran_it(
     (failed,) = named(spans, "execute_tool mcp__calc__fail")
     assert failed.is_error
     assert "it does not add up" in str(failed.events("exception"))
+    # What README says to count tool calls by: mcp's spans have the same operation.
+    kinds = {
+        (s.span.instrumentation_scope.name, s.span.kind)
+        for s in spans
+        if s.operation == "execute_tool"
+    }
+    assert kinds == {("claude_otel", SpanKind.INTERNAL), ("mcp-python-sdk", SpanKind.SERVER)}
     ours = [s for s in spans if s.span.instrumentation_scope.name == "claude_otel"]
     assert {s.operation for s in ours} == {"invoke_agent", "chat", "execute_tool"}
     for span in ours:

@@ -11,11 +11,13 @@ README = Path(__file__).parents[2] / "README.md"
 
 RIGHT = """
 import claude_otel
+from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 
 claude_otel.instrument()
 claude_otel.instrument(tracer_provider=TracerProvider(), meter_provider=MeterProvider())
+claude_otel.instrument(logger_provider=LoggerProvider())
 claude_otel.ClaudeAgentSdkInstrumentor().instrument(tracer_provider=TracerProvider())
 assert claude_otel.configure().force_flush() and claude_otel.flush()
 """
