@@ -6,6 +6,7 @@ What is wrapped: `capture/agent_sdk/wrappers.py`. Where spans go is the provider
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
@@ -20,7 +21,8 @@ from opentelemetry.context import Context
 from opentelemetry.instrumentation.instrumentor import (  # pyright: ignore[reportMissingTypeStubs]
     BaseInstrumentor,
 )
-from opentelemetry.metrics import MeterProvider, get_meter_provider
+from opentelemetry.metrics import MeterProvider, get_meter_provider, set_meter_provider
+from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 from opentelemetry.sdk.trace import TracerProvider as SdkProvider
 from opentelemetry.trace import (
     TracerProvider,
@@ -254,6 +256,7 @@ def configure() -> SdkProvider:
     rule as OTLP, and to MLflow if that is configured. A turn stands under the span that is
     active, else under what the environment carries (TRACEPARENT, BAGGAGE). Where the program has
     imported `mlflow`, its tracking URI and experiment count, as they are when a trace begins.
+    OTEL_METRICS_EXPORTER, or `meter_provider` in the file, makes a global MeterProvider likewise.
     Returns the provider; an empty one where an earlier `instrument()` gives spans to one that is
     not OpenTelemetry's SDK's. Raises ConfigurationError for a value that cannot be used.
     """
@@ -280,6 +283,14 @@ def _configured_from(existing: TracerProvider) -> _Pipeline:
     from claude_otel.export import pipeline  # OpenTelemetry reads variables when it is imported
 
     found = pipeline.application_configuration()
+    flushes: list[Callable[[], object]] = []
+    if not isinstance(get_meter_provider(), SdkMeterProvider):
+        metrics = pipeline.application_metrics(found)
+        if metrics is not None:
+            set_meter_provider(metrics.provider)
+            # Before that of the TracerProvider, and so run after it: its last spans are measured.
+            atexit.register(metrics.close)
+            flushes.append(metrics.push)
     if isinstance(existing, SdkProvider):
         provider, visible = existing, _as_opentelemetry_says(settings.own_environment())
         for processor in pipeline.application_processors(found, beside_others=True):
@@ -288,7 +299,9 @@ def _configured_from(existing: TracerProvider) -> _Pipeline:
     else:
         provider, visible = pipeline.application_provider(found), _everything
         set_tracer_provider(provider)
-        _thread.flush = provider.force_flush
+        flushes.append(provider.force_flush)
+    if flushes:
+        _thread.flush = lambda: [flush() for flush in flushes]
     declared = found.declared
     propagator = declared.propagator if declared else propagator_of(found.environment)
     caller = caller_of(settings.own_environment(), propagator)

@@ -336,3 +336,86 @@ def test_mlflows_own_tracing_beside_ours_is_told_once_and_left_alone(
         assert (told, roots) == (0, ours)
     else:
         assert (told, roots) == (1, its_own + ours)
+
+
+METRICS_FILE = """
+file_format: "1.1"
+tracer_provider:
+  processors: [{{batch: {{exporter: {{otlp_http: {{endpoint: "{uri}/v1/traces"}}}}}}}}]
+meter_provider:
+  readers: [{{periodic: {{exporter: {{otlp_http: {{endpoint: "{uri}/v1/metrics"}}}}}}}}]
+"""
+OWN_METERS = """
+from opentelemetry import metrics
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+own = MeterProvider(
+    [PeriodicExportingMetricReader(OTLPMetricExporter())], Resource({"service.name": "own"})
+)
+metrics.set_meter_provider(own)
+"""
+
+
+def input_tokens(receiver: OtlpReceiver) -> dict[str, int]:
+    """Those of the last report, by the service that reports them."""
+    told: dict[str, int] = {}
+    for request in receiver.metrics:
+        for resource in request.resource_metrics:
+            said = {each.key: each.value.string_value for each in resource.resource.attributes}
+            told[said["service.name"]] = sum(
+                point.as_int
+                for scope in resource.scope_metrics
+                for metric in scope.metrics
+                if metric.name == "gen_ai.client.inference.usage.input_tokens"
+                for point in metric.sum.data_points
+            )
+    return told
+
+
+@pytest.mark.parametrize("how", ["variables", "a file", "the application's own", "nobody asks"])
+def test_metrics_go_where_the_variables_or_the_file_say_unless_the_application_has_its_own(
+    how: str, receiver: OtlpReceiver, tmp_path: Path
+) -> None:
+    environ = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.uri,
+        "OTEL_METRICS_EXPORTER": "otlp",
+        "OTEL_SERVICE_NAME": "configured",
+    }
+    if how == "a file":
+        file = tmp_path / "otel.yaml"
+        file.write_text(
+            METRICS_FILE.format(uri=receiver.uri)
+            + "resource: {attributes: [{name: service.name, value: configured}]}\n"
+        )
+        # What a variable says beside a file counts for nobody.
+        environ = {"OTEL_CONFIG_FILE": str(file), "OTEL_EXPORTER_OTLP_HEADERS": "x-of-another=1"}
+    if how == "nobody asks":
+        del environ["OTEL_METRICS_EXPORTER"]
+    own = OWN_METERS if how == "the application's own" else ""
+    source = f"{own}\nimport claude_otel; claude_otel.configure(); print(ask())"
+    ended = run_program(SCENARIO, tmp_path, program(tmp_path, source), **environ)
+    sent = sum(tokens_of(call)[0] for call in ended.calls)
+    services = {"the application's own": "own", "nobody asks": None}
+    service = services.get(how, "configured")
+    assert input_tokens(receiver) == ({service: sent} if service else {})
+    assert (ended.stdout, ended.stderr) == ("Here.\n", "")
+    assert not any("x-of-another" in headers for headers in receiver.headers)
+
+
+def test_a_program_ends_though_its_metrics_go_nowhere_and_its_log_says_so(
+    receiver: OtlpReceiver, tmp_path: Path
+) -> None:
+    ended = run_program(
+        SCENARIO,
+        tmp_path,
+        program(tmp_path, "import claude_otel; claude_otel.configure(); print(ask())"),
+        OTEL_EXPORTER_OTLP_ENDPOINT=receiver.uri,
+        OTEL_METRICS_EXPORTER="otlp",
+        OTEL_EXPORTER_OTLP_METRICS_ENDPOINT="http://127.0.0.1:9/v1/metrics",
+    )
+    assert ended.stdout == "Here.\n"
+    assert "the last metrics are lost: OTLPMetricExporter: Transient error" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert sorted(span.name for span in of_ours(receiver.spans)) == NAMES

@@ -21,7 +21,6 @@ from claude_otel.cli.tree import (
     output,
     print_trees,
 )
-from claude_otel.model.usage import Usage
 from claude_otel.semconv import attributes as at
 from claude_otel.worker.explaining import explained
 from claude_otel.worker.showing import ShownSession, ShownSpan, find_transcript, shown_session

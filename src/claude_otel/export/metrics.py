@@ -42,17 +42,13 @@ class Metrics:
 
     def __init__(self, provider: MeterProvider, readers: Iterable[MetricReader]) -> None:
         self.provider = provider
-        self._errors: dict[int, str] = {}
-        # Readers drop an exporter's answer, and say themselves that all went well (SDK 1.45).
-        for reader in readers:
-            exporter = getattr(reader, "_exporter", None)
-            if exporter is not None:
-                self._listen_to(exporter)
+        exporters = (getattr(reader, "_exporter", None) for reader in readers)
+        self._heard = [_Heard(exporter) for exporter in exporters if exporter is not None]
 
     @property
     def error(self) -> str | None:
         """Why the latest report has not arrived everywhere; None when it has."""
-        return "; ".join(self._errors.copy().values()) or None
+        return "; ".join(heard.error for heard in self._heard if heard.error) or None
 
     def push(self) -> None:
         """Report all that is measured, now; waits for each receiver's answer. Never raises."""
@@ -63,31 +59,51 @@ class Metrics:
 
     def close(self) -> None:
         """Report what was measured last; waits some seconds at most. Never raises."""
+        if getattr(self.provider, "_shutdown", False):  # by the application
+            return
         try:
             self.provider.shutdown(timeout_millis=_CLOSING_MS)
         except Exception as error:
             log.warning("the last metrics were not sent: %s", mask("", str(error)))
-        if self.error is not None:  # metrics have no memory
-            log.warning("the last metrics were not sent: %s", self.error)
+        for heard in self._heard:
+            if why := heard.outstanding:
+                log.warning("the last metrics are lost: %s", why)
 
-    def _listen_to(self, exporter: Any) -> None:
-        export, name = exporter.export, type(exporter).__name__
 
-        def listened(*arguments: Any, **options: Any) -> Any:
-            with _hearing() as heard:
-                try:
-                    answer = export(*arguments, **options)
-                except Exception as error:
-                    self._errors[id(exporter)] = f"{name}: {type(error).__name__}"
-                    raise
-            if answer is MetricExportResult.FAILURE:
-                said = heard[0] if heard else "it does not say why"
-                self._errors[id(exporter)] = f"{name}: {said}"
-            else:
-                self._errors.pop(id(exporter), None)
+class _Heard:
+    """What an exporter answers: readers drop it, and say that all went well (SDK 1.45)."""
+
+    def __init__(self, exporter: Any) -> None:
+        self._name = type(exporter).__name__
+        self._export = exporter.export
+        self._said: list[str] = []
+        self._is_waiting = False
+        self.error: str | None = None
+        exporter.export = self._heard
+
+    @property
+    def outstanding(self) -> str | None:
+        """`error`, or what is known of a report that is not answered yet."""
+        if not self._is_waiting:
+            return self.error
+        return f"{self._name}: {self._said[0] if self._said else 'no answer'}"
+
+    def _heard(self, *arguments: Any, **options: Any) -> Any:
+        self._is_waiting = True
+        error: str | None = "it does not say why"
+        try:
+            with _hearing() as self._said:
+                answer = self._export(*arguments, **options)
+            error = None if answer is not MetricExportResult.FAILURE else (self._said or [error])[0]
             return answer
-
-        exporter.export = listened
+        except Exception as raised:
+            error = type(raised).__name__
+            raise
+        finally:
+            told = error and f"{self._name}: {error}"
+            if told and told != self.error:
+                log.warning("metrics have not arrived: %s", told)
+            self.error, self._is_waiting = told, False
 
 
 @contextmanager

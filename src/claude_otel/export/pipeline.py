@@ -30,6 +30,7 @@ from claude_otel.destinations import (
     MlflowSetting,
     OtlpSetting,
     PluginSetting,
+    is_switched_off,
     otlp_endpoint,
 )
 from claude_otel.diagnostics import ConfigurationError
@@ -37,6 +38,7 @@ from claude_otel.export.application import Closing, WithContent, processor_for
 from claude_otel.export.destination import RECEIVER_S, Destination, Send, nothing, projecting
 from claude_otel.export.foreign import ForeignExporter, installed_exporter
 from claude_otel.export.ledger import Ledger, LedgerTotals
+from claude_otel.export.metrics import Metrics, metrics_of
 from claude_otel.export.mlflow import MLflowSpanExporter
 from claude_otel.export.mlflow_parent import tracking_uri_here
 from claude_otel.export.mlflow_view import UNKNOWN_SERVICE
@@ -177,6 +179,21 @@ def application_provider(found: Configuration) -> TracerProvider:
     for processor in application_processors(found):
         provider.add_span_processor(processor)
     return provider
+
+
+def application_metrics(found: Configuration) -> Metrics | None:
+    """Metrics that an application's configuration asks for; None where it does not.
+
+    The provider is given, not set, and shut down by nobody but its `close()`.
+    """
+    declared = found.declared
+    if is_switched_off(found.environment) or (declared is not None and declared.is_disabled):
+        return None
+    named = resource(declared, service_name=None)
+    if declared is None:
+        return metrics_of(named, None)
+    with settings.left_to_the_file():
+        return metrics_of(named, declared)
 
 
 def resource(
