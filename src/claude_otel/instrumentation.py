@@ -269,7 +269,6 @@ def configure() -> SdkProvider:
             "configure() changed nothing; to replace that, call uninstrument() before it"
         )
         return instrumentor.provider
-    settings.keep_mlflow_quiet()
     if _configured is None or _configured.provider is not existing:
         _configured = _configured_from(existing)
     instrumentor.instrument(pipeline=_configured)

@@ -161,9 +161,10 @@ def own_environment() -> dict[str, str]:
 
 
 def keep_mlflow_quiet() -> None:
-    """Before the first `import mlflow`: no price catalogue and no telemetry over the network.
+    """Before our first `import mlflow`: no price catalogue and no telemetry over the network.
 
-    What the user has set stays. Cost is sent with each span, so that nothing needs a price.
+    All that this process starts inherits it, so it is called only where MLflow's client is
+    needed. What the user has set stays. Cost is sent with each span: nothing needs a price.
     """
     os.environ.setdefault("MLFLOW_MODEL_CATALOG_URI", "")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

@@ -1,6 +1,7 @@
 """`configure()` in programs of their own: where their spans go, and how much is said there."""
 
 import json
+from ast import literal_eval
 from pathlib import Path
 from typing import Any
 
@@ -419,3 +420,31 @@ def test_a_program_ends_though_its_metrics_go_nowhere_and_its_log_says_so(
     assert "the last metrics are lost: OTLPMetricExporter: Transient error" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert sorted(span.name for span in of_ours(receiver.spans)) == NAMES
+
+
+@pytest.mark.parametrize("goes_to_mlflow", [False, True])
+def test_the_environment_is_changed_only_where_mlflows_client_is_needed(
+    goes_to_mlflow: bool, receiver: OtlpReceiver, empty_mlflow_store: Path, tmp_path: Path
+) -> None:
+    source = """
+import os
+import claude_otel
+before = dict(os.environ)
+provider = claude_otel.configure()
+ask()
+assert provider.force_flush()
+print({name: value for name, value in os.environ.items() if before.get(name) != value})
+"""
+    where = (
+        {"MLFLOW_TRACKING_URI": mlflow_store(empty_mlflow_store, tmp_path)}
+        if goes_to_mlflow
+        else {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.uri}
+    )
+    ended = run_program(SCENARIO, tmp_path, program(tmp_path, source), **where)
+    quiet = {"MLFLOW_MODEL_CATALOG_URI": "", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    changed = {
+        name: value
+        for name, value in literal_eval(ended.stdout.splitlines()[-1]).items()
+        if name in quiet or not name.startswith("MLFLOW")  # what MLflow sets for itself
+    }
+    assert changed == (quiet if goes_to_mlflow else {})
