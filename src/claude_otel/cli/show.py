@@ -21,6 +21,7 @@ from claude_otel.cli.tree import (
     output,
     print_trees,
 )
+from claude_otel.model.usage import Usage
 from claude_otel.semconv import attributes as at
 from claude_otel.worker.explaining import explained
 from claude_otel.worker.showing import ShownSession, ShownSpan, find_transcript, shown_session
@@ -327,12 +328,11 @@ def _agreement(session: ShownSession) -> list[Text]:
         same = session.cost and abs(session.cost.total_usd - session.stated_usd) < 1e-6
         agrees = "the same to the token and the dollar" if same else "the same to the token"
         return [Text(f"{stated}: {agrees}.", style="green")]
-    return [Text(f"{stated}. {_left_over(session)}", style="yellow")]
+    return [Text(f"{stated}. {_left_over(session, session.residual)}", style="yellow")]
 
 
-def _left_over(session: ShownSession) -> str:
+def _left_over(session: ShownSession, left: Usage) -> str:
     """What the CLI counts beyond the calls shown; below zero, what it does not count of them."""
-    left = session.residual
     tokens = f"{abs(left.input_tokens):,} tokens in and {abs(left.output_tokens):,} out"
     if min(left.input_tokens, left.output_tokens) >= 0:
         beyond = (
