@@ -371,6 +371,22 @@ def without_events(environment: Mapping[str, str], *, where: str) -> tuple[Ignor
     return (Ignored(setting=CAPTURE, where=where, reason=reason),)
 
 
+def of_applications_only(
+    environment: Mapping[str, str], sources: Mapping[str, str], where: str
+) -> tuple[Ignored, ...]:
+    """Variables of the batch processor; `where` they are when no source is known."""
+    return tuple(
+        Ignored(
+            setting=name,
+            where=sources.get(name, where),
+            reason="it counts in applications only: the CLI's worker sends each span once it is "
+            "final, and queues nothing; take it out, or leave it for your applications",
+        )
+        for name in sorted(environment)
+        if name.startswith("OTEL_BSP_")
+    )
+
+
 def unknown_in_content(options: Mapping[str, str], *, where: str) -> tuple[Ignored, ...]:
     """Exporters for which a content level or kinds are said, and that nobody has."""
     brought = {point.name for point in entry_points(group=TRACES_EXPORTERS)}

@@ -11,9 +11,11 @@ from collections import Counter
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 log = logging.getLogger("claude_otel")
 _failures: Counter[str] = Counter()
+_BATCH: Final = "OTEL_BSP_"
 
 
 class ConfigurationError(Exception):
@@ -37,6 +39,10 @@ def remedy_of(error: Exception, values: Mapping[str, str]) -> str | None:
     told = [name for name in values if re.search(rf"\b{name}\b", said)]
     # Some say the value only.
     named = told or [n for n, v in values.items() if f"'{v}'" in said or f'"{v}"' in said]
+    # The batch processor says its arguments.
+    named = named or [
+        n for n in values if n.startswith(_BATCH) and n.removeprefix(_BATCH).lower() in said
+    ]
     return f"Correct or unset {' or '.join(named)}" if named else None
 
 

@@ -49,7 +49,7 @@ from claude_otel.content_choice import (
 )
 from claude_otel.content_rules import rules_of
 from claude_otel.destinations import MlflowSetting
-from claude_otel.diagnostics import log
+from claude_otel.diagnostics import ConfigurationError, log, remedy_of
 from claude_otel.emit import SCOPE, within_limits
 from claude_otel.emit_events import CallEvents
 from claude_otel.emit_live import LiveEmitter, Visible
@@ -279,26 +279,43 @@ _configured: _Pipeline | None = None
 
 
 def _configured_from(existing: TracerProvider) -> _Pipeline:
-    from claude_otel.export import pipeline  # OpenTelemetry reads variables when it is imported
+    """Raises ConfigurationError for what OpenTelemetry cannot read, too."""
+    try:
+        return _pipeline_of_environment(existing)
+    except ValueError as error:  # it reads variables when it is imported, and as it makes things
+        own = settings.own_environment()
+        remedy = remedy_of(error, settings.delivery_values(own)) or "Correct its OTEL_ variables"
+        raise ConfigurationError(f"OpenTelemetry: {str(error).rstrip('.')}. {remedy}") from error
+
+
+def _pipeline_of_environment(existing: TracerProvider) -> _Pipeline:
+    from claude_otel.export import pipeline
 
     found = pipeline.application_configuration()
     flushes: list[Callable[[], object]] = []
-    if not isinstance(get_meter_provider(), SdkMeterProvider):
-        metrics = pipeline.application_metrics(found)
-        if metrics is not None:
-            set_meter_provider(metrics.provider)
-            # Before that of the TracerProvider, and so run after it: its last spans are measured.
-            atexit.register(metrics.close)
-            flushes.append(metrics.push)
+    has_meters = isinstance(get_meter_provider(), SdkMeterProvider)
+    metrics = None if has_meters else pipeline.application_metrics(found)
+    if metrics is not None:
+        # Before that of the TracerProvider, and so run after it: its last spans are measured.
+        atexit.register(metrics.close)
     if isinstance(existing, SdkProvider):
         provider, visible = existing, _as_opentelemetry_says(settings.own_environment())
         for processor in pipeline.application_processors(found, beside_others=True):
             provider.add_span_processor(processor)
-        log.info("the application has its own TracerProvider: claude-otel adds MLflow only")
+        if unsent := pipeline.left_to_the_applications_own(found, provider):
+            log.warning(
+                "the application has its own TracerProvider, and claude-otel adds MLflow only: "
+                "nothing goes to %s unless an exporter of the application does; add one to that "
+                "provider, or call configure() without one",
+                " and ".join(unsent),
+            )
     else:
         provider, visible = pipeline.application_provider(found), _everything
         set_tracer_provider(provider)
         flushes.append(provider.force_flush)
+    if metrics is not None:
+        set_meter_provider(metrics.provider)
+        flushes.append(metrics.push)
     if flushes:
         _thread.flush = lambda: [flush() for flush in flushes]
     declared = found.declared

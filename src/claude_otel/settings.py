@@ -46,6 +46,7 @@ from claude_otel.destinations import (
     destinations_of,
     is_switched_off,
     missing_propagators,
+    of_applications_only,
     selected_exporters,
     unknown_in_content,
     unknown_variables,
@@ -266,13 +267,17 @@ def resolve(
 
 
 def configuration_of(
-    environment: Mapping[str, str], *, native_said_in: str | None = None
+    environment: Mapping[str, str],
+    *,
+    native_said_in: str | None = None,
+    where: str = "the environment of the worker",
 ) -> Configuration:
     """The configuration that a resolved environment holds, for the worker that has it.
 
-    `native_said_in`: where Claude Code's own telemetry is switched on, if that is known.
+    `where` the process has it from. `native_said_in`: where Claude Code's own telemetry is
+    switched on, if that is known.
     """
-    sources = dict.fromkeys(delivery_values(environment), "the environment of the worker")
+    sources = dict.fromkeys(delivery_values(environment), where)
     said_in = dict.fromkeys(native_telemetry.NAMES, native_said_in) if native_said_in else {}
     return _configuration(dict(environment), sources, (), data_folder(), native_said_in=said_in)
 
@@ -300,6 +305,7 @@ def _configuration(
             *unused_of(environment),
             *missing_propagators(environment, where=named_in),
             *without_events(environment, where=sources.get(CAPTURE, CLAUDES_OWN)),
+            *of_applications_only(environment, sources, CLAUDES_OWN),
             *(malformed_in_variables(environment, sources, CLAUDES_OWN) if speaks_otlp else ()),
         )
     else:
@@ -410,7 +416,11 @@ def application_configuration(default_tracking_uri: str | None = None) -> Config
     environment[_NATIVE_SENDINGS] = native_telemetry.as_text(
         native_telemetry.sendings_of(environment)
     )
-    return configuration_of(environment, native_said_in=native_telemetry.THIS_PROGRAM)
+    return configuration_of(
+        environment,
+        native_said_in=native_telemetry.THIS_PROGRAM,
+        where="the environment of this program",
+    )
 
 
 def check_delivery(values: Mapping[str, str], *, data: DataFolder) -> None:

@@ -448,3 +448,61 @@ print({name: value for name, value in os.environ.items() if before.get(name) != 
         if name in quiet or not name.startswith("MLFLOW")  # what MLflow sets for itself
     }
     assert changed == (quiet if goes_to_mlflow else {})
+
+
+def test_a_value_of_no_use_is_told_with_what_to_do_and_a_header_without_its_value(
+    tmp_path: Path,
+) -> None:
+    source = """
+import claude_otel
+from claude_otel.diagnostics import ConfigurationError
+try:
+    claude_otel.configure()
+except ConfigurationError as error:
+    print(error)
+"""
+
+    def told(**environ: str) -> tuple[str, str]:
+        environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:9"
+        ended = run_program(SCENARIO, tmp_path, program(tmp_path, source), **environ)
+        return ended.stdout, ended.stderr
+
+    sizes = {"OTEL_BSP_MAX_QUEUE_SIZE": "10", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "100"}
+    assert told(**sizes) == (
+        "OpenTelemetry: max_export_batch_size must be less than or equal to max_queue_size. "
+        "Correct or unset OTEL_BSP_MAX_QUEUE_SIZE or OTEL_BSP_MAX_EXPORT_BATCH_SIZE\n",
+        "",
+    )
+    assert told(OTEL_CONFIG_FILE="/none.yaml")[0] == (
+        "OTEL_CONFIG_FILE=/none.yaml (from the environment of this program) cannot be read "
+        "(No such file or directory); correct the path\n"
+    )
+    said, logged = told(OTEL_EXPORTER_OTLP_HEADERS="x-api-key: hidden")
+    assert (said, "hidden" in logged) == ("", False)
+    where = "OTEL_EXPORTER_OTLP_HEADERS in the environment of this program: what it says is not"
+    assert logged.startswith(where)
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_a_receiver_that_the_applications_own_provider_does_not_have_is_named(
+    elsewhere: bool, receiver: OtlpReceiver, tmp_path: Path
+) -> None:
+    endpoint = f'endpoint="{receiver.uri}/v1/traces"' if elsewhere else ""
+    source = f"""
+import claude_otel
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+provider = TracerProvider()
+provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter({endpoint})))
+trace.set_tracer_provider(provider)
+claude_otel.configure()
+"""
+    named = "http://127.0.0.1:9" if elsewhere else receiver.uri
+    ended = run_program(
+        SCENARIO, tmp_path, program(tmp_path, source), OTEL_EXPORTER_OTLP_ENDPOINT=named
+    )
+    told = "adds MLflow only: nothing goes to otlp http://127.0.0.1:9 unless an exporter"
+    assert (told in ended.stderr, ended.stderr == "") == (elsewhere, not elsewhere)

@@ -171,11 +171,11 @@ def _reader(name: str) -> MetricReader:
     try:
         with headers.unquoted():
             made: Any = point.load()()
+        return made if isinstance(made, MetricReader) else PeriodicExportingMetricReader(made)
     except Exception as error:
         raise ConfigurationError(
             f"{METRICS_EXPORTER}: {name} cannot be made, so no metrics go to it: {error}"
         ) from error
-    return made if isinstance(made, MetricReader) else PeriodicExportingMetricReader(made)
 
 
 def _point(name: str) -> EntryPoint:

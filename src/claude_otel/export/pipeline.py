@@ -89,6 +89,8 @@ def application_configuration() -> Configuration:
     for ignored in found.ignored:
         if ignored.where == native_telemetry.WHERE:
             log.warning("%s", ignored.reason)
+        elif ignored.is_mistake:
+            log.warning("%s in %s: %s", ignored.setting, ignored.where, ignored.reason)
     return found
 
 
@@ -116,6 +118,26 @@ def application_processors(
             at_once=isinstance(setting, ConsoleSetting),
         )
         for setting in found.destinations
+    ]
+
+
+def left_to_the_applications_own(found: Configuration, provider: TracerProvider) -> list[str]:
+    """Receivers that are named by an address and that no exporter of `provider` is seen to have."""
+    own = getattr(provider, "_active_span_processor", None)
+    exporters = (
+        getattr(processor, "span_exporter", None)
+        for processor in getattr(own, "_span_processors", ())
+    )
+    has = {str(getattr(exporter, "_endpoint", "")) for exporter in exporters}
+    receivers = {
+        destination_name(setting): otlp_endpoint(setting, found.environment)
+        for setting in found.destinations
+        if isinstance(setting, OtlpSetting)
+    }
+    return [
+        name
+        for name, endpoint in receivers.items()
+        if not any(one.startswith(endpoint.rstrip("/")) for one in has)
     ]
 
 
