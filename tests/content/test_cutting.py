@@ -90,12 +90,24 @@ def test_tools_are_rather_all_named_than_some_described() -> None:
     assert [{**tool, "description": ""} for tool in cut] == [  # pyright: ignore
         {**tool, "description": ""} for tool in tools
     ]
-    assert cut_json(tools, 600) == (named, True)
-    assert cut_json(tools, 200) == (
-        [*named[:2], {"type": "function", "name": "[cut: 8 items]"}, *named[-2:]],
+
+    def mark(what: str) -> dict[str, str]:
+        return {"type": "function", "name": f"[cut: {what}]"}
+
+    assert cut_json(tools, 600) == ([*named, mark("descriptions, parameters")], True)
+    assert cut_json(tools, 250) == (
+        [*named[:2], mark("8 tools, descriptions, parameters"), *named[-2:]],
         True,
     )
-    assert cut_json(tools, 64) == ([{"type": "function", "name": "[cut: 12 items]"}], True)
+    assert cut_json(tools, 64) == ([mark("12 tools")], True)
+
+
+def test_what_is_no_tool_of_ours_is_cut_like_anything_else() -> None:
+    given = {"type": "function", "name": "f", "code": "x" * 900}
+    cut, _ = cut_json(given, 300)
+    assert cut["code"].startswith("xxx")  # pyright: ignore
+    blob = {"type": "blob", "content": "x y " * 300}
+    assert cut_json(blob, 300)[0]["type"] == "blob"  # pyright: ignore
 
 
 def test_an_object_of_many_fields_is_shortened() -> None:

@@ -22,8 +22,8 @@ _BASE64_FROM = 1024
 _BASE64 = re.compile(r"(?:data:[\w.+-]{1,40}/[\w.+-]{1,80};base64,)?[A-Za-z0-9+/_-]*={0,2}")
 # List and object lengths to try, one after another, until the rest fits.
 _LENGTHS = (4096, 1024, 256, 64, 16, 4, 1, 0)
-# From this length on, a tool's definition is its name: rather all of them so than some of them.
-_BARE_DEFINITIONS_FROM = 16
+# From this length on of a tool's definition its name is left: rather all of them so than a few.
+_NAMED_ONLY_FROM = 16
 
 
 def cut_text(text: str, budget_bytes: int) -> tuple[str, bool]:
@@ -161,7 +161,8 @@ def _with_texts_cut(value: JSON, cap: int) -> JSON:
 
 def _not_of_base64(whole: dict[str, JSON], cut: dict[str, JSON]) -> dict[str, JSON]:
     """A `blob` part holds base64, and a mark is none: what stands for it is a text."""
-    if cut.get("type") == "blob" and cut.get("content") != whole.get("content"):
+    is_cut = cut.get("content") != whole.get("content")
+    if cut.get("type") == "blob" and "modality" in cut and is_cut:
         return {**cut, "type": "text"}
     return cut
 
@@ -183,6 +184,8 @@ def _text_within(text: str, cap: int) -> str:
 
 def _shortened(value: JSON, length: int) -> JSON:
     match value:
+        case list() if length <= _NAMED_ONLY_FROM and _are_definitions(value):
+            return _named_only(value, length)
         case list() if len(value) > length:
             head, tail = (length + 1) // 2, length // 2
             kept = [_shortened(item, length) for item in value[:head]]
@@ -191,8 +194,6 @@ def _shortened(value: JSON, length: int) -> JSON:
             return kept
         case list():
             return [_shortened(item, length) for item in value]
-        case {"type": "function", "name": name} if length <= _BARE_DEFINITIONS_FROM:
-            return {"type": "function", "name": name}
         case dict():
             fields: dict[str, JSON] = {
                 _short_key(key): _shortened(item, length)
@@ -205,13 +206,38 @@ def _shortened(value: JSON, length: int) -> JSON:
             return value
 
 
+def _is_definition(item: JSON) -> bool:
+    match item:
+        case {"type": "function", "name": str()}:
+            return True
+        case _:
+            return False
+
+
+def _are_definitions(items: list[JSON]) -> bool:
+    return bool(items) and all(map(_is_definition, items))
+
+
+def _named_only(tools: list[JSON], length: int) -> list[JSON]:
+    """What tools are called, of `length` of them, and that more was said."""
+    named: list[JSON] = [
+        {"type": "function", "name": tool["name"]} for tool in tools if isinstance(tool, dict)
+    ]
+    lost = max(0, len(named) - length)
+    head, tail = (length + 1) // 2, length // 2
+    gone = [f"{lost} tools"] if lost else []
+    gone += ["descriptions", "parameters"] if length else []
+    mark: JSON = {"type": "function", "name": f"[cut: {', '.join(gone)}]"}
+    return [*named[:head], mark, *named[len(named) - tail :]] if lost else [*named, mark]
+
+
 def _cut_item(items: list[JSON], count: int) -> JSON:
     """Say what a list lost in the form of its items, so that a reader of the list can go on."""
     text = f"[cut: {count} items]"
     first = items[0]
     if not isinstance(first, dict):
         return text
-    if first.get("type") == "function":  # the definition of a tool, which has no content
+    if _is_definition(first):
         return {"type": "function", "name": text}
     if "role" in first:
         ending = {key: first[key] for key in ("finish_reason",) if key in first}

@@ -52,7 +52,7 @@ def span_for(node: Node, around: Surroundings) -> SpanShape:
 
 
 def turn_start(at_ns: int, *, conversation_id: str | None = None) -> SpanStart:
-    attributes = known({**TURN_ATTRIBUTES, at.CONVERSATION_ID: conversation_id})
+    attributes = _said({**TURN_ATTRIBUTES, at.CONVERSATION_ID: conversation_id})
     return SpanStart(name=TURN_NAME, attributes=attributes, started_at_ns=at_ns)
 
 
@@ -60,7 +60,7 @@ def subagent_start(
     agent_type: str | None, at_ns: int, *, conversation_id: str | None = None
 ) -> SpanStart:
     name = _name(agent_type or _UNNAMED_AGENT)
-    attributes = known(
+    attributes = _said(
         {
             at.OPERATION_NAME: "invoke_agent",
             at.AGENT_NAME: name,
@@ -75,7 +75,7 @@ def tool_start(
 ) -> SpanStart:
     """`mcp.*` where the tool is an MCP server's. `agent_name`: of the one that runs it."""
     server = name.split("__")[1] if name.startswith("mcp__") else None
-    attributes = known(
+    attributes = _said(
         {
             at.OPERATION_NAME: "execute_tool",
             at.TOOL_NAME: _name(name),
@@ -129,7 +129,7 @@ def start_of(node: Node, server: Server) -> SpanStart:
             }
             return SpanStart(
                 name=_call_name(model),
-                attributes=known(attributes),
+                attributes=_said(attributes),
                 started_at_ns=node.started_at_ns,
                 is_client=True,
             )
@@ -213,7 +213,6 @@ def _turn(turn: Turn, around: Surroundings) -> SpanShape:
     prompt = (Message(role="user", parts=turn.prompt),)
     attributes = around.known(
         {
-            **start_of(turn, around.server).attributes,
             at.USER_ID: around.user_id,
             at.INPUT_MESSAGES: around.json(around.messages(prompt)) if turn.prompt else None,
             at.OUTPUT_MESSAGES: _answer(turn, around),
@@ -265,7 +264,6 @@ def _subagent(agent: Subagent, around: Surroundings) -> SpanShape:
     prompt = (Message(role="user", parts=agent.prompt),)
     attributes = around.known(
         {
-            **start_of(agent, around.server).attributes,
             at.AGENT_DESCRIPTION: agent.description and around.text(agent.description),
             at.INPUT_MESSAGES: around.json(around.messages(prompt)) if agent.prompt else None,
             at.OUTPUT_MESSAGES: _answer(agent, around),
@@ -291,7 +289,6 @@ def _model_call(call: ModelCall, around: Surroundings) -> SpanShape:
     ending = _finish_reason(call)
     attributes = around.known(
         {
-            **start_of(call, around.server).attributes,
             at.REQUEST_STREAM: _was_streamed(call),
             at.REQUEST_MAX_TOKENS: call.request and call.request.max_tokens,
             at.REQUEST_REASONING_LEVEL: call.effort or (call.request and call.request.effort),
@@ -344,6 +341,11 @@ def _model_asked(call: ModelCall) -> str | None:
 
 def _call_name(model: str | None) -> str:
     return f"chat {_name(model)}" if model else "chat"
+
+
+def _said(values: dict[str, Value | None]) -> dict[str, Value]:
+    """Without what is not known. What may leave of it is decided where a span starts."""
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _name(said: str) -> str:
@@ -406,7 +408,6 @@ def _tool_call(tool: ToolCall, around: Surroundings) -> SpanShape:
     """gen_ai.execute_tool.internal"""
     attributes = around.known(
         {
-            **start_of(tool, around.server).attributes,
             at.TOOL_CALL_ARGUMENTS: around.arguments(tool),
             at.TOOL_CALL_RESULT: around.result(tool) if tool.outcome == "completed" else None,
             at.TOOL_OUTCOME: tool.outcome,
@@ -449,6 +450,7 @@ def _shape(
     begun = around.named(start_of(node, around.server))
     events = events or []
     error: str | None = None
+    attributes = begun.attributes | attributes
     if failure is not None:
         attributes = {**around.known({at.ERROR_TYPE: failure.type}), **attributes}
         error = around.error(
