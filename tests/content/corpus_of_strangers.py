@@ -110,7 +110,6 @@ SHAPES_OF_A_SECOND_STRANGER = {
     "posthog": lambda: "ph" + "x_" + word(43),
     "42 intra": lambda: "s-s4" + "t2ud-" + hexa(64),
     "scalingo": lambda: "tk-" + "us-" + word(48),
-    "infisical": lambda: "s" + "t." + hexa(24) + "." + hexa(32) + "." + hexa(32),
 }
 
 
@@ -118,7 +117,7 @@ def found_by_a_second_stranger() -> list[Planted]:
     """What another user saw leave who read the documentation's promises and tried each."""
     return [
         Planted(kind=kind, text=text, secret=secret)
-        for kind, text, secret in (*_key_files_read_in_parts(),)
+        for kind, text, secret in (*_key_files_read_in_parts(), *_by_their_place())
     ]
 
 
@@ -173,3 +172,44 @@ def _key_files_read_in_parts() -> Iterator[tuple[str, str, str]]:
     changed = f"1,4c1,2\n{changed}---\n> SESSION={word(20)}\n> FOO={first}\n"
     yield "two files of keys, compared", changed, first
     yield "two files of keys, compared, signs", changed, second
+
+
+def _by_their_place() -> Iterator[tuple[str, str, str]]:
+    """Entries of lists, elements, questions, commands, sentences: `{}` is the secret."""
+    for line in (
+        "env:\n  - name: POSTGRES_PASSWORD\n    value: {}\n",
+        '{{"name": "POSTGRES_PASSWORD", "value": "{}"}}',
+        "kind: Secret\nmetadata:\n  name: x\ndata:\n  user: YWRh\n  conn: {}\n",
+        "<server><username>ada</username><password>{}</password></server>",
+        "define('DB_PASSWORD', '{}');",
+        'variable "db_password" {{\n  type = string\n  default = "{}"\n}}',
+        "aws configure set aws_secret_access_key {}",
+        "AWS Access Key ID [None]: x\nAWS Secret Access Key [None]: {}\n",
+        "git config --global user.password {}",
+        "npm config set //registry.npmjs.org/:_authToken {}",
+        "set -gx DB_PASSWORD {}",
+        "setx DB_PASSWORD {}",
+        "auth=HTTPBasicAuth('ada', '{}')",
+        "requests.get(url, auth=('ada', '{}'))",
+        "Authorization: SSWS {}",
+        "The password is {}.",
+        "root password for db01 is {}",
+        "Passwort: {}",
+        "mot de passe : {}",
+        "pw: {}",
+        "ldapsearch -x -D cn=ada -w {} -b dc=x",
+        "az login --service-principal -u x -p {} --tenant y",
+        "sqlcmd -S db -U sa -P '{}'",
+        "ipmitool -H h -U ada -P {} power status",
+        "echo {} | docker login --password-stdin -u ada",
+        "echo '{}' | sudo -S apt update",
+        "echo 'ada:{}' | chpasswd",
+        "xfreerdp /u:ada /p:{} /v:host",
+        "htpasswd -b .htpasswd ada {}",
+        "htpasswd -nb ada {}",
+        "ssh-keygen -t ed25519 -N '{}' -f k",
+        "lftp -u ada,{} host",
+        "net user ada {} /add",
+    ):
+        secret = word(24)
+        yield f"place {line}", line.format(secret), secret

@@ -201,3 +201,7 @@ def test_nothing_prepared_is_nothing_and_no_budget_cuts_nothing() -> None:
 @pytest.mark.parametrize("value", [[], {}, "", 0, False, [None]])
 def test_empty_is_not_absent(value: object) -> None:
     assert prepare(value) == to_json(value)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_long_word_of_one_letter_is_a_text_and_no_base64() -> None:
+    assert cut_json(["P" * 9000], 1000) == (["P" * 971 + "…[cut: 8029 characters]"], True)

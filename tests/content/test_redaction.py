@@ -323,6 +323,18 @@ def test_a_public_key_is_no_secret() -> None:
         "A=x-$HOME-y\nB=`date1`\nC=f1(a8Kd92LmZx)\nD=a=1;B2=c3;dE=5\nE='rm -rf /tmp/x1 | wc'\n",
         "A=$(cat key1)\nB=${OTHER1}\nC=a1b2c3(x)\nTIMEOUT=30s\nSIZE=512MiB",
         'dict["key"] = "value1234567890"',
+        "- name: API_TOKEN\n  valueFrom: {secretKeyRef: {name: x, key: token}}",
+        "- name: DB_PASSWORD\n  value: $(DB_PASSWORD)\n- name: token\n  value: string",
+        "Array<Token>x1234567890123456 if a.password > b1: <Password>{value1}</Password>",
+        'getattr(x, "password", "default1") parser.add_argument("--token", "t1")',
+        'variable "db_password" {\n  type = string\n}\nvariable "x" {\n  default = "a1b2c3d4"\n}',
+        "The password is required. The password is sha256-hashed; the password for bob is unknown",
+        "echo hello | sudo tee /etc/x1; echo done1 | grep x; echo $PASS | sudo -S ls",
+        "kind: SecretStore\nspec:\n  provider: aws\nkind: ConfigMap\ndata:\n  level: info",
+        "kind: ConfigMap\ndata:\n  level: info\n---\nkind: Secret\nmetadata:\n  name: x\n",
+        "ldapsearch -x -b dc=x -w $PW; sqlcmd -P $PW; htpasswd -c file ada; xfreerdp /p:$PW",
+        "pw: int pw: see above",
+        "aws configure set region us-east-1; npm config set registry https://r1.example/x",
         "npm_config_registry npm_package_name pypi-server hf_hub_download dapi",
         "xoxo, AKIA, AIza, eyJ, glpat-, ghp_, -----BEGIN CERTIFICATE-----",
     ],
@@ -440,6 +452,15 @@ MEGABYTE = 1_000_000
         "a\n-----END PRIVATE KEY-----",
         "machine a\n",
         "machine a login b ",
+        "kind: secret\ndata:\n a: b\n",
+        "<password>",
+        '"password","value":',
+        "password: \n",
+        "echo a|",
+        "password is a",
+        "variable password { ",
+        "ldapsearch -w",
+        "auth=('a',",
         "A=$x!(;\n",
         "a.b:1:A=x y\n",
     ],
@@ -470,6 +491,24 @@ def test_a_json_value_under_a_telling_key_is_masked_whole() -> None:
         "env": [{"name": "A", "token": "[redacted:token]"}],
         "AWS_SECRET_ACCESS_KEY": "[redacted:aws-secret-key]",
     }
+
+
+def test_a_value_beside_a_telling_name_is_masked_whole() -> None:
+    value = [
+        {"name": "DB_PASSWORD", "value": "plainwords"},
+        {"value": "plainwords", "name": "API_TOKEN"},
+        {"Name": "db-password", "Value": "plainwords"},
+        {"name": "GREETING", "value": "hello"},
+        {"name": "MAX_TOKENS", "value": "4096"},
+        {"name": "DB_PASSWORD", "value": "$DB_PASSWORD"},
+        {"name": "password", "value": {"type": "string"}},
+    ]
+    assert redact_json(value) == [
+        {"name": "DB_PASSWORD", "value": "[redacted:password]"},
+        {"value": "[redacted:token]", "name": "API_TOKEN"},
+        {"Name": "db-password", "Value": "[redacted:password]"},
+        *value[3:],
+    ]
 
 
 def test_counts_schemas_and_names_of_tokens_stay() -> None:

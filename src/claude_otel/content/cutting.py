@@ -19,6 +19,7 @@ SMALLEST_BUDGET = 64
 _SHORTEST_TEXT = 80
 _LONGEST_KEY = 256
 _BASE64_FROM = 1024
+_FEWEST_CHARACTERS = 12
 _BASE64 = re.compile(r"(?:data:[\w.+-]{1,40}/[\w.+-]{1,80};base64,)?[A-Za-z0-9+/_-]*={0,2}")
 # List and object lengths to try, one after another, until the rest fits.
 _LENGTHS = (4096, 1024, 256, 64, 16, 4, 1, 0)
@@ -106,7 +107,7 @@ def _texts(value: JSON) -> Iterator[str]:
 def _without_base64(value: JSON, budget_bytes: int) -> JSON:
     """Replace base64, the largest first, until the value fits or none is left."""
     blobs = sorted(
-        {text for text in _texts(value) if len(text) >= _BASE64_FROM and _BASE64.fullmatch(text)},
+        {text for text in _texts(value) if len(text) >= _BASE64_FROM and _is_base64(text)},
         key=len,
         reverse=True,
     )
@@ -118,6 +119,11 @@ def _without_base64(value: JSON, budget_bytes: int) -> JSON:
         replaced[blob] = f"[cut: {len(blob)} characters of base64]"
         too_much -= len(blob) - len(replaced[blob])
     return _with_texts_replaced(value, replaced) if replaced else value
+
+
+def _is_base64(text: str) -> bool:
+    """A long word of few letters (`PPPP…`) has the characters of base64, and is a text."""
+    return len(set(text)) >= _FEWEST_CHARACTERS and _BASE64.fullmatch(text) is not None
 
 
 def _with_texts_replaced(value: JSON, replaced: dict[str, str]) -> JSON:

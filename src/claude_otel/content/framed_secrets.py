@@ -30,9 +30,14 @@ def _framed(kind: str, literal: str, pattern: str) -> tuple[str, str, re.Pattern
     return kind, literal, re.compile(pattern, re.IGNORECASE)
 
 
+_SHELL_WORD = r"[^\s\"'$<{[|;&\\]{3,128}"
 _QUOTES = r"[\\\"']{0,4}"
 _IN_A_QUERY = r"(?:(?<=[?&;])|(?<=u0026)|(?<=%26))"
-_SHELL_WORD = r"[^\s\"'$<{[|;&\\]{3,128}"
+_OPTIONS = r"[^\n|;&]{0,200}?(?<=\s)"
+_MIXED_WORD = (
+    r"(?=\S{0,64}\d)(?=\S{0,64}(?-i:[A-Z]))(?=\S{0,64}(?-i:[a-z]))"
+    r"[^\s\"'`<>\\]{5,127}[^\s\"'`<>\\.,;:!?)]"
+)
 # A space or a line's end, and what a reader, `grep -n` or a diff puts before the next line.
 _GAP = (
     r"(?:(?:[ \t]|\\t){1,8}|[ \t]{0,8}(?:\\r|\r)?(?:\\n|\n)(?:[\w./~-]{1,128}[:-])?[ \t]{0,8}"
@@ -150,6 +155,56 @@ _FRAMED = (
         rf"ansible_[a-z_]{{0,32}}pass(?:word)?{_QUOTES}: {{1,4}}{_QUOTES}(?!!vault)({_SHELL_WORD})"
         rf"(?={_QUOTES}[ \t\r,]{{0,4}}(?:#|\n|\\n|$))",
     ),
+    *(
+        _framed("password", command, rf"\b{command}{before}[\"']?({_SHELL_WORD})")
+        for command, before in (
+            ("ldap", rf"(?:search|add|modify|delete|whoami|passwd|compare)\s{_OPTIONS}-w\s{{0,4}}"),
+            ("az login", rf"\s{_OPTIONS}-p\s{{1,4}}"),
+            ("sqlcmd", rf"\s{_OPTIONS}(?-i:-P)\s{{0,4}}"),
+            ("ipmitool", rf"\s{_OPTIONS}(?-i:-P)\s{{1,4}}"),
+            ("xfreerdp", rf"\s{_OPTIONS}/p:"),
+            ("lftp", rf"\s{_OPTIONS}-u\s{{1,4}}[^\s,]{{1,64}},"),
+            ("ssh-keygen", rf"\s{_OPTIONS}(?-i:-[NP])\s{{1,4}}"),
+            ("net user", r"\s{1,4}[^\s/]{1,64}\s{1,4}(?=[^\n|;&]{0,160}/add)"),
+            ("htpasswd", r"\s{1,4}-(?=[a-z]{0,8}b)(?=[a-z]{0,8}n)[a-z]{2,8}\s{1,4}\S{1,64}\s{1,4}"),
+            (
+                "htpasswd",
+                r"\s{1,4}-(?=[a-z]{0,8}b)(?![a-z]{0,8}n)[a-z]{1,8}\s{1,4}\S{1,128}"
+                r"\s{1,4}\S{1,64}\s{1,4}",
+            ),
+        )
+    ),
+    _framed(  # what reads it from its input
+        "password",
+        "echo ",
+        rf"\becho\s{{1,4}}(?:-[ne]{{1,2}}\s{{1,4}})?{_QUOTES}({_SHELL_WORD}){_QUOTES}\s{{0,4}}\|"
+        r"\s{0,4}(?:sudo\s{1,4}(?:-[a-z]\s{1,4}){0,3}(?-i:-[a-z]{0,4}S)\b"
+        r"|[^\n|;&]{0,200}?--password-stdin)",
+    ),
+    _framed(
+        "password",
+        "echo ",
+        rf"\becho\s{{1,4}}{_QUOTES}[\w.-]{{1,64}}:({_SHELL_WORD}){_QUOTES}\s{{0,4}}\|\s{{0,4}}"
+        r"(?:sudo\s{1,4})?chpasswd",
+    ),
+    *(
+        _framed(
+            "password",
+            call,
+            rf"{re.escape(call)}\s{{0,4}}\\{{0,3}}(['\"])[^'\"\n\\]{{1,64}}\\{{0,3}}\1"
+            r"\s{0,4},\s{0,4}\\{0,3}(['\"])([^'\"\n\\]{3,128})(?=\\{0,3}\2)",
+        )
+        for call in ("httpbasicauth(", "auth=(")
+    ),
+    *(  # a sentence: only what no word looks like
+        _framed("password", words, rf"{words}{between}{_QUOTES}({_MIXED_WORD})")
+        for words, between in (
+            ("password is ", ""),
+            ("password for ", r"\S{1,64} is "),
+            ("passwort ist ", ""),
+            ("pw: ", r"(?<![a-z0-9]pw: )"),
+        )
+    ),
     *(  # .netrc
         _framed(
             "password",
@@ -163,6 +218,17 @@ _FRAMED = (
         )
     ),
 )
+# Each literal, and the longest word in it: where that is not, nothing need be searched.
+_LITERALS = {literal: max(literal.split(), key=len) for _, literal, _ in _FRAMED}
+# Of Kubernetes, in YAML.
+_DATA_OF_A_SECRET = re.compile(
+    r"(?:\b|(?<=\\n))(?:stringData|data):[ ]{0,4}("
+    r"(?:(?:\r?\n|\\n)(?:[ ]{0,8}\d{1,6}(?:[→\t]|\\t))?[ ]{1,16}[\w.-]{1,128}:[ ]{1,4}"
+    r"[^\s\\\"']{1,65536}){1,99})"
+)
+_IS_A_SECRET = re.compile(r"kind: secret(?![\w-])")
+_LONGEST_DOCUMENT = 4096
+_VALUE_OF_A_SECRET = re.compile(r":[ ]{1,4}([^\s\\\"']{4,65536})")
 # A header, or what curl sends as one.
 _COOKIES = re.compile(
     rf"(?:\bcookie(?:{_QUOTES}\s{{0,4}}:|(?<=--cookie)[ =])|(?<=\s)-b (?=[\"']))\s{{0,4}}{_QUOTES}"
@@ -179,8 +245,11 @@ _DOCKER_AUTH = re.compile(
 )
 
 
-def secrets_in_frames(text: str, lowered: str) -> Iterator[Found]:
-    """Yield what its surroundings give away. `lowered` is `text` in lower case."""
+def secrets_in_frames(text: str, lowered: str, words: str) -> Iterator[Found]:
+    """Yield what its surroundings give away.
+
+    `lowered` is `text` in lower case, `words` each of its words once.
+    """
     if "://" in text:
         yield from _secrets_in_urls(text)
     if "curl " in lowered:
@@ -188,8 +257,9 @@ def secrets_in_frames(text: str, lowered: str) -> Iterator[Found]:
             if not match[1].isdigit():
                 yield Found(start=match.start(1), end=match.end(1), kind="password", rank=2)
     yield from _secrets_after_a_scheme(text, lowered)
+    present = {literal for literal, word in _LITERALS.items() if word in words}
     for kind, literal, pattern in _FRAMED:
-        at = lowered.find(literal)
+        at = lowered.find(literal) if literal in present else -1
         while at >= 0:
             match = pattern.match(text, at)
             if match:
@@ -198,12 +268,27 @@ def secrets_in_frames(text: str, lowered: str) -> Iterator[Found]:
                     yield Found(start=start, end=end, kind=kind, rank=2)
             at = lowered.find(literal, max(match.end() if match else 0, at + len(literal)))
     yield from _cookies(text, lowered)
+    if "kind: secret" in lowered:
+        yield from _data_of_a_secret(text, lowered)
     if '"auth' in text:
         for match in _DOCKER_AUTH.finditer(text):
             if _is_user_and_password(match[1]):
                 yield Found(
                     start=match.start(1), end=match.end(1), kind="basic-credentials", rank=2
                 )
+
+
+def _data_of_a_secret(text: str, lowered: str) -> Iterator[Found]:
+    """Yield the values in the data of a Secret of Kubernetes; `---` begins another document."""
+    for data in _DATA_OF_A_SECRET.finditer(text):
+        start, end = max(0, data.start() - _LONGEST_DOCUMENT), data.end() + _LONGEST_DOCUMENT
+        before = lowered[start : data.start()].rpartition("---")[2]
+        after = lowered[data.end() : end].partition("---")[0]
+        if not (_IS_A_SECRET.search(before) or _IS_A_SECRET.search(after)):
+            continue
+        for value in _VALUE_OF_A_SECRET.finditer(text, *data.span(1)):
+            if not is_placeholder(value[1]):
+                yield Found(start=value.start(1), end=value.end(1), kind="secret", rank=0)
 
 
 def _cookies(text: str, lowered: str) -> Iterator[Found]:

@@ -35,6 +35,13 @@ _NAMES = {
     "secret": "secret",
     "token": "token",
     "key": "key",
+    "passwort": "password",
+    "kennwort": "password",
+    "mot de passe": "password",
+    "contraseña": "password",
+    "пароль": "password",
+    "パスワード": "password",
+    "密码": "password",
 }
 _KEYS = re.compile(
     r"(?:api|secret|access|account|private|encryption|signing|auth|master|service|shared"
@@ -78,15 +85,36 @@ _AFTER_NAME = re.compile(
     r"(?:[_-]?(?:\d{1,3}|prod|production|dev|test|staging|live|old|new|primary|secondary"
     r"|base|value|b64|base64))?"
     r"(?P<closing>\\{0,3}[\"'`]?\]?)"
-    r"(?P<operator>\s{0,8}(?:=>|:=|===?|!=|=|:)\s{0,8}|[ ])"
+    r"(?P<operator>\s{0,8}(?:=>|:=|===?|!=|=|:|\uff1a)\s{0,8}|[ ])"
     r"(?:[bBrRuUfF]?(?P<quote>\\{0,3}[\"'`]))?",
     re.IGNORECASE,
+)
+_LINE = r"(?:\\r|\r)?(?:\\n|\n)[ \t]{0,8}(?:\d{1,6}(?:[→\t:|-]|\\t|\\u2192| {1,2}))?[+-]?"
+# Where the value stands further from the name: an entry of a list, an element, a question.
+_BESIDE = re.compile(
+    r"(?P<closing>\\{0,3}[\"'`]?)(?P<operator>"
+    r"(?:\s|\\n){0,8},(?:\s|\\n){0,40}\\{0,3}\"value\\{0,3}\"\s{0,4}:\s{0,4}"  # JSON
+    rf"|{_LINE}[ \t]{{0,40}}value:[ \t]{{1,4}}"  # the same in YAML
+    r"|\s{0,4}\{[^{}]{0,300}?\bdefault\s{0,4}=\s{0,4}"  # a variable of Terraform
+    r"|(?P<element>>)"
+    r"|(?P<argument>\s{0,4},\s{0,4})(?=\\{0,3}[\"'])"
+    r"|[ ]\[[^\]\n]{0,24}\]:[ ]"  # AWS Secret Access Key [None]:
+    r")(?P<quote>\\{0,3}[\"'`])?",
+    re.IGNORECASE,
+)
+_MAY_LEAD_AWAY = frozenset(" \t\r\n\\\"'`>")
+_BEFORE_AN_ELEMENT = re.compile(r"(?:^|[^\w])<(?:\w{1,16}:)?$")
+_BEFORE_AN_ARGUMENT = re.compile(r"(?:define|setenv|setdefault|setproperty)\(\s{0,4}\\{0,3}[\"']$")
+# `set -gx NAME value`, `aws configure set NAME value`
+_SETS = re.compile(
+    r"(?:\bset (?:-[a-z]{1,8} ){1,3}|\bsetx |\bsetenv |\bconfig(?:ure)? set (?:\S{1,64}[/:])?"
+    r"|\bgit config (?:--[a-z]{1,16} )?)$"
 )
 _UNQUOTED = re.compile(r"[^\s\"'`,;&<>(){}|\\]*")
 _UNQUOTED_IN_SHELL = re.compile(r"[^\s\"'`;&|<>\\]*")
 _HEADER = re.compile(
     r"[\\\"'`]{0,4}\s{0,4}[:=]\s{0,4}[\\\"'`]{0,4}"
-    r"(?P<scheme>(?:bearer|basic|token|digest|negotiate|apikey|api-key)\s{1,4})?"
+    r"(?P<scheme>(?:bearer|basic|token|digest|negotiate|ssws|apikey|api-key)\s{1,4})?"
     r"(?P<value>[^\s\"'`\\,;<>]{8,})",
     re.IGNORECASE,
 )
@@ -103,10 +131,13 @@ _AWS_SECRET = re.compile(r"(?=.{0,39}[0-9+])[A-Za-z0-9/+]{40}")
 _CLAUDE_ID = re.compile(r"(?:msg|toolu|srvtoolu|req|call)_[A-Za-z0-9]+")
 
 
-def named_secrets(text: str, lowered: str) -> Iterator[Found]:
-    """Yield the values in `text` that stand after a telling name. `lowered`: in lower case."""
+def named_secrets(text: str, lowered: str, words: str) -> Iterator[Found]:
+    """Yield the values in `text` that stand after a telling name.
+
+    `lowered` is `text` in lower case, `words` each of its words once.
+    """
     for name, kind in _NAMES.items():
-        at = lowered.find(name)
+        at = lowered.find(name) if name.rpartition(" ")[2] in words else -1
         while at >= 0:
             end = at + len(name)
             found = _value_after(text, lowered, at, end, kind)
@@ -154,10 +185,17 @@ def _kind_of_name(lowered_before: str, kind: str) -> str | None:
 
 def _value_after(text: str, lowered: str, at: int, end: int, kind: str) -> Found | None:
     """Return the secret after the name that ends in text[at:end], if one is there."""
+    lowered_before = lowered[max(0, at - _LONGEST_NAME) : at]
     tail = _AFTER_NAME.match(text, end)
+    sets = False
+    if text[end : end + 1] in _MAY_LEAD_AWAY and (not tail or tail["operator"] == " "):
+        name_start = end - len(_name_of(text, at, end))
+        before = lowered[max(0, name_start - _LONGEST_NAME) : name_start]
+        sets = tail is not None and _SETS.search(before) is not None
+        if not sets and not text.startswith("-", name_start):
+            tail = _beside(text, end, before)
     if not tail:
         return None
-    lowered_before = lowered[max(0, at - _LONGEST_NAME) : at]
     name_kind = _kind_of_name(lowered_before, kind)
     if not name_kind:
         return None
@@ -168,12 +206,14 @@ def _value_after(text: str, lowered: str, at: int, end: int, kind: str) -> Found
     if before.endswith(("::", "://")) or (before.endswith(":") and tail["operator"] == ":"):
         return None  # a part of a longer name: arn:aws:…:secret:NAME, AWS::IAM::AccessKey, a URL
     is_flag = name.startswith("-")
-    if tail["operator"] == " " and (not is_flag or text.startswith("-", start)):
+    if tail["operator"] == " " and not sets and (not is_flag or text.startswith("-", start)):
         return None
     # NAME=value, as a shell, an .env file and a Dockerfile have it; --name value.
     is_shell = (
         is_flag
         or is_variable
+        or sets
+        or (tail.re is _BESIDE and name.upper() == name)
         or (tail["operator"] == "=" and not tail["closing"] and name.upper() == name)
     )
     stop = text.find(quote, start, start + _LONGEST_QUOTED) if quote else -1
@@ -189,6 +229,8 @@ def _value_after(text: str, lowered: str, at: int, end: int, kind: str) -> Found
         phrase = _phrase_to_the_end_of_the_line(text, end - len(name), start, stop)
         if phrase:
             return Found(start=start, end=phrase, kind=name_kind, rank=1)
+    if tail.re is _BESIDE and tail["element"] and not text.startswith("</", stop):
+        return None
     strength = _strength(kind, lowered_before, is_shell=is_shell)
     if kind == "pass" and not (is_quoted or is_shell):
         if (
@@ -204,6 +246,16 @@ def _value_after(text: str, lowered: str, at: int, end: int, kind: str) -> Found
         longer = (_UNQUOTED_IN_SHELL if is_shell else _UNQUOTED).match(text, stop)
         stop = longer.end() if longer else stop
     return Found(start=start, end=stop, kind=name_kind, rank=1)
+
+
+def _beside(text: str, end: int, lowered_before: str) -> re.Match[str] | None:
+    """What leads from a name to a value further away. `lowered_before`: what is before the name."""
+    tail = _BESIDE.match(text, end)
+    if tail and tail["element"]:
+        return tail if _BEFORE_AN_ELEMENT.search(lowered_before) else None
+    if tail and tail["argument"]:
+        return tail if _BEFORE_AN_ARGUMENT.search(lowered_before) else None
+    return tail
 
 
 def _phrase_to_the_end_of_the_line(text: str, name_start: int, start: int, stop: int) -> int | None:

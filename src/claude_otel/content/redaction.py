@@ -45,6 +45,7 @@ _JOIN = re.compile(r"(?<=[A-Za-z0-9_-])(?:\\{0,3}\"'|'\\{0,3}\")(?=[A-Za-z0-9_-]
 _ABOUT_A_CUT = 8192
 
 # What may stand beside a mask and is no secret.
+_VALUES = ("value", "Value")  # beside a name: {"name": "DB_PASSWORD", "value": …}
 _SCHEMES = frozenset(("", "bearer", "basic", "token"))
 
 
@@ -91,8 +92,12 @@ def _redact_at(value: JSON, depth: int, patterns: Sequence[SecretPattern]) -> JS
         case list():
             return [_redact_at(item, depth + 1, patterns) for item in value]
         case dict():
+            name = value.get("name") or value.get("Name") or value.get("key")
+            named = name if isinstance(name, str) else ""
             return {
-                redact(key, patterns): _redact_field(key, field, depth, patterns)
+                redact(key, patterns): _redact_field(
+                    named if named and key in _VALUES else key, field, depth, patterns
+                )
                 for key, field in value.items()
             }
         case _:
@@ -131,11 +136,12 @@ def _redact_once(text: str, patterns: Sequence[SecretPattern]) -> str:
 
 def _secrets(text: str, patterns: Sequence[SecretPattern]) -> Iterator[Found]:
     lowered = _lower(text)
-    words = long_words(text)
-    yield from secrets_by_shape(text, words)
-    yield from private_keys(text, words)
-    yield from secrets_in_frames(text, lowered)
-    yield from named_secrets(text, lowered)
+    words = set(text.split())
+    long, lowered_words = long_words(words), _lower(" ".join(words))
+    yield from secrets_by_shape(text, long)
+    yield from private_keys(text, long)
+    yield from secrets_in_frames(text, lowered, lowered_words)
+    yield from named_secrets(text, lowered, lowered_words)
     yield from secrets_in_files_of_keys(text)
     yield from _secrets_of_the_user(text, patterns)
 

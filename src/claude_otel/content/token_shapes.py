@@ -7,7 +7,7 @@ same run of characters twice.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 
@@ -67,7 +67,10 @@ _TOKENS = (
     _token("gitlab-token", "glpat-", r"[A-Za-z0-9_.-]{20,}"),
     _token("gitlab-token", "glrt-", r"[A-Za-z0-9_.-]{20,}"),
     _token("gitlab-token", "gldt-", r"[A-Za-z0-9_.-]{20,}"),
-    _token("gitlab-token", "gl", r"(?:ptt|cbt|ft|soat|imt|oas|agent|ffct)-[A-Za-z0-9_.-]{20,}"),
+    *(
+        _token("gitlab-token", f"gl{what}-", r"[A-Za-z0-9_.-]{20,}")
+        for what in ("ptt", "cbt", "ft", "soat", "imt", "oas", "agent", "ffct")
+    ),
     _token("bitbucket-token", "ATBB", r"[A-Za-z0-9]{24,}"),
     _token("langsmith-key", "lsv2_", r"(?:pt|sk)_[0-9a-f]{32}_[0-9a-f]{10}"),
     _token("perplexity-key", "pplx-", r"[A-Za-z0-9]{40,}"),
@@ -101,7 +104,7 @@ _TOKENS = (
     _token("huggingface-token", "hf_", r"[A-Za-z0-9]{30,}"),
     _token("databricks-token", "dapi", r"[0-9a-f]{32}(?:-\d{1,2})?(?![0-9a-f])"),
     _token("sendgrid-key", "SG.", r"[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{32,64}"),
-    _token("digitalocean-token", "do", r"[opr]_v1_[0-9a-f]{40,}"),
+    *(_token("digitalocean-token", f"do{what}_v1_", r"[0-9a-f]{40,}") for what in "opr"),
     _token("pulumi-token", "pul-", r"[0-9a-f]{40}(?![0-9a-f])"),
     _token("doppler-token", "dp.", r"(?:pt|st|ct|sa|scim|audit)\.[A-Za-z0-9_.-]{40,}"),
     _token("planetscale-token", "pscale_", r"(?:tkn|oauth|pw)_[A-Za-z0-9_.=-]{32,}"),
@@ -120,7 +123,7 @@ _TOKENS = (
     _token("dynatrace-token", "dt0", r"[a-z]\d\d\.[A-Z0-9]{24}\.[A-Z0-9]{64}"),
     _token("linear-key", "lin_", r"(?:api|oauth)_[A-Za-z0-9]{32,}"),
     _token("notion-token", "ntn_", r"[A-Za-z0-9]{40,}"),
-    _token("figma-token", "fig", r"[dopuh]_[A-Za-z0-9_-]{40,}"),
+    *(_token("figma-token", f"fig{what}_", r"[A-Za-z0-9_-]{40,}") for what in "dopuh"),
     _token("postman-key", "PMAK-", r"[0-9a-f]{24}-[0-9a-f]{34}"),
     _token("airtable-token", "pat", r"[A-Za-z0-9]{14}\.[0-9a-f]{64}"),
     _token("buildkite-token", "bkua_", r"[0-9a-f]{40}"),
@@ -154,7 +157,7 @@ _TOKENS = (
     _token("jfrog-token", "cmVmdGtu", r"[A-Za-z0-9]{50,}"),
     _token("openshift-token", "sha256~", r"[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])"),
     _token("hubspot-token", "pat-", rf"(?:na|eu|ap)\d-{_UUID}"),
-    _token("sonar-token", "sq", r"[apu]_[0-9a-f]{40}(?![0-9a-f])"),
+    *(_token("sonar-token", f"sq{what}_", r"[0-9a-f]{40}(?![0-9a-f])") for what in "apu"),
     _token("square-token", "EAAA", rf"(?={_MIXED})[A-Za-z0-9_-]{{60}}(?![A-Za-z0-9_-])"),
     _token("facebook-token", "EAA", rf"(?={_MIXED})[A-Za-z0-9]{{90,}}"),
     _token("shippo-token", "shippo_", r"(?:live|test)_[0-9a-f]{40}"),
@@ -171,14 +174,13 @@ _TOKENS = (
     _token("mapbox-token", "sk.eyJ", r"[A-Za-z0-9_-]{30,}\.[A-Za-z0-9_-]{20,}"),
     _token("resend-key", "re_", r"[A-Za-z0-9]{8}_[A-Za-z0-9]{24}(?![A-Za-z0-9_])"),
     _token("neon-key", "napi_", r"[a-z0-9]{60,}"),
-    _token("vercel-token", "vc", r"[aikpr]_[A-Za-z0-9]{24,}"),
-    _token("cloudflare-token", "cf", r"(?:ut|at|k)_[A-Za-z0-9]{40,}"),
+    *(_token("vercel-token", f"vc{what}_", r"[A-Za-z0-9]{24,}") for what in "aikpr"),
+    *(_token("cloudflare-token", f"cf{what}_", r"[A-Za-z0-9]{40,}") for what in ("ut", "at", "k")),
     _token("honeycomb-key", "hca", r"[ibm]k_[a-z0-9]{58}"),
     _token("render-key", "rnd_", r"(?=[A-Za-z]{0,27}\d)[A-Za-z0-9]{28,}"),
-    _token("posthog-key", "ph", r"[xs]_[A-Za-z0-9]{40,}"),
+    *(_token("posthog-key", f"ph{what}_", r"[A-Za-z0-9]{40,}") for what in "xs"),
     _token("intra42-secret", "s-s4t2", r"(?:ud|af)-[0-9a-f]{64}"),
     _token("scalingo-token", "tk-us-", r"[A-Za-z0-9_-]{48}"),
-    _token("infisical-token", "st.", r"[0-9a-f]{24}\.[0-9a-f]{32}\.[0-9a-f]{32}"),
     _token("jwt", "eyJ", r"[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{6,}"),
 )
 
@@ -233,9 +235,9 @@ def is_placeholder(value: str) -> bool:
     return not value or PLACEHOLDER.fullmatch(value[:_LONGEST_PLACEHOLDER]) is not None
 
 
-def long_words(text: str) -> str:
-    """The words of `text` that a key may be in: few, so that what is nowhere is soon known."""
-    return " ".join([word for word in text.split() if len(word) >= _SHORTEST_KEY])
+def long_words(words: Iterable[str]) -> str:
+    """Those that a key may be in: few, so that what is nowhere is soon known."""
+    return " ".join([word for word in words if len(word) >= _SHORTEST_KEY])
 
 
 def secrets_by_shape(text: str, words: str) -> Iterator[Found]:
