@@ -165,8 +165,9 @@ def main() -> int:
             "stated\nresidual are exact by every route. `-`: the version has no such thing. "
             "`not played`: no\nrecording was at hand when the table was written.\n\n"
             f"Each answer of the API takes {ANSWER_S} s, and what its story says beside; answers "
-            f"of less than\n{SHORTEST_MS} ms are not timed. Load of the machine when this was "
-            f"written: {os.getloadavg()[2]:.0f} on {os.cpu_count()} cores.\n\n" + told
+            f"of less than\n{SHORTEST_MS} ms are not timed. A median says of how many it is: for "
+            "tools of the few calls\nwhose own command prints when it ran. Load of the machine "
+            f"when this was written: {os.getloadavg()[2]:.0f} on {os.cpu_count()} cores.\n\n" + told
         )
     return 1 if any(cell.differences for cell in cells.values()) else 0
 
