@@ -11,6 +11,7 @@ def told_result(folder: Path, path: str) -> ToolReturned:
     block = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "<persisted-output>"}
     record = {
         "type": "user",
+        "timestamp": "2026-11-23T12:00:00.250Z",
         "message": {"content": [block]},
         "toolUseResult": {"persistedOutputPath": path},
     }
