@@ -155,8 +155,10 @@ def _requests_ahead(transcript: bytes, *, records: int) -> bytes:
     """Each request, its parts with it, ahead of so many records of what was said or heard.
 
     Of those of the second before; never ahead of another request, nor of a part of an answer only:
-    with the request that follows it, an answer is taken to be whole.
+    with the request that follows it, an answer is taken to be whole. Nor of what a fork copied,
+    whose answers are to requests that its file does not have: that is written before it asks.
     """
+    requests = {json.loads(line).get("id") for line in transcript.splitlines()}
     lines: list[bytes] = []
     said: list[tuple[int, int]] = []  # when, and where in `lines`, since the last request
     parts: list[bytes] = []
@@ -171,6 +173,8 @@ def _requests_ahead(transcript: bytes, *, records: int) -> bytes:
             elif kind in ("user", "assistant", "system"):
                 said.append((time_ns(record["timestamp"]), len(lines)))
             lines.append(line)
+            if record.get("requestRef") not in (None, *requests):
+                said = []
             continue
         parts.append(line)
         if kind == "api-request":
