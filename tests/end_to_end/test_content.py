@@ -28,7 +28,9 @@ from claude_otel.testing.story import bash
 CORPUS = corpus()
 TEXT = "\n".join(one.text for one in CORPUS)
 # Claude Code shortens what a tool prints beyond 30,000 characters, and would halve a key.
-FILES = {f"secrets_{part}.txt": "\n".join(one.text for one in CORPUS[part::8]) for part in range(8)}
+FILES = {
+    f"secrets_{part}.txt": "\n".join(one.text for one in CORPUS[part::16]) for part in range(16)
+}
 # Shapes that may stand in a name and an environment variable.
 TOKEN = next(one.secret for one in CORPUS if one.kind == "github classic")
 
