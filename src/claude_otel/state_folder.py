@@ -23,6 +23,8 @@ from pathlib import Path
 _SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 # A hook is ended after ten seconds.
 _NO_HOOK_RUNS_FOR_S = 60
+# The first record of a session is shorter by far; so much of a file is enough to look at.
+_A_LONG_RECORD_BYTES = 65536
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +75,21 @@ class SessionFolder:
         return self.path / "unrecorded"
 
     @property
+    def has_records(self) -> bool:
+        """Whether the spool holds a whole line; where it cannot be read, it may."""
+        try:
+            with self.spool.open("rb") as spool:
+                beginning = spool.read(_A_LONG_RECORD_BYTES)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return b"\n" in beginning or len(beginning) == _A_LONG_RECORD_BYTES
+
+    @property
     def is_blank(self) -> bool:
-        """Hooks made the spool, and could write nothing into it. Raises OSError."""
-        return self.spool.exists() and is_empty(self.spool)
+        """Hooks made the spool, and could write nothing whole into it."""
+        return self.spool.exists() and not self.has_records
 
     @property
     def owned(self) -> Path:

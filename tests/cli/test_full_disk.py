@@ -1,6 +1,8 @@
 """A state folder that takes nothing: what was not recorded goes nowhere else, and is told."""
 
 import json
+import os
+import time
 
 from installed_cli import User, wait_until
 from traced_user import SESSION, TracedUser
@@ -88,3 +90,16 @@ def test_a_full_disk_is_told_by_flush_and_status(user: User) -> None:
     assert (code, f"  * {cannot}" in said) == (1, True)
     assert not list(user.state.path.glob("tmp*"))
     user.says("status")
+
+
+def test_a_session_of_which_half_a_line_is_there_is_told_and_goes_nowhere(user: User) -> None:
+    user.says("setup")
+    session = user.state.session(SESSION)
+    session.path.mkdir(parents=True)
+    session.spool.write_text('17 1 {"session_id":"' + SESSION)  # killed as it wrote
+    os.utime(session.spool, (time.time() - 60,) * 2)
+    told = user.run("flush")
+    assert (told.returncode, f"part of session {SESSION}: from " in told.stdout) == (1, True)
+    assert f"claude --resume {SESSION}\n" in user.run("status").stdout
+    assert user.state.workers() == []
+    assert user.says("flush") == "There is nothing to deliver.\n"

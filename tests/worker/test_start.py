@@ -300,9 +300,12 @@ def test_without_the_environment_of_claude_nothing_goes_elsewhere(
     ) in machine.log()
 
 
-def test_a_session_of_which_nothing_could_be_written_gets_no_worker(machine: Machine) -> None:
+@pytest.mark.parametrize("written", [b"", b'17 1 {"session_id":"s","cw'])
+def test_a_session_of_which_nothing_whole_could_be_written_gets_no_worker(
+    machine: Machine, written: bytes
+) -> None:
     session = machine.session(environ={})
-    session.spool.write_bytes(b"")
+    session.spool.write_bytes(written)
     assert ended(machine.start(session)) == 0
     assert (machine.workers(), session.worker.exists(), machine.log()) == ([], False, "")
 

@@ -26,7 +26,6 @@ from claude_otel.state_folder import (
     SessionFolder,
     StateFolder,
     WorkerFolder,
-    is_empty,
     write_private,
 )
 from claude_otel.worker import lock
@@ -132,7 +131,7 @@ def flush(
 
 def has_something_to_deliver(folder: SessionFolder) -> bool:
     """Whether hooks have left anything of the session that is still to be read or sent."""
-    return not is_empty(folder.spool) and not folder.off.exists()
+    return folder.has_records and not folder.off.exists()
 
 
 def recently_unsampled_turns(state: StateFolder) -> dict[str, int]:

@@ -60,7 +60,7 @@ def start(
         return
     try:
         _sweep(state)
-        if is_empty(session.spool):
+        if not session.has_records:
             return  # its hooks could write nothing: neither whose it is nor where it goes
         _complete(session)
         configuration = configuration_of_session(state, session, data)
@@ -187,7 +187,7 @@ def _is_over(session: SessionFolder) -> bool:
     ):
         with suppress(FileNotFoundError):
             if time.time() - mark.stat().st_mtime > kept_s:
-                return mark == session.off or is_empty(session.spool)
+                return mark == session.off or not session.has_records
     return False
 
 

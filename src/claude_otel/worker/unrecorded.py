@@ -77,7 +77,7 @@ def _since_ns(folder: SessionFolder) -> int | None:
     except OSError:
         return None
     is_left = time.time_ns() - found.st_mtime_ns > _WRITES_WITHIN_S * 1e9
-    if found.st_size or not is_left or lock.is_held(folder.alive_lock):
+    if not folder.is_blank or not is_left or lock.is_held(folder.alive_lock):
         return None
     return found.st_mtime_ns
 
