@@ -136,9 +136,12 @@ class Conversation:
         if not self._ahead:
             return []
         ref = record.request_ref if isinstance(record, ModelResponded) else None
+        ids = [request.id for request in self._ahead]
+        models = [request.model for request in self._ahead]
         if ref is not None:
-            ids = [request.id for request in self._ahead]
             count = ids.index(ref) + 1 if ref in ids else 0
+        elif isinstance(record, ModelSwitched) and record.model in models:
+            count = models.index(record.model) + 1  # it is written down after that request
         else:
             # What is said in the millisecond of a request was said before it.
             until_ns = record.at_ns - isinstance(record, InputAdded | PromptSubmitted)

@@ -58,8 +58,9 @@ class Subagents:
 
     def reported(self, event: ev.SubagentReported) -> None:
         agent = self._whose.agents.get(event.task_id)
-        turn = self._whose.recorded(event.prompt_id) if event.prompt_id is not None else None
-        if turn is not None and event.tool_use_id is not None:
+        turn = self._whose.recorded(event.prompt_id)
+        is_its = turn is not None and turn.prompt_id == event.prompt_id is not None
+        if turn is not None and is_its and event.tool_use_id is not None:
             turn.caused_by_tool = self._whose.tools.get(event.tool_use_id)
         if agent is not None and agent.stop is None:
             outcome: Outcome = "completed" if event.status in (None, "completed") else "failed"
