@@ -163,6 +163,22 @@ def test_a_secret_is_masked_and_a_long_text_cut_on_an_event_as_on_a_span(
     assert len(part["content"].encode()) <= 2000
 
 
+def test_what_a_budget_of_some_bytes_leaves_is_told_as_it_stands(
+    heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MODE, "EVENT_ONLY")
+    monkeypatch.setenv("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "24")
+    run_scripted(heard, "many words " * 100)
+    (event,) = heard.events
+    told = event.attributes["gen_ai.output.messages"]
+    assert isinstance(told, str)
+    assert told.startswith("[cut: ")
+    assert sorted(heard.app.names_told()) == [
+        f"chat {event.attributes['gen_ai.request.model']}",
+        "invoke_agent claude-code",
+    ]
+
+
 def test_the_global_provider_is_taken_though_it_is_set_later_and_its_lack_is_told_once(
     heard: Heard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
